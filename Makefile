@@ -1,0 +1,55 @@
+# Everything is installed into .venv, with the versions of uv.lock; Prefect's own files go to .prefect.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+
+export PREFECT_HOME ?= $(CURDIR)/.prefect
+export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT ?= false
+DESTINATION ?= ~/bigearthnet/dataset
+OPTIONS ?=
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run dataset ui test test-unit lint format bench clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: .venv/.done  ## install everything into .venv
+
+.venv/.done: uv.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv sync --quiet --locked --python $(BIN)/python
+	touch $@
+
+run: setup  ## prepare the embedded sample into sample-dataset
+	@$(BIN)/python -m flows sample-dataset --source sample --work-dir work
+
+dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream"
+	@$(BIN)/python -m flows $(DESTINATION) $(OPTIONS)
+
+ui: setup  ## show past runs in the Prefect UI, on 127.0.0.1:4200
+	@$(BIN)/prefect server start --host 127.0.0.1
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest
+
+test-unit: setup  ## run the tests that take seconds
+	$(BIN)/python -m pytest tests/unit
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## print times and memory, side by side with the recipe in use
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what make run made
+	rm -rf sample-dataset work .prefect

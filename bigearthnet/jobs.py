@@ -1,0 +1,86 @@
+"""The unit of work: a tile, and the key under which what is made of it is found again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bigearthnet.card import Verification, digest_of, software
+from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeTile
+from bigearthnet.parameters import Rendering
+from bigearthnet.publish import StagedTile, is_intact
+from bigearthnet.selection import Plan, TilePlan
+from bigearthnet.workspace import Workspace
+
+_MADE_TILE = TypeAdapter(MadeTile)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A tile to make. Equal content and parameters give an equal key, whenever and wherever."""
+
+    tile: TilePlan
+    key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """All jobs of a run in the order of the archives, and what earlier runs made of some, by key."""
+
+    jobs: tuple[Job, ...]
+    before: Mapping[str, MadeTile]
+    rendering: Rendering
+
+    @property
+    def missing(self) -> list[Job]:
+        """The jobs that are left to do."""
+        return [job for job in self.jobs if job.key not in self.before]
+
+    def staged(self, tiles: Sequence[MadeTile], workspace: Workspace) -> list[StagedTile]:
+        """The made tiles, in the order of the jobs, with their folders."""
+        return [StagedTile(tile, workspace.tile(job.key)) for tile, job in zip(tiles, self.jobs, strict=True)]
+
+    def fresh_patches(self, tiles: Sequence[MadeTile]) -> int:
+        """How many patches this run made itself."""
+        return sum(
+            tile.patches for tile, job in zip(tiles, self.jobs, strict=True) if job.key not in self.before
+        )
+
+
+def jobs(
+    plan: Plan, images_md5: str, maps_md5: str, verification: Verification, rendering: Rendering
+) -> tuple[Job, ...]:
+    """A job for each tile of the plan.
+
+    What is known of the images' archive is part of the key, so that tiles from a stream that was never
+    verified are not taken for verified ones.
+    """
+    source = [images_md5, maps_md5, verification, rendering.model_dump(mode="json"), software()]
+    return tuple(Job(tile, f"{tile.tile}-{_digest(tile, source)}") for tile in plan.tiles)
+
+
+def _digest(tile: TilePlan, source: list[Any]) -> str:
+    patches = [tile.places.tobytes().hex(), tile.known.tobytes().hex(), tile.whole, tile.after]
+    return digest_of(source, patches)[:24]
+
+
+def pack(made: MadeTile) -> dict[str, Any]:
+    """What was made, as JSON can hold it."""
+    return asdict(made)
+
+
+def unpack(packed: object) -> MadeTile:
+    """The opposite of `pack`.
+
+    Raises:
+        pydantic.ValidationError: it was packed by another version, or is something else.
+    """
+    return _MADE_TILE.validate_python(packed)
+
+
+def is_whole(made: MadeTile, key: str, workspace: Workspace) -> bool:
+    """Whether everything that was made of a tile is still in the work folder, unchanged."""
+    folder = workspace.tile(key)
+    files = ((IMAGES_SHARD, made.images), (MASKS_SHARD, made.masks), (ROWS_FILE, made.rows))
+    return all(is_intact(folder / name, file.size, file.sha256, workspace.digests) for name, file in files)
