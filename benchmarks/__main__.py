@@ -1,0 +1,79 @@
+"""Print CPU and memory of a whole run, beside the recipe in use, and of the walk, beside bare zstd."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recipe import recipe_cpu_seconds
+from benchmarks.walk import walk_ratios
+from bigearthnet.sample import make_sample
+from tests.support.record_server import RecordServer
+
+
+def main() -> None:
+    """Run all of it; minutes, of which making the samples takes most."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--patches", type=int, default=2000, help="for the CPU figures (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of run and recipe, in turn (%(default)s)")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        sample = _sample(folder, asked.patches)
+        _cpu(folder, sample, asked.patches, asked.rounds)
+        _walk(sample)
+        _memory(folder)
+
+
+def _cpu(folder: Path, sample: Path, patches: int, rounds: int) -> None:
+    print(f"\nCPU of {patches:,} patches, on one core: this project's run, and the recipe in use")
+    for i in range(rounds):
+        run = _run(sample, folder / f"run-{i}")["cpu_seconds"]
+        recipe = recipe_cpu_seconds(sample, folder / f"recipe-{i}")
+        print(
+            f"  run {1000 * run / patches:.2f} ms a patch, recipe {1000 * recipe / patches:.2f} ms a patch, "
+            f"recipe / run = {recipe / run:.1f}"
+        )
+
+
+def _walk(sample: Path) -> None:
+    print("\nReading the images' archive, in ratio to bare zstd decompression of the same file")
+    for ratios in walk_ratios(sample):
+        print(f"  tar walk {ratios.walk:.3f}, walk with names checked {ratios.reader:.3f}")
+
+
+def _memory(folder: Path) -> None:
+    print("\nPeak memory of the flow's process")
+    for patches in (500, 5000):
+        found = _run(_sample(folder, patches), folder / f"memory-{patches}")
+        print(f"  {patches:,} patches: {found['peak_mib']:.0f} MiB")
+
+
+def _sample(folder: Path, patches: int) -> Path:
+    sample = folder / f"sample-{patches}"
+    if not sample.exists():
+        print(f"making a sample of {patches:,} patches ...", flush=True)
+        make_sample(sample, patches=patches, tiles=4)
+    return sample
+
+
+def _run(sample: Path, folder: Path) -> dict[str, Any]:
+    """Run the flow against a record server on loopback, in a process of its own on one core."""
+    (folder / "prefect").mkdir(parents=True)
+    with RecordServer(sample) as server:
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.one_run", server.record_url, str(folder)],
+            env={**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING"},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()

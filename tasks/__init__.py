@@ -1,0 +1,1 @@
+"""Prefect tasks: retries, cache keys, logs and artifacts around `bigearthnet`."""

@@ -1,0 +1,45 @@
+"""Find the record: which files there are, how large, with which md5s."""
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from bigearthnet.answers import without_secrets
+from bigearthnet.progress import human_bytes
+from bigearthnet.record import RECORD_FILES, Record, read_folder
+from bigearthnet.sample import make_sample
+from bigearthnet.workspace import Workspace
+from bigearthnet.zenodo import fetch_record, record_url
+from tasks import policy
+
+SAMPLE = "sample"
+
+
+@task(
+    name="resolve",
+    task_run_name="resolve",
+    retries=policy.RETRIES,
+    retry_delay_seconds=policy.RETRY_DELAYS,
+    retry_condition_fn=policy.worth_another_try,
+    persist_result=False,
+)
+def resolve(source: str, workspace: Workspace) -> Record:
+    """Ask the source for its files. Not cached: a record is what it is now."""
+    logger = get_run_logger()
+    if source == SAMPLE:
+        record = _sample(workspace)
+    elif (url := record_url(source)) is not None:
+        logger.info("Asking %s for its files", without_secrets(url))
+        record = fetch_record(policy.http(), url)
+    else:
+        record = read_folder(Path(source).expanduser())
+    for file in record.files:
+        logger.info("%s: %s, md5 %s", file.name, human_bytes(file.size), file.md5 or "not stated")
+    return record
+
+
+def _sample(workspace: Workspace) -> Record:
+    """The embedded sample as a folder, made once; one that a killed run began is made again."""
+    if not all((workspace.sample / name).exists() for name in RECORD_FILES):
+        make_sample(workspace.sample)
+    return read_folder(workspace.sample)
