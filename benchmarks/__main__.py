@@ -9,6 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
 from bigearthnet.sample import make_sample
@@ -21,7 +24,9 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=2000, help="for the CPU figures (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of run and recipe, in turn (%(default)s)")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as text:
+    with tempfile.TemporaryDirectory() as text, prefect_test_harness(server_startup_timeout=120):
+        # The harness starts a server and sets the API's URL for this process; its children get it from here.
+        os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
         folder = Path(text)
         sample = _sample(folder, asked.patches)
         _cpu(folder, sample, asked.patches, asked.rounds)
@@ -63,11 +68,11 @@ def _sample(folder: Path, patches: int) -> Path:
 
 def _run(sample: Path, folder: Path) -> dict[str, Any]:
     """Run the flow against a record server on loopback, in a process of its own on one core."""
-    (folder / "prefect").mkdir(parents=True)
+    folder.mkdir()
     with RecordServer(sample) as server:
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks.one_run", server.record_url, str(folder)],
-            env={**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING"},
+            env={**os.environ, "PREFECT_LOGGING_LEVEL": "WARNING"},
             stdout=subprocess.PIPE,
             check=True,
         )

@@ -122,7 +122,10 @@ def join(
     bands: Iterator[tuple[str, dict[str, bytes]]],
     maps: Iterator[tuple[str, dict[str, bytes]]],
 ) -> Iterator[PatchFiles]:
-    """Put images and maps together by patch id; all three come in ascending order."""
+    """Put images and maps together by patch id.
+
+    All three come in ascending order, and every image and map is of one of `patch_ids`.
+    """
     image, mask = next(bands, None), next(maps, None)
     for patch_id in patch_ids:
         found_bands: dict[str, bytes] = {}

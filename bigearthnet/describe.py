@@ -1,7 +1,7 @@
 """From what was made to the dataset card."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from bigearthnet.card import (
     CITATION,
@@ -21,7 +21,6 @@ from bigearthnet.card import (
 )
 from bigearthnet.convert import MadeTile
 from bigearthnet.errors import RejectedError
-from bigearthnet.jobs import pack
 from bigearthnet.manifest import ChannelSums, Statistics
 from bigearthnet.nomenclature import mask_classes
 from bigearthnet.parameters import Rendering, Selection
@@ -69,7 +68,7 @@ def digest(making: Making) -> str:
         making.selection.model_dump(mode="json"),
         making.rendering.model_dump(mode="json"),
         making.asked_for,
-        [pack(tile) for tile in making.tiles],
+        [asdict(tile) for tile in making.tiles],
         software(),
     )
 

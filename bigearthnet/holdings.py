@@ -7,10 +7,9 @@ from pathlib import Path
 from bigearthnet.archive import decompress
 from bigearthnet.card import Verification
 from bigearthnet.digests import known_digest, md5_of_file, remember_digest
-from bigearthnet.errors import ChecksumError
 from bigearthnet.http_client import Http
 from bigearthnet.record import RecordFile
-from bigearthnet.transfer import HashingReader, RemoteReader, download
+from bigearthnet.transfer import download
 from bigearthnet.workspace import Workspace
 
 AS_IN_RECORD: Verification = "md5 as in the record"
@@ -94,23 +93,6 @@ def read_held(path: Path) -> Iterator[bytes]:
     """The tar inside an archive at hand, in chunks; opened when the first is asked for."""
     with path.open("rb") as file:
         yield from decompress(file)
-
-
-def read_streamed(http: Http, file: RecordFile, on_bytes: OnBytes) -> Iterator[bytes]:
-    """The tar inside an archive that is never on the disk, in chunks; opened when the first is asked for.
-
-    Raises:
-        ChecksumError: it was read to its end, and its md5 is not the record's.
-    """
-    with RemoteReader(http, file) as remote:
-        source = HashingReader(remote, on_bytes=on_bytes)
-        yield from decompress(source)
-        source.drain()
-        if source.hexdigest() != file.md5:
-            raise ChecksumError(
-                f"{file.name}: expected md5 {file.md5}, found {source.hexdigest()} after streaming it whole; "
-                "what was made of it is dropped, run again"
-            )
 
 
 def _place(file: RecordFile, workspace: Workspace) -> Path:

@@ -11,9 +11,8 @@ from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeTile
 from bigearthnet.parameters import Rendering
 from bigearthnet.publish import StagedTile, is_intact
 from bigearthnet.selection import Plan, TilePlan
+from bigearthnet.stream import Mark
 from bigearthnet.workspace import Workspace
-
-_MADE_TILE = TypeAdapter(MadeTile)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,18 +23,34 @@ class Job:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a job, and where the stream stood that it was made of, if it was one."""
+
+    made: MadeTile
+    mark: Mark | None
+
+
+_DONE = TypeAdapter(Done)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """All jobs of a run in the order of the archives, and what earlier runs made of some, by key."""
+    """All jobs of a run in the order of the archives, and what earlier runs did of them, by key."""
 
     jobs: tuple[Job, ...]
-    before: Mapping[str, MadeTile]
+    before: Mapping[str, Done]
     rendering: Rendering
 
     @property
     def missing(self) -> list[Job]:
         """The jobs that are left to do."""
         return [job for job in self.jobs if job.key not in self.before]
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Where the streams stood that earlier runs read."""
+        return [done.mark for done in self.before.values() if done.mark is not None]
 
     def staged(self, tiles: Sequence[MadeTile], workspace: Workspace) -> list[StagedTile]:
         """The made tiles, in the order of the jobs, with their folders."""
@@ -65,18 +80,18 @@ def _digest(tile: TilePlan, source: list[Any]) -> str:
     return digest_of(source, patches)[:24]
 
 
-def pack(made: MadeTile) -> dict[str, Any]:
-    """What was made, as JSON can hold it."""
-    return asdict(made)
+def pack(done: Done) -> dict[str, Any]:
+    """What was done, as JSON can hold it."""
+    return asdict(done)
 
 
-def unpack(packed: object) -> MadeTile:
+def unpack(packed: object) -> Done:
     """The opposite of `pack`.
 
     Raises:
         pydantic.ValidationError: it was packed by another version, or is something else.
     """
-    return _MADE_TILE.validate_python(packed)
+    return _DONE.validate_python(packed)
 
 
 def is_whole(made: MadeTile, key: str, workspace: Workspace) -> bool:

@@ -28,7 +28,7 @@ def hold(folder: Path, what: str, run: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK_FILE).open("a+")
+        file = (folder / LOCK_FILE).open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise DestinationError(
             f"expected to be able to write the {what} {folder}, found: {error.strerror}; "

@@ -31,9 +31,6 @@ _SCHEMA = pa.schema(
 )
 _BATCH_ROWS = 1 << 12
 
-# Arrow's own pools keep what they once had; on a machine of 1 GiB it goes back to the system.
-pa.set_memory_pool(pa.system_memory_pool())
-
 _ROW = np.dtype(
     [
         ("place", np.uint16),
@@ -98,7 +95,7 @@ def _batches(path: Path) -> Iterable[pa.RecordBatch]:
                 raise SourceError(
                     f"{path.name}: expected a column {missing[0]}, found {file.schema_arrow.names}"
                 )
-            for batch in file.iter_batches(_BATCH_ROWS, columns=_SCHEMA.names):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=_SCHEMA.names, use_threads=False):
                 batch.validate(full=True)
                 yield batch.select(_SCHEMA.names).cast(_SCHEMA)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # an OSError is how Arrow finds damage

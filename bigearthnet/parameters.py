@@ -1,6 +1,5 @@
 """What a person chooses: which patches, and how they are rendered. The Prefect UI draws these as forms."""
 
-import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,10 +26,6 @@ Transfer = Literal["keep", "stream"]
 
 class _Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def digest(self) -> str:
-        """SHA-256 (hex) of the choices: equal choices, equal digest."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 class Selection(_Choice):

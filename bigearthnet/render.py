@@ -40,7 +40,8 @@ def render_image(bands: Sequence[Pixels], rendering: Rendering) -> Image:
     red, green, blue = planes
     png = _encode(cv2.merge((blue, green, red)), image_options(rendering.png_compression))
     sums = [int(cv2.sumElems(plane)[0]) for plane in planes]
-    squares = [int(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
+    # OpenCV squares a root, which comes out beside the whole number by less than a millionth.
+    squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
     return Image(png, (sums[0], sums[1], sums[2]), (squares[0], squares[1], squares[2]))
 
 

@@ -24,6 +24,7 @@ _NAME_LIMIT = 1 << 16
 _DIGITS_LIMIT = 20
 
 _FILE, _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"0", b"5", b"L", b"K", b"x", b"g"
+_SPARSE, _PAX_SPARSE = b"S", b"GNU.sparse."
 _EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL))
 _REFUSED = {
     b"1": "a hard link",
@@ -31,7 +32,7 @@ _REFUSED = {
     b"3": "a character device",
     b"4": "a block device",
     b"6": "a pipe",
-    b"S": "a sparse file",
+    _SPARSE: "a sparse file",
 }
 
 
@@ -123,6 +124,7 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912 - cal
             position += padded
         if overrides is not None:
             path = overrides.get(b"path", path)
+            kind = overrides.get(_PAX_SPARSE, kind)
             if b"size" in overrides:
                 size = _decimal(overrides[b"size"], "size")
         if kind != _FILE:
@@ -155,9 +157,8 @@ def _extension(kind: bytes, content: bytes) -> dict[bytes, bytes]:
     records = _pax_records(content)
     if kind == _PAX_GLOBAL and records.keys() & {b"path", b"size"}:
         raise ArchiveError("expected names and sizes with each member, found them in a global pax header")
-    if any(key.startswith(b"GNU.sparse.") for key in records):
-        name = records.get(b"GNU.sparse.name", records.get(b"path", b""))
-        raise ArchiveError(f"expected plain files, found {_REFUSED[b'S']}: {_text(name)}")
+    if any(key.startswith(_PAX_SPARSE) for key in records):
+        records[_PAX_SPARSE] = _SPARSE  # its header says that it is a plain file
     return records if kind == _PAX else {}
 
 

@@ -160,57 +160,6 @@ class RemoteReader(io.RawIOBase):
         return f"{self._file.name} from {without_secrets(self._file.location)}"
 
 
-class HashingReader(io.RawIOBase):
-    """Another reader's bytes, counted and hashed as they pass.
-
-    Args:
-        source: where the bytes come from; closed with this reader.
-        on_bytes: told the size of each piece.
-
-    Attributes:
-        position: bytes read so far.
-    """
-
-    def __init__(
-        self,
-        source: io.RawIOBase | io.BufferedIOBase,
-        *,
-        on_bytes: Callable[[int], None] = lambda _: None,
-    ) -> None:
-        super().__init__()
-        self._on_bytes = on_bytes
-        self._source = source
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self.position = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Read into the buffer what the source gives, 0 at its end."""
-        view = memoryview(buffer).cast("B")
-        count = self._source.readinto(view) or 0
-        self._digest.update(view[:count])
-        self.position += count
-        self._on_bytes(count)
-        return count
-
-    def drain(self) -> None:
-        """Read to the end."""
-        for _ in _blocks(self):
-            pass
-
-    def hexdigest(self) -> str:
-        """The md5 of what was read so far."""
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        """Close the source too."""
-        self._source.close()
-        super().close()
-
-
 class _Note(BaseModel):
     """Which file, and which edition of it, the bytes of a `.part` are of."""
 

@@ -28,11 +28,6 @@ class Workspace:
         return self.root / "bundles"
 
     @property
-    def unverified(self) -> Path:
-        """Which tiles are being made of a stream, until it is known to be right."""
-        return self.root / "unverified.json"
-
-    @property
     def sample(self) -> Path:
         """The embedded sample's archives."""
         return self.root / "sample"

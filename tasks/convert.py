@@ -2,17 +2,19 @@
 
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.futures import PrefectFuture
 
 from bigearthnet.bundle import Bundles
-from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeTile, convert_tile
+from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
 from bigearthnet.digests import remember_digest
-from bigearthnet.jobs import Job, is_whole, pack, unpack
+from bigearthnet.jobs import Done, Job, is_whole, pack, unpack
 from bigearthnet.parameters import Rendering
 from bigearthnet.progress import human_bytes
+from bigearthnet.stream import Mark
 from bigearthnet.workspace import Workspace
 from tasks import policy
 
@@ -22,22 +24,36 @@ WAITING = CONVERTERS + 1
 """Tiles that may be between extraction and the end of conversion: no converter idles, and no disk fills."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversion:
+    """A tile to convert: its job, its bundles, and where the stream stood that they were read from.
+
+    Without bundles it was done before, and is found in the cache.
+    """
+
+    job: Job
+    bundles: Bundles | None
+    mark: Mark | None
+    rendering: Rendering
+
+
 @task(
     name="convert",
-    task_run_name="convert {job.tile.tile}",
-    cache_key_fn=lambda _context, parameters: parameters["job"].key,
+    task_run_name="convert {conversion.job.tile.tile}",
+    cache_key_fn=lambda _context, parameters: parameters["conversion"].job.key,
     persist_result=True,
     result_serializer="json",
     cache_result_in_memory=False,
 )
-def convert(job: Job, bundles: Bundles | None, rendering: Rendering, workspace: Workspace) -> dict[str, Any]:
-    """Convert a tile's bundles, or find that it was done before: then there are none."""
+def convert(conversion: Conversion, workspace: Workspace) -> dict[str, Any]:
+    """Convert a tile's bundles, keep what was made, and list it."""
+    job, bundles = conversion.job, conversion.bundles
     if bundles is None:
         raise ValueError(f"expected the bundles of {job.tile.tile}, or its result in the cache; run again")
     logger, began = get_run_logger(), time.monotonic()
     folder = workspace.tile(job.key)
     folder.mkdir(parents=True, exist_ok=True)
-    made = convert_tile(job.tile, bundles, rendering, folder)
+    made = convert_tile(job.tile, bundles, conversion.rendering, folder)
     files = ((IMAGES_SHARD, made.images), (MASKS_SHARD, made.masks), (ROWS_FILE, made.rows))
     for name, file in files:
         remember_digest(folder / name, file.sha256, workspace.digests)
@@ -50,21 +66,21 @@ def convert(job: Job, bundles: Bundles | None, rendering: Rendering, workspace: 
         *(made.tile, f"{made.patches:,}", len(made.rejected), human_bytes(made.images.size)),
         time.monotonic() - began,
     )
-    return pack(made)
+    return pack(Done(made, conversion.mark))
 
 
-def made_before(job: Job, workspace: Workspace) -> MadeTile | None:
+def done_before(job: Job, workspace: Workspace) -> Done | None:
     """What an earlier run made of the tile, if all of it is still there."""
     packed = policy.recall(job.key, workspace)
     if packed is None:
         return None
-    made = unpack(packed)
-    return made if is_whole(made, job.key, workspace) else None
+    done = unpack(packed)
+    return done if is_whole(done.made, job.key, workspace) else None
 
 
-def submit(
-    job: Job, bundles: Bundles | None, rendering: Rendering, workspace: Workspace
-) -> PrefectFuture[dict[str, Any]]:
-    """Have a tile converted; without bundles it is in the cache, with bundles the cache is out of date."""
-    configured = convert.with_options(result_storage=workspace.results, refresh_cache=bundles is not None)
-    return configured.submit(job, bundles, rendering, workspace)
+def submit(conversion: Conversion, workspace: Workspace) -> PrefectFuture[dict[str, Any]]:
+    """Have a tile converted; with bundles, what is in the cache is out of date."""
+    configured = convert.with_options(
+        result_storage=workspace.results, refresh_cache=conversion.bundles is not None
+    )
+    return configured.submit(conversion, workspace)

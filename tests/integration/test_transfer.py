@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import json
 import random
 import signal
@@ -14,16 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO, cast
 
 import pytest
-import zstandard
 
 from bigearthnet import __version__
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from bigearthnet.http_client import Http, Patience
 from bigearthnet.record import RecordFile
-from bigearthnet.transfer import BLOCK_BYTES, HashingReader, RemoteReader, download
+from bigearthnet.transfer import BLOCK_BYTES, RemoteReader, download
 from bigearthnet.zenodo import fetch_record
 from tests.support.record_server import RECORD, Fault, RecordServer
 
@@ -417,31 +414,6 @@ def test_a_refused_answers_connection_is_closed(
     with pytest.raises(SourceError, match=message) as caught:
         http.document(url)
     assert end.result() == b"", f"open although {caught.value}"
-
-
-def test_what_is_read_is_hashed_as_it_passes(http: Http, tmp_path: Path, server: RecordServer) -> None:
-    packed = zstandard.compress(CONTENT[:500_000] * 3) + b"more behind the frame"
-    (server.folder / MAPS).write_bytes(packed)
-    server.faults[MAPS] = [Fault(break_after=100_000)]
-    remote = RemoteReader(http, fetch_record(http, server.record_url).require(MAPS))
-    with HashingReader(remote) as reader:
-        source = cast(IO[bytes], reader)  # its types know no raw readers
-        unpacked = zstandard.ZstdDecompressor().stream_reader(source, read_size=4096, closefd=False)
-        assert unpacked.read(10) == CONTENT[:10]
-        assert 0 < reader.position < len(packed)
-        assert unpacked.read(10**9) == (CONTENT[:500_000] * 3)[10:]
-        reader.drain()
-        assert reader.position == len(packed)
-        assert reader.hexdigest() == hashlib.md5(packed).hexdigest()  # noqa: S324
-    assert remote.closed
-
-
-def test_any_reader_is_hashed() -> None:
-    with HashingReader(io.BytesIO(CONTENT)) as reader:
-        assert reader.read(7) == CONTENT[:7]
-        assert reader.hexdigest() == hashlib.md5(CONTENT[:7]).hexdigest()  # noqa: S324
-        reader.drain()
-        assert (reader.position, reader.hexdigest()) == (SIZE, MD5)
 
 
 # Downloads
