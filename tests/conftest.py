@@ -1,0 +1,30 @@
+"""What all tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bigearthnet.sample import Sample, make_sample
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server of this session's own."""
+    # Imported here: the unit tests do without Prefect, and its import takes longer than many of them.
+    from prefect import settings  # noqa: PLC0415
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
+
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        # Neither is looked at by a test, and both take time at the end of each run.
+        settings.temporary_settings(
+            {settings.PREFECT_LOGGING_TO_API_ENABLED: False, settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        ),
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A record of 24 patches in 4 tiles, in a folder; not to be changed."""
+    return make_sample(tmp_path_factory.mktemp("sample") / "record", patches=24, tiles=4)

@@ -1,0 +1,300 @@
+import io
+import itertools
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from bigearthnet.errors import PatchError
+from bigearthnet.names import MAP, RGB_BANDS
+from bigearthnet.nomenclature import BEN19, CLC, MASK_FORMS, MaskForm
+from bigearthnet.parameters import Rendering
+from bigearthnet.render import Image, Mask, reflectance_table, render_image, render_mask, stretch
+from bigearthnet.sample import patch_files, sample_patches
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
+REAL_PATCHES = sorted(REAL.glob("BigEarthNet-S2/*/*"))
+
+U16 = npt.NDArray[np.uint16]
+U8 = npt.NDArray[np.uint8]
+
+RENDERINGS = [
+    Rendering(),
+    Rendering(reflectance_max=1),
+    Rendering(reflectance_max=10_000),
+    Rendering(reflectance_max=65_535),
+    Rendering(stretch="minmax"),
+    Rendering(stretch="percentile"),
+    Rendering(stretch="percentile", percentiles=(0, 100)),
+    Rendering(stretch="percentile", percentiles=(0.5, 33.3)),
+]
+
+
+def name(rendering: Rendering) -> str:
+    return f"{rendering.stretch} {rendering.reflectance_max} {rendering.percentiles}"
+
+
+def by_formula(bands: U16, rendering: Rendering) -> U8:
+    """The stretches as the plan of the project writes them, in float64."""
+    dn = bands.astype(np.float64)
+    if rendering.stretch == "reflectance":
+        return np.rint(np.clip(dn / rendering.reflectance_max, 0, 1) * 255).astype(np.uint8)
+    if rendering.stretch == "minmax":
+        out = np.zeros(bands.shape, np.uint8)
+        for band, plane in zip(dn, out, strict=True):
+            low, high = band.min(), band.max()
+            if low < high:
+                plane[...] = np.rint((band - low) * 255 / (high - low))
+        return out
+    low, high = percentile(dn, rendering.percentiles[0]), percentile(dn, rendering.percentiles[1])
+    if low == high:
+        return np.zeros(bands.shape, np.uint8)
+    return np.rint(np.clip((dn - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def percentile(values: npt.NDArray[np.float64], percent: float) -> float:
+    return float(np.percentile(values.ravel(), percent))
+
+
+def read(png: bytes) -> npt.NDArray[Any]:
+    with rasterio.open(io.BytesIO(png)) as file:
+        found: npt.NDArray[Any] = file.read()
+        return found
+
+
+def from_files(files: dict[str, bytes]) -> tuple[U16, U16]:
+    """Red, green and blue, and the codes, as rasterio reads them."""
+    bands = np.concatenate([read(files[band]) for band in RGB_BANDS])
+    return bands, read(files[MAP])[0]
+
+
+@pytest.fixture(scope="module")
+def patches() -> list[tuple[U16, U16]]:
+    """Patches of the sample, and real ones where they are at hand."""
+    found = [from_files(patch_files(patch, 0)) for patch in sample_patches(4, 2, 0)]
+    for folder in REAL_PATCHES:
+        files = {path.stem.removeprefix(f"{folder.name}_"): path.read_bytes() for path in folder.iterdir()}
+        (of_map,) = REAL.glob(f"Reference_Maps/*/{folder.name}/*")
+        found.append(from_files(files | {MAP: of_map.read_bytes()}))
+    return found
+
+
+def assert_image(image: Image, expected: U8) -> None:
+    pixels = read(image.png)
+    assert (pixels.shape, pixels.dtype) == ((3, *expected.shape[1:]), np.dtype(np.uint8))
+    np.testing.assert_array_equal(pixels, expected)
+    wide = expected.astype(np.int64)
+    assert image.sums == tuple(wide.sum((1, 2)).tolist())
+    assert image.squares == tuple((wide**2).sum((1, 2)).tolist())
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS, ids=name)
+def test_patches_are_rendered_by_the_formulas(patches: list[tuple[U16, U16]], rendering: Rendering) -> None:
+    for bands, _ in patches:
+        assert_image(render_image(list(bands), rendering), by_formula(bands, rendering))
+
+
+@pytest.mark.skipif(not REAL_PATCHES, reason="files of the published dataset are not at hand")
+def test_real_patches_are_among_them(patches: list[tuple[U16, U16]]) -> None:
+    assert len(patches) == 4 + len(REAL_PATCHES)
+    farmland = patches[4][0][0]
+    assert (farmland.min(), farmland.max(), int(np.median(farmland))) == (105, 2322, 330)  # as published
+
+
+extremes = st.sampled_from([0, 1, 2, 3, 127, 999, 1000, 1001, 3000, 3001, 32_767, 65_534, 65_535])
+values = extremes | st.integers(0, 65_535)
+bands_of_any_kind = arrays.arrays(np.uint16, (3, 6, 5), elements=values, fill=values)
+renderings = st.builds(
+    Rendering,
+    stretch=st.sampled_from(["reflectance", "minmax", "percentile"]),
+    reflectance_max=st.integers(1, 65_535),
+    percentiles=st.tuples(st.floats(0, 49.9), st.floats(50, 100)),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(bands_of_any_kind, renderings)
+def test_any_bands_are_rendered_by_the_formulas(bands: U16, rendering: Rendering) -> None:
+    assert_image(render_image(list(bands), rendering), by_formula(bands, rendering))
+
+
+@pytest.mark.parametrize("span", [255, 510, 1530, 2550, 3570, 65_534])
+@pytest.mark.parametrize("low", [0, 1])
+def test_halves_of_minmax_go_to_the_even_value(span: int, low: int) -> None:
+    ramp = np.arange(low, low + span + 1, dtype=np.uint16)[None]
+    (plane,) = stretch([ramp], Rendering(stretch="minmax"))
+    # In whole numbers: the quotient, and one more if the rest is over a half, or a half and it is odd.
+    quotients, rests = np.divmod(np.arange(span + 1) * 255, span)
+    expected = quotients + ((2 * rests > span) | ((2 * rests == span) & (quotients % 2 == 1)))
+    np.testing.assert_array_equal(plane[0], expected)
+
+
+@pytest.mark.parametrize("value", [0, 1, 3000, 65_535])
+@pytest.mark.parametrize("way", ["minmax", "percentile"])
+def test_constant_bands_are_black(value: int, way: Any) -> None:
+    planes = stretch([np.full((120, 120), value, np.uint16)] * 3, Rendering(stretch=way))
+    assert np.array_equal(planes, np.zeros((3, 120, 120)))
+    assert {plane.dtype for plane in planes} == {np.dtype(np.uint8)}
+
+
+def test_one_constant_band_does_not_darken_the_others() -> None:
+    ramp = np.arange(14_400, dtype=np.uint16).reshape(120, 120)
+    planes = stretch([np.full_like(ramp, 7), ramp, ramp], Rendering(stretch="minmax"))
+    assert [int(plane.max()) for plane in planes] == [0, 255, 255]
+
+
+def test_percentiles_are_of_the_three_bands_together() -> None:
+    low, middle, high = (np.full((120, 120), value, np.uint16) for value in (1000, 2000, 3000))
+    planes = stretch([low, middle, high], Rendering(stretch="percentile"))
+    assert [int(plane[0, 0]) for plane in planes] == [0, 128, 255]  # 127.5, half to even
+
+
+@pytest.mark.parametrize(
+    "reflectance_max", [1, 2, 254, 255, 256, 510, 2999, 3000, 10_000, 32_768, 65_534, 65_535]
+)
+def test_the_table_of_reflectances_is_right_for_every_value(reflectance_max: int) -> None:
+    table = reflectance_table(reflectance_max)
+    assert (table.shape, table.dtype, table.flags.writeable) == ((65_536,), np.dtype(np.uint8), False)
+    dn = np.arange(65_536, dtype=np.float64)
+    np.testing.assert_array_equal(table, np.rint(np.clip(dn / reflectance_max, 0, 1) * 255))
+    # And in whole numbers, apart from the very halves, where float64 may come out on either side.
+    doubled = np.minimum(np.arange(65_536, dtype=np.int64), reflectance_max) * 510
+    nearest = (doubled + reflectance_max) // (2 * reflectance_max)
+    halves = (doubled + reflectance_max) % (2 * reflectance_max) == 0
+    np.testing.assert_array_equal(table[~halves], nearest[~halves])
+    assert (np.abs(table[halves] - nearest[halves]) <= 1).all()
+
+
+def test_red_is_b04_and_blue_b02() -> None:
+    one = dict(zip(("B04", "B03", "B02"), (3000, 1500, 0), strict=True))
+    bands = [np.full((120, 120), one[band], np.uint16) for band in RGB_BANDS]
+    png = render_image(bands, Rendering()).png
+    with rasterio.open(io.BytesIO(png)) as file:
+        assert [str(meaning.name) for meaning in file.colorinterp] == ["red", "green", "blue"]
+        assert file.read()[:, 60, 60].tolist() == [255, 128, 0]
+
+
+def unpacked(png: bytes) -> dict[bytes, bytes]:
+    """The chunks of a PNG."""
+    chunks, at = dict[bytes, bytes](), 8
+    while at < len(png):
+        size = int.from_bytes(png[at : at + 4])
+        kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
+        assert int.from_bytes(png[at + 8 + size : at + 12 + size]) == zlib.crc32(kind + body)
+        chunks[kind] = chunks.get(kind, b"") + body
+        at += 12 + size
+    return chunks
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_every_compression_gives_the_same_pixels_in_a_plain_png(
+    patches: list[tuple[U16, U16]], level: int
+) -> None:
+    bands, codes = patches[0]
+    rendering = Rendering(png_compression=level)
+    image, mask = render_image(list(bands), rendering), render_mask(codes, rendering, MAP)
+    assert_image(image, by_formula(bands, rendering))
+    np.testing.assert_array_equal(read(mask.png)[0], codes)
+    for png, depth, colour, channels in ((image.png, 8, 2, 3), (mask.png, 16, 0, 1)):
+        chunks = unpacked(png)
+        assert chunks.keys() == {b"IHDR", b"IDAT", b"IEND"}  # no date, no software
+        assert chunks[b"IHDR"] == (120).to_bytes(4) * 2 + bytes([depth, colour, 0, 0, 0])
+        assert len(zlib.decompress(chunks[b"IDAT"])) == 120 * (1 + 120 * channels * depth // 8)
+
+
+def test_level_0_stores_and_higher_levels_save_room(patches: list[tuple[U16, U16]]) -> None:
+    bands, codes = patches[0]
+    sizes = [len(render_image(list(bands), Rendering(png_compression=level)).png) for level in (0, 1, 9)]
+    assert sizes[0] > 3 * 120 * 120 > 1.3 * sizes[1]
+    assert sizes[2] < sizes[0]
+    assert len(render_mask(codes, Rendering(png_compression=0), MAP).png) > 2 * 120 * 120
+    assert len(render_mask(codes, Rendering(png_compression=1), MAP).png) < 120 * 120
+
+
+def test_another_process_gives_the_same_bytes(patches: list[tuple[U16, U16]]) -> None:
+    (bands, codes), rendering = patches[0], Rendering(mask_classes="ben19")
+    program = """
+import sys
+import numpy as np
+from bigearthnet.parameters import Rendering
+from bigearthnet.render import render_image, render_mask
+planes = np.frombuffer(sys.stdin.buffer.read(), np.uint16).reshape(4, 120, 120)
+chosen = Rendering(mask_classes="ben19")
+sys.stdout.buffer.write(render_image(list(planes[:3]), chosen).png + render_mask(planes[3], chosen, "").png)
+"""
+    told = bands.tobytes() + codes.tobytes()
+    made = subprocess.run([sys.executable, "-c", program], input=told, capture_output=True, check=True).stdout
+    assert made == render_image(list(bands), rendering).png + render_mask(codes, rendering, MAP).png
+
+
+# Masks.
+
+CODES = [entry.code for entry in CLC]
+
+
+def by_table(codes: U16, form: MaskForm) -> npt.NDArray[Any]:
+    """Each pixel looked up by itself."""
+    level_3 = {code: i for i, code in enumerate(CODES, start=1)}
+    tables: dict[str, dict[int, int]] = {
+        "clc": {code: code for code in CODES},
+        "clc_l3": level_3,
+        "clc_l1": {code: int(str(code)[0]) for code in CODES} | {999: 6},
+        "ben19": dict.fromkeys(CODES, 255)
+        | {code: i for i, (_, of_class) in enumerate(BEN19) for code in of_class},
+    }
+    values = [tables[form][code] for code in codes.ravel().tolist()]
+    return np.array(values, np.uint16 if form == "clc" else np.uint8).reshape(codes.shape)
+
+
+def assert_mask(mask: Mask, expected: npt.NDArray[Any]) -> None:
+    pixels = read(mask.png)
+    assert (pixels.shape, pixels.dtype) == ((1, *expected.shape), expected.dtype)
+    np.testing.assert_array_equal(pixels[0], expected)
+    occurring, counts = np.unique(expected, return_counts=True)
+    assert list(mask.pixels.items()) == list(zip(occurring.tolist(), counts.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("form", MASK_FORMS)
+def test_maps_become_masks_by_the_tables(patches: list[tuple[U16, U16]], form: MaskForm) -> None:
+    for _, codes in patches:
+        assert_mask(render_mask(codes, Rendering(mask_classes=form), MAP), by_table(codes, form))
+
+
+@pytest.mark.parametrize("form", MASK_FORMS)
+def test_all_codes_become_masks_by_the_tables(form: MaskForm) -> None:
+    codes = np.array(list(itertools.islice(itertools.cycle(CODES), 14_400)), np.uint16).reshape(120, 120)
+    assert_mask(render_mask(codes, Rendering(mask_classes=form), MAP), by_table(codes, form))
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.uint16, (7, 5), elements=st.sampled_from(CODES)), st.sampled_from(MASK_FORMS))
+def test_any_codes_become_masks_by_the_tables(codes: U16, form: MaskForm) -> None:
+    assert_mask(render_mask(codes, Rendering(mask_classes=form), MAP), by_table(codes, form))
+
+
+@pytest.mark.parametrize("form", MASK_FORMS)
+@pytest.mark.parametrize("code", [0, 1, 45, 110, 113, 255, 524, 777, 998, 1000, 65_535])
+def test_a_code_of_no_class_is_refused(code: int, form: MaskForm) -> None:
+    codes = np.full((120, 120), 312, np.uint16)
+    codes[119, 119] = code
+    with pytest.raises(
+        PatchError, match=rf"^reference_map: expected codes of CLC 2018 or 999, found \[{code}\]$"
+    ):
+        render_mask(codes, Rendering(mask_classes=form), MAP)
+
+
+def test_many_codes_of_no_class_are_told_but_a_few() -> None:
+    codes = np.arange(14_400, dtype=np.uint16).reshape(120, 120)
+    with pytest.raises(PatchError, match=r"found \[0, 1, 2, 3, 4\]$"):
+        render_mask(codes, Rendering(), MAP)
