@@ -53,8 +53,7 @@ def stretch(bands: Sequence[Pixels], rendering: Rendering) -> list[Bytes2D]:
         low, high = np.percentile(np.stack(bands), rendering.percentiles)
         return [_between(band, float(low), float(high)) for band in bands]
     table = reflectance_table(rendering.reflectance_max)
-    planes: list[Bytes2D] = [np.take(table, band, mode="clip") for band in bands]
-    return planes
+    return [_looked_up(band, table) for band in bands]
 
 
 @lru_cache(maxsize=4)
@@ -64,6 +63,11 @@ def reflectance_table(reflectance_max: int) -> Bytes2D:
     table: Bytes2D = np.rint(np.clip(dn / reflectance_max, 0, 1) * 255).astype(np.uint8)
     table.flags.writeable = False
     return table
+
+
+def _looked_up(pixels: npt.NDArray[Any], table: npt.NDArray[np.uint8]) -> Bytes2D:
+    """Each pixel's entry in a table of as many values as its type has; OpenCV does it in half the time."""
+    return cv2.LUT(pixels, table[np.newaxis])  # type: ignore[return-value]  # of the table's type
 
 
 def _between_extremes(band: Pixels) -> Bytes2D:
@@ -89,18 +93,25 @@ def render_mask(codes: Pixels, rendering: Rendering, what: str) -> Mask:
     Raises:
         PatchError: a code is none of the 44 and not 999; the message begins with `what`.
     """
-    positions = np.take(clc_positions(), codes, mode="clip")
-    counts = np.bincount(positions.ravel(), minlength=len(CLC) + 1)
+    positions = _looked_up(codes, clc_positions())
+    counts = cv2.calcHist([positions], [0], None, [len(CLC) + 1], [0, len(CLC) + 1]).ravel()
     if counts[0]:
         unknown = sorted({int(code) for code in codes[positions == 0]})
         raise PatchError(f"{what}: expected codes of CLC 2018 or 999, found {unknown[:5]}")
     values = mask_values(rendering.mask_classes)
-    mask = codes if rendering.mask_classes == "clc" else values.astype(np.uint8)[positions]
+    mask = codes if rendering.mask_classes == "clc" else _looked_up(positions, _bytes_table(values))
     pixels: dict[int, int] = {}
     for position in np.flatnonzero(counts):
         value = int(values[position])
         pixels[value] = pixels.get(value, 0) + int(counts[position])
     return Mask(_encode(mask, mask_options(rendering.png_compression)), dict(sorted(pixels.items())))
+
+
+def _bytes_table(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """A table for 8-bit pixels that begins with `values`, which are bytes."""
+    table = np.zeros(256, np.uint8)
+    table[: len(values)] = values
+    return table
 
 
 def image_options(level: int) -> list[int]:

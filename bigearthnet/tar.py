@@ -26,6 +26,7 @@ _DIGITS_LIMIT = 20
 _FILE, _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"0", b"5", b"L", b"K", b"x", b"g"
 _SPARSE, _PAX_SPARSE = b"S", b"GNU.sparse."
 _EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL))
+_WITH_CONTENT = _EXTENSIONS | {_FILE}
 _REFUSED = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -37,10 +38,11 @@ _REFUSED = {
 
 
 class Header(NamedTuple):
-    """A header block: path as far as it stands there, bytes of content, and type."""
+    """A header block: path as far as it stands there, bytes of content, the same in blocks, and type."""
 
     path: bytes
     size: int
+    padded: int
     kind: bytes
 
 
@@ -86,7 +88,9 @@ def parse_header(block: bytes) -> Header:
     kind = block[156:157]
     if kind in (b"\0", b"7"):
         kind = _FOLDER if path.endswith(b"/") else _FILE
-    return Header(path, _number(block[124:136], "size"), kind)
+    size = _number(block[124:136], "size")
+    limit = _NAME_LIMIT if kind in _EXTENSIONS else MEMBER_LIMIT
+    return Header(path, size, _padded(size, limit, path) if kind in _WITH_CONTENT else 0, kind)
 
 
 def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912 - calls a member would cost more than all of it
@@ -98,45 +102,90 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912 - cal
     Raises:
         ArchiveError: no tar, cut off, or a member that is no plain file or claims an absurd size.
     """
+    source = _Chunks(chunks)
     buffer, position = b"", 0
+    long_name, long_size, long_padded = b"", 0, 0
     while True:
         start = position
-        overrides: dict[bytes, bytes] | None = None
+        name: bytes | None = None
+        records: dict[bytes, bytes] | None = None
         while True:
             if len(buffer) - position < BLOCK:
-                buffer, start, position = _refill(buffer, start, position, BLOCK, chunks)
+                buffer, start, position = source.refill(buffer, start, position, BLOCK)
             block = buffer[position : position + BLOCK]
-            if block == _ZEROS:
-                if overrides is not None:
+            if block == long_name:  # as it is before every member of the dataset
+                size, padded, kind = long_size, long_padded, _LONG_NAME
+            elif block == _ZEROS:
+                if position > start:
                     raise ArchiveError("expected a member behind its long name, found the archive's end")
                 for _ in chunks:
                     pass
                 return
-            path, size, kind = parse_header(block)
+            else:
+                path, size, padded, kind = parse_header(block)
             position += BLOCK
             if kind not in _EXTENSIONS:
                 break
-            padded = _padded(size, _NAME_LIMIT, path)
             if len(buffer) - position < padded:
-                buffer, start, position = _refill(buffer, start, position, padded, chunks)
-            overrides = overrides or {}
-            overrides.update(_extension(kind, buffer[position : position + size]))
+                buffer, start, position = source.refill(buffer, start, position, padded)
+            content = buffer[position : position + size]
             position += padded
-        if overrides is not None:
-            path = overrides.get(b"path", path)
-            kind = overrides.get(_PAX_SPARSE, kind)
-            if b"size" in overrides:
-                size = _decimal(overrides[b"size"], "size")
+            if kind == _LONG_NAME:
+                name = content.rstrip(b"\0")
+                long_name, long_size, long_padded = block, size, padded
+            else:
+                records = (records or {}) | _extension(kind, content)
+        if name is not None:
+            path = name
+        if records:
+            path = records.get(b"path", path)
+            kind = records.get(_PAX_SPARSE, kind)
+            if b"size" in records:
+                size = _decimal(records[b"size"], "size")
+                padded = _padded(size, MEMBER_LIMIT, path)
         if kind != _FILE:
             if kind != _FOLDER:
                 found = _REFUSED.get(kind, f"type {kind!r}")
                 raise ArchiveError(f"expected plain files, found {found}: {_text(path)}")
             continue
-        padded = _padded(size, MEMBER_LIMIT, path)
         if len(buffer) - position < padded:
-            buffer, start, position = _refill(buffer, start, position, padded, chunks)
+            buffer, start, position = source.refill(buffer, start, position, padded)
         yield TarMember(path, buffer, start, position, size, position + padded)
         position += padded
+
+
+class _Chunks:
+    """The stream's chunks. The walk goes on in them uncopied; only what straddles two is put together."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._taken = 0
+
+    def refill(self, buffer: bytes, start: int, position: int, size: int) -> tuple[bytes, int, int]:
+        """Have `size` bytes from `position` on, keeping what begins at `start`; returns all three anew."""
+        if start == len(buffer):
+            buffer, start = self._chunk, self._taken
+            position = start
+            self._chunk, self._taken = b"", 0
+        have = len(buffer) - position
+        if have >= size:
+            return buffer, start, position
+        pieces = [buffer[start:]]
+        while have < size:
+            if self._taken == len(self._chunk):
+                self._chunk, self._taken = self._next(), 0
+            piece = self._chunk[self._taken : self._taken + size - have]
+            pieces.append(piece)
+            self._taken += len(piece)
+            have += len(piece)
+        return b"".join(pieces), 0, position - start
+
+    def _next(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            raise ArchiveError("expected more blocks, found the end: the tar was cut off")
+        return chunk
 
 
 def _padded(size: int, limit: int, path: bytes) -> int:
@@ -149,9 +198,7 @@ def _padded(size: int, limit: int, path: bytes) -> int:
 
 
 def _extension(kind: bytes, content: bytes) -> dict[bytes, bytes]:
-    """What stands before a member and belongs to it: its long name or pax records."""
-    if kind == _LONG_NAME:
-        return {b"path": content.rstrip(b"\0")}
+    """The pax records that stand before a member and belong to it, with what is to be known of them."""
     if kind == _LONG_LINK:
         return {}  # the link itself is refused when it comes
     records = _pax_records(content)
@@ -160,20 +207,6 @@ def _extension(kind: bytes, content: bytes) -> dict[bytes, bytes]:
     if any(key.startswith(_PAX_SPARSE) for key in records):
         records[_PAX_SPARSE] = _SPARSE  # its header says that it is a plain file
     return records if kind == _PAX else {}
-
-
-def _refill(
-    buffer: bytes, start: int, position: int, size: int, chunks: Iterator[bytes]
-) -> tuple[bytes, int, int]:
-    """Get chunks until `size` bytes from `position` on are there, keeping what begins at `start`."""
-    pieces, have = [buffer[start:]], len(buffer) - position
-    while have < size:
-        chunk = next(chunks, None)
-        if chunk is None:
-            raise ArchiveError("expected more blocks, found the end: the tar was cut off")
-        pieces.append(chunk)
-        have += len(chunk)
-    return b"".join(pieces), 0, position - start
 
 
 def _pax_records(content: bytes) -> dict[bytes, bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.futures import PrefectFuture
+from pydantic import ValidationError
 
 from bigearthnet.bundle import Bundles
 from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
@@ -74,7 +75,10 @@ def done_before(job: Job, workspace: Workspace) -> Done | None:
     packed = policy.recall(job.key, workspace)
     if packed is None:
         return None
-    done = unpack(packed)
+    try:
+        done = unpack(packed)
+    except ValidationError:  # kept by another edition of this project
+        return None
     return done if is_whole(done.made, job.key, workspace) else None
 
 
