@@ -1,0 +1,27 @@
+"""Fixtures of a real S3 server, for a test module that asks for them:
+
+pytest_plugins = ("tests.support.s3_fixtures",)
+"""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from bigearthnet.bucket import Bucket
+from tests.support.s3_server import S3Server, running
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The server, until the end of the session."""
+    folder = tmp_path_factory.mktemp("swift")
+    with running(folder) as server:
+        yield server
+    shutil.rmtree(folder, ignore_errors=True)  # pytest keeps its folders, and this one is large
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> Bucket:
+    """An empty bucket, and a prefix in it."""
+    return s3_server.new_bucket()
