@@ -25,7 +25,7 @@ setup: .venv/.done  ## install everything into .venv
 	touch $@
 
 run: setup  ## prepare the embedded sample into sample-dataset
-	@$(BIN)/python -m flows sample-dataset --source sample --work-dir work
+	@$(BIN)/python -m flows sample-dataset --source sample --work-dir sample-work
 
 dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream"
 	@$(BIN)/python -m flows $(DESTINATION) $(OPTIONS)
@@ -52,4 +52,4 @@ bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove what make run made
-	rm -rf sample-dataset work .prefect
+	rm -rf sample-dataset sample-work .prefect
