@@ -21,6 +21,8 @@ from tasks import policy
 
 CONVERTERS = len(os.sched_getaffinity(0))
 """Tiles that are converted side by side: one for each core that this process may use."""
+_REJECTED_LOGGED = 10
+"""Rejected patches of a tile that get a line in the log; the card has them all."""
 WAITING = CONVERTERS + 1
 """Tiles that may be between extraction and the end of conversion: no converter idles, and no disk fills."""
 
@@ -60,8 +62,10 @@ def convert(conversion: Conversion, workspace: Workspace) -> dict[str, Any]:
         remember_digest(folder / name, file.sha256, workspace.digests)
     bundles.images.unlink()
     bundles.maps.unlink()
-    for one in made.rejected:
+    for one in made.rejected[:_REJECTED_LOGGED]:
         logger.warning("%s rejected: %s", one.patch_id, one.reason)
+    if len(made.rejected) > _REJECTED_LOGGED:
+        logger.warning("%s: %s more rejected", made.tile, f"{len(made.rejected) - _REJECTED_LOGGED:,}")
     logger.info(
         "%s: %s patches, %s rejected, %s of images, %.1f s",
         *(made.tile, f"{made.patches:,}", len(made.rejected), human_bytes(made.images.size)),
