@@ -42,7 +42,7 @@ def _farewell(destination: Path, patches: int, source: str) -> str:
     if source == SAMPLE:
         lines += [
             "",
-            "Next, the real dataset (the first 1,000 patches cost some 120 MB and minutes, all of it 59 GB):",
+            "Next, the real dataset (the first 1,000 patches cost some 400 MB, all of them 64 GB):",
             '  make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream --max-patches 1000"',
             "and the Prefect UI, which shows this run too:",
             "  make ui",
