@@ -1,6 +1,6 @@
 """The manifest, a row a patch, and the statistics that are sums over its rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
@@ -128,13 +128,6 @@ def write_manifest(tiles: Iterable[tuple[str, Path]], metadata: Metadata | None,
     statistics.class_pixels = dict(sorted(statistics.class_pixels.items()))
     statistics.splits = {split: statistics.splits[split] for split in SPLITS if split in statistics.splits}
     return statistics
-
-
-def manifest_patches(path: Path) -> Iterator[str]:
-    """The patch ids of a manifest, in its order."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=["patch_id"]):
-            yield from batch.column(0).to_pylist()
 
 
 def _facts(tile: str, rows: pa.Table, metadata: Metadata | None) -> dict[str, list[Any]]:

@@ -18,7 +18,6 @@ from bigearthnet.manifest import (
     MANIFEST_SCHEMA,
     ChannelSums,
     Statistics,
-    manifest_patches,
     write_manifest,
     write_tile_rows,
 )
@@ -107,7 +106,6 @@ def test_there_is_a_row_a_patch_in_the_order_of_the_zips(
     patch_ids = table.column("patch_id").to_pylist()
     assert patch_ids == sorted(made.listed())
     assert [f"{r['tile']}_{r['column']:02d}_{r['row']:02d}" for r in table.to_pylist()] == patch_ids
-    assert list(manifest_patches(manifest[0])) == patch_ids
     assert pq.ParquetFile(manifest[0]).num_row_groups == len(made.folders)
 
 
@@ -197,7 +195,6 @@ def test_a_dataset_without_patches_has_an_empty_manifest(tmp_path: Path) -> None
     statistics = write_manifest([("tile", tmp_path / "rows.parquet")], None, tmp_path / "manifest.parquet")
     assert pq.read_table(tmp_path / "manifest.parquet").equals(MANIFEST_SCHEMA.empty_table())
     assert statistics.all.mean_and_deviation() is None
-    assert list(manifest_patches(tmp_path / "manifest.parquet")) == []
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0), (255, 255, 255), (254, 255, 1)])
