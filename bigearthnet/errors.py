@@ -43,3 +43,7 @@ class DestinationError(BigEarthNetError, OSError):
 
 class BusyError(BigEarthNetError, RuntimeError):
     """Another run holds the work folder or the destination."""
+
+
+class CredentialsError(BigEarthNetError, ValueError):
+    """The credentials that the person names are not there."""
