@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
+from benchmarks import bucket
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
 from bigearthnet.sample import make_sample
 from tests.support.record_server import RecordServer
+from tests.support.s3_server import S3Server, running
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
         _cpu(folder, sample, asked.patches, asked.rounds)
         _walk(sample)
         _memory(folder)
+        _bucket(folder)
 
 
 def _cpu(folder: Path, sample: Path, patches: int, rounds: int) -> None:
@@ -58,21 +62,67 @@ def _memory(folder: Path) -> None:
         print(f"  {patches:,} patches: {found['peak_mib']:.0f} MiB")
 
 
-def _sample(folder: Path, patches: int) -> Path:
-    sample = folder / f"sample-{patches}"
+def _bucket(folder: Path) -> None:
+    print("\nA whole run into a bucket of a real S3 server, from a stream")
+    swift = folder / "swift"
+    swift.mkdir()
+    with running(swift) as server:
+        server.client().create_bucket(Bucket="bench")
+        for patches, tiles in ((500, 4), (5000, 4), (11000, 2)):  # real tiles have 4,778 on average
+            name = f"bucket-{patches}"
+            found = _run(
+                _sample(folder, patches, tiles),
+                folder / name,
+                f"s3://bench/{name}",
+                bucket.environment(server),
+            )
+            listing = server.client().get_paginator("list_objects_v2")
+            shards = sum(
+                item["Size"]
+                for page in listing.paginate(Bucket="bench", Prefix=f"{name}/tiles/")
+                for item in page["Contents"]
+            )
+            print(
+                f"  {patches:,} patches in {tiles} tiles: {found['peak_mib']:.0f} MiB at most, sent "
+                f"{found['bytes_sent'] / shards:.3f} times the {shards / 1e6:.1f} MB of the shards, "
+                f"{1000 * found['cpu_seconds'] / patches:.2f} ms of CPU a patch"
+            )
+        _uploads(server, folder)
+
+
+def _uploads(server: S3Server, folder: Path) -> None:
+    file = folder / "upload.bin"
+    file.write_bytes(os.urandom(1 << 20) * 300)
+    print("\nCPU of uploading 300 MiB, without the start of the programs")
+    for _ in range(3):
+        theirs = bucket.aws_cpu_seconds(server, file)
+        beside = "no aws here" if theirs is None else f"aws s3 cp {theirs:.2f} s"
+        print(f"  this project {bucket.upload_cpu_seconds(server, file):.2f} s, {beside}")
+
+
+def _sample(folder: Path, patches: int, tiles: int = 4) -> Path:
+    sample = folder / f"sample-{patches}-{tiles}"
     if not sample.exists():
         print(f"making a sample of {patches:,} patches ...", flush=True)
-        make_sample(sample, patches=patches, tiles=4)
+        make_sample(sample, patches=patches, tiles=tiles)
     return sample
 
 
-def _run(sample: Path, folder: Path) -> dict[str, Any]:
+def _run(
+    sample: Path,
+    folder: Path,
+    destination: str = "",
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, Any]:
     """Run the flow against a record server on loopback, in a process of its own on one core."""
     folder.mkdir()
     with RecordServer(sample) as server:
         child = subprocess.run(
-            [sys.executable, "-m", "benchmarks.one_run", server.record_url, str(folder)],
-            env={**os.environ, "PREFECT_LOGGING_LEVEL": "WARNING"},
+            [
+                *(sys.executable, "-m", "benchmarks.one_run", server.record_url),
+                *(destination or f"{folder}/dataset", f"{folder}/work", "stream" if destination else "keep"),
+            ],
+            env={**environment, "PREFECT_LOGGING_LEVEL": "WARNING"},
             stdout=subprocess.PIPE,
             check=True,
         )

@@ -5,14 +5,15 @@ The plan is `compose.Join`'s; what is added here is how its sections become part
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_multipart import MAX_PART_BYTES, MIN_PART_BYTES, ranges
-from bigearthnet.bucket_place import Listed, Stored
+from bigearthnet.bucket_multipart import MAX_PART_BYTES, MIN_PART_BYTES, Multipart, ranges
+from bigearthnet.bucket_place import Listed
 from bigearthnet.bucket_reader import read_range
-from bigearthnet.compose import Section, plan_join
+from bigearthnet.compose import ReadCentral, Section, plan_join
 from bigearthnet.stored_zip import TAIL_BYTES, Tail, parse_tail
 
 _CENTRAL_PART_BYTES: Final = 8 << 20
@@ -65,18 +66,20 @@ def tail_of(bucket: Bucket, shard: Listed, *, sleep: Callable[[float], None] = t
     return parse_tail(data, shard.size, bucket.place.url(shard.name))
 
 
-def join(
+@contextmanager
+def joined(
     bucket: Bucket,
     shards: Sequence[BucketShard],
     target: str,
     metadata: Mapping[str, str],
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> Stored:
+) -> Iterator[Multipart]:
     """Join shards to the zip `target`, byte for byte the one that `compose.join_to_file` makes of them.
 
-    Through the client go only the shards' central directories and what is too small to be copied, about
-    10 MiB at a time. What was at `target` is there until the new zip is complete.
+    In the block all parts are on the server, and `complete` lets the zip take its place; what was at
+    `target` is there until then. Through the client go only the shards' central directories and what is
+    too small to be copied, about 10 MiB at a time.
 
     Args:
         bucket: where the shards lie, and the zip will.
@@ -97,10 +100,6 @@ def join(
     def read(piece: Piece) -> bytes:
         return read_range(bucket, sources[piece.source], piece.start, piece.stop, sleep=sleep)
 
-    def read_central(section: Section) -> bytes:
-        stop = section.length + section.central_size
-        return read(Piece(str(section.source), section.length, stop))
-
     parts = plan_parts(plan.sections)
     with bucket.multipart(target, metadata) as upload:
         for pieces in parts.whole:
@@ -111,10 +110,22 @@ def join(
             else:
                 upload.send(b"".join(map(read, pieces)))
         rest = b"".join(map(read, parts.rest))
-        for data in _parts_of(rest, plan.central_directory(read_central)):
+        for data in _parts_of(rest, plan.central_directory(central_reader(bucket, shards, sleep=sleep))):
             upload.send(data)
-        size = upload.size
-        return Stored(target, size, upload.complete(), metadata)
+        yield upload
+
+
+def central_reader(
+    bucket: Bucket, shards: Sequence[BucketShard], *, sleep: Callable[[float], None] = time.sleep
+) -> ReadCentral:
+    """Reads the central directories of shards in the bucket."""
+    sources = {shard.source.name: shard.source for shard in shards}
+
+    def read(section: Section) -> bytes:
+        stop = section.length + section.central_size
+        return read_range(bucket, sources[str(section.source)], section.length, stop, sleep=sleep)
+
+    return read
 
 
 def plan_parts(

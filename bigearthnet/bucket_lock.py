@@ -47,13 +47,13 @@ class Lease:
         self._etag = self._take()
 
     def check(self) -> None:
-        """Make sure that the lock is still ours.
+        """Make sure that the lock is still ours, by refreshing it.
 
         Raises:
             BusyError: it is not, or could not be refreshed for so long that another run may have it.
         """
         with self._mutex:
-            if self._is_overdue() and not self.lost.is_set():  # this process, or its machine, was asleep
+            if not self.lost.is_set():
                 self._refresh()
         if self.lost.is_set():
             raise BusyError(

@@ -1,4 +1,7 @@
-"""One object written in parts, each with its checksum: completed only when all are there, else aborted."""
+"""One object written in parts, each with its checksum: completed only when all are there.
+
+An `Upload` lasts until it is completed or aborted, also beyond its process; a `Multipart` aborts itself.
+"""
 
 import base64
 import logging
@@ -36,11 +39,10 @@ class _Part:
     """As the server writes it; None where it does not tell the checksum of what it copied."""
 
 
-class Multipart:
-    """A multipart upload, from `with` to `complete`.
+class Upload:
+    """A multipart upload, from `begin` or `go_on` to `complete` or `abort`.
 
-    A context manager. If its block ends in any other way than after `complete`, the upload is aborted,
-    and what was at the key before is untouched.
+    Until `complete`, what was at the key before is untouched.
 
     Args:
         client: makes the requests.
@@ -66,7 +68,8 @@ class Multipart:
         self._id: str | None = None
         self._parts: list[_Part] = []
 
-    def __enter__(self) -> Self:
+    def begin(self) -> str:
+        """Begin the upload; returns the id that `go_on` knows it by."""
         with told("begin an upload to", self._url):
             # The algorithm is named here, or AWS would take the parts' checksums for another's.
             answer = self._client.create_multipart_upload(
@@ -77,13 +80,18 @@ class Multipart:
                 ChecksumAlgorithm="CRC32",
             )
             self._id = answer["UploadId"]
-        return self
+        return self._id
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._id is not None:
-            self._abort(self._id)
+    def go_on(self, upload_id: str, size: int, part_bytes: int) -> None:
+        """Go on with an upload of `size` bytes, behind those of its parts that are on the server.
+
+        Args:
+            upload_id: as `begin` gave it; metadata and content type are those it was begun with.
+            size: bytes of the object.
+            part_bytes: of each part but the last; parts behind a gap or one of another size are sent anew.
+        """
+        self._id = upload_id
+        self._parts = _whole_parts(self._listed(upload_id), size, part_bytes)
 
     @property
     def size(self) -> int:
@@ -135,6 +143,8 @@ class Multipart:
                 then), or made another object of them (which is removed).
         """
         upload = self._opened()
+        if not self._parts:
+            self.send(b"")  # without a part there is no object, not even an empty one
         self._compare_parts(upload)
         with told("complete the upload of", self._url):
             self._client.complete_multipart_upload(
@@ -147,9 +157,24 @@ class Multipart:
         self._id = None
         return self._compare_object()
 
+    def abort(self) -> None:
+        """Give the upload up, if it is not complete; that this fails is logged, and no error."""
+        if self._id is None:
+            return
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error_code(error) == "NoSuchUpload":
+                return  # completed, though the answer did not arrive
+            # The error that led here is the one to be told; the next run's sweep aborts the upload.
+            logger.warning("%s", translated(error, "abort the upload to", self._url))
+
     def _opened(self) -> str:
         if self._id is None:
-            raise ValueError(f"expected to write {self._url} inside the with block of its Multipart")
+            raise ValueError(
+                f"expected to write {self._url} inside the with block of its Multipart, "
+                "or after begin or go_on of its Upload"
+            )
         return self._id
 
     def _next_number(self) -> int:
@@ -159,12 +184,20 @@ class Multipart:
             )
         return len(self._parts) + 1
 
-    def _compare_parts(self, upload: str) -> None:
+    def _listed(self, upload: str) -> list[tuple[int, _Part]]:
+        """The parts that are on the server, by their numbers."""
         with told("list the parts of", self._url):
             pages = self._client.get_paginator("list_parts").paginate(
                 Bucket=self._bucket, Key=self._key, UploadId=upload
             )
-            found = [(p["PartNumber"], p["Size"]) for page in pages for p in page.get("Parts", [])]
+            return [
+                (p["PartNumber"], _Part(p["Size"], p["ETag"], p.get("ChecksumCRC32")))
+                for page in pages
+                for p in page.get("Parts", [])
+            ]
+
+    def _compare_parts(self, upload: str) -> None:
+        found = [(number, part.size) for number, part in self._listed(upload)]
         expected = [(number, part.size) for number, part in enumerate(self._parts, start=1)]
         if found != expected:
             differing = sorted(set(found) ^ set(expected))[0][0]
@@ -190,28 +223,34 @@ class Multipart:
             )
         return etag
 
-    def _abort(self, upload: str) -> None:
-        try:
-            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=upload)
-        except (ClientError, BotoCoreError) as error:
-            if isinstance(error, ClientError) and error_code(error) == "NoSuchUpload":
-                return  # completed, though the answer did not arrive
-            # The error that led here is the one to be told; the next run's sweep aborts the upload.
-            logger.warning("%s", translated(error, "abort the upload to", self._url))
+
+class Multipart(Upload):
+    """A multipart upload, from `with` to `complete`.
+
+    A context manager. If its block ends in any other way than after `complete`, the upload is aborted.
+    """
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
 
 
-def abort_unfinished(client: "S3Client", bucket: str, prefix: str, is_own: Callable[[str], bool]) -> int:
-    """Abort the multipart uploads under a prefix whose keys are one's own; returns how many.
+def abort_unfinished(
+    client: "S3Client", bucket: str, prefix: str, is_own: Callable[[str], bool], *, but: str | None = None
+) -> int:
+    """Abort the multipart uploads under a prefix whose keys are one's own, `but` one; returns how many.
 
     Raises:
-        DestinationError, TransferError: as `Multipart`.
+        DestinationError, TransferError: as `Upload`.
     """
-    with told("list the unfinished uploads of", f"s3://{bucket}/{prefix}"):
-        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
-        found = [(upload["Key"], upload["UploadId"]) for page in pages for upload in page.get("Uploads", [])]
     aborted = 0
-    for key, upload_id in found:
-        if not is_own(key):
+    for key, upload_id in unfinished(client, bucket, prefix):
+        if not is_own(key) or upload_id == but:
             continue
         with (
             told("abort an unfinished upload to", f"s3://{bucket}/{key}"),
@@ -220,6 +259,17 @@ def abort_unfinished(client: "S3Client", bucket: str, prefix: str, is_own: Calla
             client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
             aborted += 1
     return aborted
+
+
+def unfinished(client: "S3Client", bucket: str, prefix: str) -> list[tuple[str, str]]:
+    """Key and id of each unfinished upload under a prefix.
+
+    Raises:
+        DestinationError, TransferError: as `Upload`.
+    """
+    with told("list the unfinished uploads of", f"s3://{bucket}/{prefix}"):
+        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        return [(upload["Key"], upload["UploadId"]) for page in pages for upload in page.get("Uploads", [])]
 
 
 def ranges(start: int, stop: int, most: int = MAX_PART_BYTES) -> list[tuple[int, int]]:
@@ -232,6 +282,17 @@ def ranges(start: int, stop: int, most: int = MAX_PART_BYTES) -> list[tuple[int,
 def checksum(crc32: int) -> str:
     """A CRC-32 as S3 writes it: base64 of its four bytes, most significant first."""
     return base64.b64encode(crc32.to_bytes(4, "big")).decode()
+
+
+def _whole_parts(listed: list[tuple[int, _Part]], size: int, part_bytes: int) -> list[_Part]:
+    """The parts that an object of `size` bytes begins with, up to the first that is missing or not whole."""
+    whole: list[_Part] = []
+    for expected, (number, part) in enumerate(listed, start=1):
+        length = min(part_bytes, size - (expected - 1) * part_bytes)
+        if (number, part.size) != (expected, length):
+            break
+        whole.append(part)
+    return whole
 
 
 def _completed(number: int, part: _Part) -> "CompletedPartTypeDef":

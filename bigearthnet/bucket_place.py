@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bigearthnet.answers import without_secrets
-from bigearthnet.errors import DestinationError
+from bigearthnet.errors import DestinationError, SourceError
 
 _SCHEME: Final = "s3://"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -49,11 +49,15 @@ class Stored(Listed):
     metadata: Mapping[str, str]
 
 
-def parse_place(url: str) -> Place:
+def parse_place(url: str, refusal: type[DestinationError] | type[SourceError] = DestinationError) -> Place:
     """Take `s3://bucket/prefix` apart; slashes at the end do not count.
 
+    Args:
+        url: what a person wrote.
+        refusal: what to raise.
+
     Raises:
-        DestinationError: it is of another form, or no bucket can have that name.
+        DestinationError, SourceError: it is of another form, or no bucket can have that name.
     """
     bucket, _, prefix = url.removeprefix(_SCHEME).partition("/")
     prefix = prefix.rstrip("/")
@@ -66,7 +70,7 @@ def parse_place(url: str) -> Place:
         and (not prefix or not {"", ".", ".."} & set(prefix.split("/")))
     )
     if not usable:
-        raise DestinationError(
+        raise refusal(
             f"expected a place like s3://bucket/prefix, found {without_secrets(url)!r}; a bucket's name has "
             "3 to 63 lower-case letters, digits, dots and hyphens, a prefix no empty, '.' or '..' piece"
         )

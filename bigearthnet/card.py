@@ -3,10 +3,10 @@
 import hashlib
 import json
 from importlib.metadata import version
-from pathlib import Path
-from typing import Final, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bigearthnet import __version__
 from bigearthnet.errors import SourceError
@@ -23,6 +23,26 @@ CITATION = (
 _LIBRARIES = ("opencv-python-headless", "rasterio", "numpy", "pyarrow", "zstandard")
 
 Verification = Literal["md5 as in the record", "md5 computed, none to compare with", "not read to the end"]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name leads to a file below the card's folder, and to none that is hidden, or the card."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    usable = path.parts[:1] not in ((), (CARD,)) and not path.is_absolute() and not hidden
+    return usable and name == str(path) and name.isprintable()
+
+
+def _require_plain(name: str) -> str:
+    if not _is_plain(name):
+        raise ValueError("expected a path below the card's folder without hidden parts, '.' and '..'")
+    return name
+
+
+def _require_distinct(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFile, ...]":
+    if len({file.name for file in files}) < len(files):
+        raise ValueError("expected each name once")
+    return files
 
 
 class _Part(BaseModel):
@@ -99,9 +119,9 @@ class RejectedPatch(_Part):
 class PublishedFile(_Part):
     """A file beside the card; name relative to it, size in bytes, sha256 in hex."""
 
-    name: str
-    size: int
-    sha256: str
+    name: Annotated[str, AfterValidator(_require_plain)]
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Card(_Part):
@@ -119,7 +139,7 @@ class Card(_Part):
     mask_classes: tuple[ClassEntry, ...]
     images: ImageStatistics
     rejected: tuple[RejectedPatch, ...]
-    files: tuple[PublishedFile, ...]
+    files: Annotated[tuple[PublishedFile, ...], AfterValidator(_require_distinct)]
 
     def dump(self) -> bytes:
         """The card as JSON, the same bytes for the same card."""
@@ -148,12 +168,29 @@ def read_card(folder: Path) -> Card | None:
     Raises:
         SourceError: there is a file of that name that is no card.
     """
+    path = folder / CARD
     try:
-        return Card.model_validate_json((folder / CARD).read_bytes())
+        return parse_card(path.read_bytes(), str(path))
     except FileNotFoundError:
         return None
+
+
+def parse_card(data: bytes, where: str) -> Card:
+    """The card that these bytes are. Its files' names are safe to use below a folder.
+
+    Args:
+        data: the bytes.
+        where: the file or object that they are of, for the message.
+
+    Raises:
+        SourceError: they are no card.
+    """
+    try:
+        return Card.model_validate_json(data)
     except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the beginning"
         raise SourceError(
-            f"{folder / CARD}: expected a card of format {FORMAT}, found something else "
-            f"({error.error_count()} differences); move it away if it is not needed"
+            f"{where}: expected a card of format {FORMAT}, found something else ({error.error_count()} "
+            f"differences; at {place}: {first['msg']}); move it away if it is not needed"
         ) from error

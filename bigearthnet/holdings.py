@@ -1,5 +1,6 @@
 """Files of the record at hand: those fetched into the work folder, and those used where they lie."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 from bigearthnet.archive import decompress
 from bigearthnet.card import Verification
 from bigearthnet.digests import known_digest, md5_of_file, remember_digest
-from bigearthnet.http_client import Http
 from bigearthnet.record import RecordFile
+from bigearthnet.remote import Remote
 from bigearthnet.transfer import download
 from bigearthnet.workspace import Workspace
 
@@ -61,11 +62,11 @@ def verification(file: RecordFile, *, streams: bool, to_the_end: bool) -> Verifi
     return NOT_READ_TO_THE_END if streams and not to_the_end else AS_IN_RECORD
 
 
-def obtain(http: Http, file: RecordFile, workspace: Workspace, on_bytes: OnBytes) -> Holding:
+def obtain(remote: Remote, file: RecordFile, workspace: Workspace, on_bytes: OnBytes) -> Holding:
     """Have the file at hand: look at it, compute its md5, or fetch it, whichever does.
 
     Args:
-        http: fetches it, if need be.
+        remote: opens it where it lies, if it must be fetched.
         file: what to have.
         workspace: where it goes, unless it is local: then it is used in place and never changed.
         on_bytes: is told of bytes read or fetched.
@@ -84,7 +85,7 @@ def obtain(http: Http, file: RecordFile, workspace: Workspace, on_bytes: OnBytes
         md5 = None
     if md5 is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        md5 = download(http, file, path, on_bytes=on_bytes)
+        md5 = download(remote, file, path, on_bytes=on_bytes)
     remember_digest(path, md5, workspace.digests)
     return Holding(file.name, path, file.size, md5, verification(file, streams=False, to_the_end=True))
 
@@ -98,4 +99,9 @@ def read_held(path: Path) -> Iterator[bytes]:
 def _place(file: RecordFile, workspace: Workspace) -> Path:
     if file.is_local:
         return Path(file.location)
-    return workspace.archive(file.name, file.md5 or "unknown")
+    return workspace.archive(file.name, file.md5 or _digest_of_edition(file))
+
+
+def _digest_of_edition(file: RecordFile) -> str:
+    """What tells a file without a promised md5 from all others."""
+    return hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from bigearthnet.card import Verification, digest_of, software
 from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeTile
 from bigearthnet.parameters import Rendering
-from bigearthnet.publish import StagedTile, is_intact
+from bigearthnet.publish import is_intact
 from bigearthnet.selection import Plan, TilePlan
 from bigearthnet.stream import Mark
 from bigearthnet.workspace import Workspace
@@ -36,31 +36,46 @@ _DONE = TypeAdapter(Done)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """All jobs of a run in the order of the archives, and what earlier runs did of them, by key."""
+    """All jobs of a run in the order of the archives, and what earlier runs did of them, by key.
+
+    Attributes:
+        jobs: a tile each.
+        here: what of it is in the work folder.
+        kept: what of it is kept at the destination.
+        rendering: how they are rendered.
+        images_md5: of the images' archive.
+    """
 
     jobs: tuple[Job, ...]
-    before: Mapping[str, Done]
+    here: Mapping[str, Done]
+    kept: Mapping[str, Done]
     rendering: Rendering
+    images_md5: str
+
+    @property
+    def before(self) -> Mapping[str, Done]:
+        """What earlier runs did, wherever it is."""
+        return {**self.here, **self.kept}
 
     @property
     def missing(self) -> list[Job]:
         """The jobs that are left to do."""
-        return [job for job in self.jobs if job.key not in self.before]
+        before = self.before
+        return [job for job in self.jobs if job.key not in before]
 
     @property
     def marks(self) -> list[Mark]:
         """Where the streams stood that earlier runs read."""
         return [done.mark for done in self.before.values() if done.mark is not None]
 
-    def staged(self, tiles: Sequence[MadeTile], workspace: Workspace) -> list[StagedTile]:
-        """The made tiles, in the order of the jobs, with their folders."""
-        return [StagedTile(tile, workspace.tile(job.key)) for tile, job in zip(tiles, self.jobs, strict=True)]
+    def full(self, tiles: Sequence[MadeTile]) -> list[tuple[Job, MadeTile]]:
+        """The jobs with what was made of them, where any patch is left, in the order of the archives."""
+        return [(job, tile) for job, tile in zip(self.jobs, tiles, strict=True) if tile.patches]
 
     def fresh_patches(self, tiles: Sequence[MadeTile]) -> int:
         """How many patches this run made itself."""
-        return sum(
-            tile.patches for tile, job in zip(tiles, self.jobs, strict=True) if job.key not in self.before
-        )
+        before = self.before
+        return sum(tile.patches for tile, job in zip(tiles, self.jobs, strict=True) if job.key not in before)
 
 
 def jobs(
@@ -92,6 +107,20 @@ def unpack(packed: object) -> Done:
         pydantic.ValidationError: it was packed by another version, or is something else.
     """
     return _DONE.validate_python(packed)
+
+
+def pack_json(done: Done) -> bytes:
+    """What was done, as a document of its own."""
+    return _DONE.dump_json(done)
+
+
+def unpack_json(document: bytes) -> Done:
+    """The opposite of `pack_json`.
+
+    Raises:
+        pydantic.ValidationError: it is something else.
+    """
+    return _DONE.validate_json(document)
 
 
 def is_whole(made: MadeTile, key: str, workspace: Workspace) -> bool:

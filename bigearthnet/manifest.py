@@ -103,7 +103,7 @@ def write_tile_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """Write the rows of a tile (keys: those of `TILE_SCHEMA`), beside the place and then moved."""
     staged = path.with_name(f".{path.name}.part")
     try:
-        pq.write_table(pa.Table.from_pylist(rows, TILE_SCHEMA), staged)
+        pq.write_table(pa.Table.from_pylist(rows, TILE_SCHEMA), staged, compression="zstd")
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)

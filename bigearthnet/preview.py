@@ -1,7 +1,8 @@
 """A contact sheet: a few images with their masks in the official colours, for a person to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 from zipfile import ZipFile
 
 import cv2
@@ -13,10 +14,27 @@ from bigearthnet.nomenclature import MaskForm, mask_classes
 
 Sheet = npt.NDArray[np.uint8]
 
+Shard = Path | IO[bytes]
+"""A zip of PNGs, as its path or opened."""
+
 _SCALE = 2
 _GAP = 8
 _PAIRS_A_ROW = 3
 _BACKGROUND = 255
+
+
+def preview(
+    counts: Sequence[int], images: Callable[[int], Shard], masks: Callable[[int], Shard], form: MaskForm
+) -> bytes:
+    """A contact sheet of patches from all over the dataset, as a PNG.
+
+    Args:
+        counts: patches of each tile.
+        images: gives the shard of images of a tile.
+        masks: gives the shard of masks of a tile.
+        form: of the masks.
+    """
+    return contact_sheet([read_pair(images(i), masks(i), nth, form) for i, nth in pick(counts)])
 
 
 def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
@@ -40,7 +58,7 @@ def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
     return picked
 
 
-def read_pair(images: Path, masks: Path, nth: int, form: MaskForm) -> tuple[Sheet, Sheet]:
+def read_pair(images: Shard, masks: Shard, nth: int, form: MaskForm) -> tuple[Sheet, Sheet]:
     """The nth patch of two shards as RGB image and coloured mask, uint8 of shape (120, 120, 3) each."""
     image = cv2.imdecode(_member(images, nth), cv2.IMREAD_COLOR)
     mask = cv2.imdecode(_member(masks, nth), cv2.IMREAD_UNCHANGED)
@@ -79,6 +97,6 @@ def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
     return png.tobytes()
 
 
-def _member(shard: Path, nth: int) -> Sheet:
+def _member(shard: Shard, nth: int) -> Sheet:
     with ZipFile(shard) as file:
         return np.frombuffer(file.read(file.infolist()[nth]), np.uint8)

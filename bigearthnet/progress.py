@@ -71,6 +71,41 @@ class Progress:
         return line
 
 
+class Tally:
+    """How many tiles are done, and how long the others will take.
+
+    Args:
+        tiles: in all.
+        patches: of all tiles.
+        clock: seconds from any beginning.
+    """
+
+    def __init__(self, tiles: int, patches: int, clock: Callable[[], float]) -> None:
+        self._tiles = tiles
+        self._patches = patches
+        self._clock = clock
+        self._began = clock()
+        self._tiles_done = self._patches_done = self._new = 0
+
+    def advance(self, patches: int, *, is_new: bool) -> str:
+        """Count a tile of so many patches, and say how it stands.
+
+        Args:
+            patches: of the tile.
+            is_new: it was made now; tiles of earlier runs take no time, and tell nothing of it.
+        """
+        self._tiles_done += 1
+        self._patches_done += patches
+        self._new += patches if is_new else 0
+        percent = 100 * self._patches_done // max(self._patches, 1)
+        line = f"{self._tiles_done} of {self._tiles} tiles done, {percent} % of the patches"
+        left = self._patches - self._patches_done
+        if left and self._new:
+            seconds = (self._clock() - self._began) / self._new * left
+            line += f", at most {human_time(seconds)} left"
+        return line
+
+
 def human_bytes(count: float) -> str:
     """Bytes in the unit that suits them, such as `58.9 GiB`."""
     return _scaled(count, _BINARY_UNITS, 1024)

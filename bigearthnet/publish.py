@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigearthnet.card import CARD, Card, PublishedFile, read_card
+from bigearthnet.card import CARD, Card, PublishedFile
 from bigearthnet.compose import join_to_file
 from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeFile, MadeTile, made_file
 from bigearthnet.digests import known_digest, remember_digest
@@ -18,11 +18,13 @@ from bigearthnet.manifest import Statistics, write_manifest
 from bigearthnet.metadata import Metadata
 from bigearthnet.names import is_tile
 from bigearthnet.nomenclature import MaskForm
-from bigearthnet.preview import contact_sheet, pick, read_pair
+from bigearthnet.preview import preview
 
 IMAGES_ZIP, MASKS_ZIP = "bigearthnet_pngs.zip", "bigearthnet_mask_pngs.zip"
 MANIFEST, PREVIEW = "manifest.parquet", "preview.png"
-_SHARD_FOLDERS = {IMAGES_SHARD: "tiles/images", MASKS_SHARD: "tiles/masks"}
+ZIPS = {IMAGES_SHARD: IMAGES_ZIP, MASKS_SHARD: MASKS_ZIP}
+"""The zip that the shards of a kind are joined to."""
+SHARD_FOLDERS = {IMAGES_SHARD: "tiles/images", MASKS_SHARD: "tiles/masks"}
 _STAGING = ".staging"
 
 
@@ -36,16 +38,12 @@ class StagedTile:
 
 def shard_name(shard: str, tile: str) -> str:
     """Where a tile's shard is published, relative to the destination."""
-    return f"{_SHARD_FOLDERS[shard]}/{tile}.zip"
+    return f"{SHARD_FOLDERS[shard]}/{tile}.zip"
 
 
-def is_published(destination: Path, digest: str, memo: Path) -> Card | None:
-    """The card at the destination, if it is of this digest and every file that it names is intact."""
-    card = read_card(destination)
-    if card is None or card.digest != digest:
-        return None
-    intact = all(is_intact(destination / file.name, file.size, file.sha256, memo) for file in card.files)
-    return card if intact else None
+def missing(destination: Path, card: Card, memo: Path) -> list[PublishedFile]:
+    """The files of a card that are not in a folder, or are others."""
+    return [f for f in card.files if not is_intact(destination / f.name, f.size, f.sha256, memo)]
 
 
 def is_intact(path: Path, size: int, sha256: str, memo: Path) -> bool:
@@ -64,28 +62,31 @@ def begin_staging(destination: Path) -> Path:
     staging = destination / _STAGING
     if staging.exists():
         shutil.rmtree(staging)
-    for folder in _SHARD_FOLDERS.values():
+    for folder in SHARD_FOLDERS.values():
         (staging / folder).mkdir(parents=True)
     return staging
 
 
 def stage_shards(tiles: Sequence[StagedTile], staging: Path) -> list[PublishedFile]:
-    """Put the shards of tiles that have patches into staging: linked on the same disk, else copied."""
+    """Put the shards into staging: linked on the same disk, else copied."""
     files = []
     for tile in tiles:
-        if not tile.made.patches:
-            continue
-        for shard, made in ((IMAGES_SHARD, tile.made.images), (MASKS_SHARD, tile.made.masks)):
-            name = shard_name(shard, tile.made.tile)
-            _link_or_copy(tile.folder / shard, staging / name)
-            files.append(_published(name, made))
+        for shard, file in published_shards(tile.made):
+            _link_or_copy(tile.folder / shard, staging / file.name)
+            files.append(file)
     return files
+
+
+def published_shards(made: MadeTile) -> list[tuple[str, PublishedFile]]:
+    """The shards of a tile, each with the file that it is published as."""
+    shards = ((IMAGES_SHARD, made.images), (MASKS_SHARD, made.masks))
+    return [(shard, _published(shard_name(shard, made.tile), file)) for shard, file in shards]
 
 
 def stage_zips(tiles: Sequence[StagedTile], staging: Path) -> list[PublishedFile]:
     """Join the shards to the two zips in staging."""
     files = []
-    for name, shard in ((IMAGES_ZIP, IMAGES_SHARD), (MASKS_ZIP, MASKS_SHARD)):
+    for shard, name in ZIPS.items():
         joined = join_to_file([tile.folder / shard for tile in tiles], staging / name)
         files.append(PublishedFile(name=name, size=joined.size, sha256=joined.sha256))
     return files
@@ -97,18 +98,26 @@ def stage_manifest(
     """Write the manifest to staging, and sum up its rows."""
     path = staging / MANIFEST
     statistics = write_manifest([(t.made.tile, t.folder / ROWS_FILE) for t in tiles], metadata, path)
-    return _published(MANIFEST, made_file(path)), statistics
+    return published_file(MANIFEST, path), statistics
 
 
 def stage_preview(tiles: Sequence[StagedTile], form: MaskForm, staging: Path) -> PublishedFile:
     """Write a contact sheet of patches from all over the dataset to staging."""
-    pairs = [
-        read_pair(tiles[i].folder / IMAGES_SHARD, tiles[i].folder / MASKS_SHARD, nth, form)
-        for i, nth in pick([tile.made.patches for tile in tiles])
-    ]
     path = staging / PREVIEW
-    path.write_bytes(contact_sheet(pairs))
-    return _published(PREVIEW, made_file(path))
+    path.write_bytes(
+        preview(
+            [tile.made.patches for tile in tiles],
+            lambda i: tiles[i].folder / IMAGES_SHARD,
+            lambda i: tiles[i].folder / MASKS_SHARD,
+            form,
+        )
+    )
+    return published_file(PREVIEW, path)
+
+
+def published_file(name: str, path: Path) -> PublishedFile:
+    """A file that was just made, as it is published."""
+    return _published(name, made_file(path))
 
 
 def commit(card: Card, staging: Path, destination: Path, memo: Path) -> None:
@@ -118,20 +127,21 @@ def commit(card: Card, staging: Path, destination: Path, memo: Path) -> None:
     (staging / CARD).write_bytes(card.dump())
     _to_disk(staging / CARD)
     (destination / CARD).unlink(missing_ok=True)
-    for folder in _SHARD_FOLDERS.values():
+    for folder in SHARD_FOLDERS.values():
         (destination / folder).mkdir(parents=True, exist_ok=True)
     for file in card.files:
         (staging / file.name).replace(destination / file.name)
         remember_digest(destination / file.name, file.sha256, memo)
-    _remove_stale_shards(card, destination)
+    remove_stale_shards(card, destination)
     (staging / CARD).replace(destination / CARD)
     _to_disk(destination)
     shutil.rmtree(staging)
 
 
-def _remove_stale_shards(card: Card, destination: Path) -> None:
+def remove_stale_shards(card: Card, destination: Path) -> None:
+    """Remove the shards in a folder of a dataset that a card does not name."""
     named = {file.name for file in card.files}
-    for folder in _SHARD_FOLDERS.values():
+    for folder in SHARD_FOLDERS.values():
         for path in (destination / folder).glob("*.zip"):
             if is_tile(path.stem) and f"{folder}/{path.name}" not in named:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""A record: the files of a dataset with their sizes and md5s, on Zenodo or in a folder."""
+"""A record: the files of a dataset with their sizes and md5s, on Zenodo, in a bucket or in a folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,19 @@ class RecordFile:
     md5: str | None
     """Hexadecimal, lower case; None where the source promises none."""
     location: str
-    """Its URL, or the absolute path of a local file."""
+    """Its URL, `s3://bucket/key` of an object, or the absolute path of a local file."""
+    etag: str | None = None
+    """Of an object that no md5 is known of: the edition that is meant."""
+
+    @property
+    def is_object(self) -> bool:
+        """Whether `location` is in a bucket."""
+        return self.location.lower().startswith("s3://")
 
     @property
     def is_local(self) -> bool:
         """Whether `location` is a path."""
-        return not self.location.lower().startswith(("http://", "https://"))
+        return not self.location.lower().startswith(("http://", "https://", "s3://"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,8 @@ def read_folder(folder: Path) -> Record:
     """
     if not folder.is_dir():
         raise SourceError(
-            f"expected a record id, URL, DOI, or a folder that holds {' and '.join(ARCHIVES)}, "
-            f"found no folder at {folder}"
+            "expected a record id, URL, DOI, s3://bucket/prefix, or a folder that holds "
+            f"{' and '.join(ARCHIVES)}, found no folder at {folder}"
         )
     paths = [folder.absolute() / name for name in RECORD_FILES]
     files = tuple(RecordFile(p.name, p.stat().st_size, None, str(p)) for p in paths if p.is_file())

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from bigearthnet.archive import decompress
 from bigearthnet.errors import ChecksumError
-from bigearthnet.http_client import Http
 from bigearthnet.record import RecordFile
-from bigearthnet.transfer import RemoteReader
+from bigearthnet.remote import Remote
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,17 +29,17 @@ class Stream:
     """A streamed archive and how far it was read.
 
     Args:
-        http: makes the requests; none is made before the first chunk is asked for.
+        remote: opens the archive where it lies; nothing is asked for before the first chunk is.
         file: the archive; the record states its md5.
         marks: of what earlier runs made of it.
         on_bytes: is told of bytes as they come.
     """
 
     def __init__(
-        self, http: Http, file: RecordFile, marks: Iterable[Mark], on_bytes: Callable[[int], None]
+        self, remote: Remote, file: RecordFile, marks: Iterable[Mark], on_bytes: Callable[[int], None]
     ) -> None:
         self._file = file
-        self._remote = RemoteReader(http, file)
+        self._reading = remote.open(file)
         self._marks = deque(sorted(set(marks)))
         self._on_bytes = on_bytes
         self._digest = hashlib.md5(usedforsecurity=False)
@@ -59,7 +58,7 @@ class Stream:
         """
         if self._marks:
             size = min(size, self._marks[0].position - self._position)
-        data = self._remote.read(size) or b""
+        data = self._reading.read(size) or b""
         self._digest.update(data)
         self._position += len(data)
         self._on_bytes(len(data))
@@ -80,7 +79,7 @@ class Stream:
     def close(self) -> None:
         """Let go of the connection."""
         self.chunks.close()
-        self._remote.close()
+        self._reading.close()
 
     def _decompressed(self) -> Generator[bytes, None, None]:
         """The tar inside, in chunks; at the end its md5 is the record's."""

@@ -28,6 +28,11 @@ class Workspace:
         return self.root / "bundles"
 
     @property
+    def staging(self) -> Path:
+        """Manifest and preview on their way to a bucket; of use to one run only."""
+        return self.root / "staging"
+
+    @property
     def sample(self) -> Path:
         """The embedded sample's archives."""
         return self.root / "sample"

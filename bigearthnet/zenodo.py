@@ -40,12 +40,17 @@ class _Metadata(BaseModel):
     title: str | None = None
 
 
+class _RecordLinks(BaseModel):
+    latest: str | None = None
+
+
 class _Document(BaseModel):
     """What is read of the JSON that Zenodo answers with for a record."""
 
     id: int | Annotated[str, StringConstraints(min_length=1)]
     metadata: _Metadata = _Metadata()
     files: list[_File]
+    links: _RecordLinks = _RecordLinks()
 
 
 def record_url(source: str) -> str | None:
@@ -75,15 +80,7 @@ def parse_record(document: bytes, url: str) -> Record:
         SourceError: it is no record, or not one that holds both archives with their md5s.
     """
     place = without_secrets(url)
-    try:
-        found = _Document.model_validate_json(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise SourceError(
-            f"expected the JSON of a Zenodo record at {place}, found at {where}: {first['msg']}; "
-            "name a record, as 10891137 or https://zenodo.org/records/10891137"
-        ) from None
+    found = _parse(document, place)
     for file in found.files:
         if "/" in file.key or "\\" in file.key:
             raise SourceError(
@@ -115,6 +112,33 @@ def fetch_record(http: Http, url: str) -> Record:
         TransferError: the other side did not answer.
     """
     return parse_record(http.document(url), url)
+
+
+def latest_url(http: Http, url: str) -> str:
+    """The URL of the JSON of a record's latest version; the record's own where it tells of no other.
+
+    Args:
+        http: makes the request.
+        url: of the record's JSON.
+
+    Raises:
+        SourceError: there is no such record.
+        TransferError: the other side did not answer.
+    """
+    latest = _parse(http.document(url), without_secrets(url)).links.latest
+    return latest if latest is not None and _URL.match(latest) else url
+
+
+def _parse(document: bytes, place: str) -> _Document:
+    try:
+        return _Document.model_validate_json(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise SourceError(
+            f"expected the JSON of a Zenodo record at {place}, found at {where}: {first['msg']}; "
+            "name a record, as 10891137 or https://zenodo.org/records/10891137"
+        ) from None
 
 
 def _record_file(file: _File, place: str) -> RecordFile:

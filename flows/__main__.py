@@ -3,11 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.parameters import Selection
-from bigearthnet.publish import IMAGES_ZIP, MASKS_ZIP
+from bigearthnet.publish import IMAGES_ZIP, MASKS_ZIP, PREVIEW
 from flows.prepare import prepare
 from tasks.resolve import SAMPLE
 
@@ -15,11 +14,14 @@ from tasks.resolve import SAMPLE
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `prepare` with what the command line says, and say where things are and what comes next."""
     parser = argparse.ArgumentParser(prog="python -m flows", description="Prepare BigEarthNet v2 as PNGs.")
-    parser.add_argument("destination", help="folder that the dataset is published in")
-    parser.add_argument("--source", default=ZENODO_RECORD, help="record, folder or 'sample' (%(default)s)")
+    parser.add_argument("destination", help="folder that the dataset is published in, or s3://bucket/prefix")
+    parser.add_argument(
+        "--source", default=ZENODO_RECORD, help="record, folder, s3://… or sample (%(default)s)"
+    )
     parser.add_argument("--work-dir", default="~/bigearthnet/work", help="folder for archives (%(default)s)")
     parser.add_argument("--transfer", choices=("keep", "stream"), default="keep", help="(%(default)s)")
     parser.add_argument("--max-patches", type=int, default=0, help="only the first so many; 0: all")
+    parser.add_argument("--aws-credentials", default="", help="name of an AwsCredentials block")
     asked = parser.parse_args(arguments)
     done = prepare(
         source=asked.source,
@@ -27,25 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         selection=Selection(max_patches=asked.max_patches),
         transfer=asked.transfer,
         work_dir=asked.work_dir,
+        aws_credentials=asked.aws_credentials,
     )
-    sys.stdout.write(_farewell(Path(done["destination"]), done["patches"], asked.source))
+    sys.stdout.write(_farewell(done["destination"], done["patches"], asked.source))
 
 
-def _farewell(destination: Path, patches: int, source: str) -> str:
+def _farewell(destination: str, patches: int, source: str) -> str:
     lines = [
         "",
         f"{patches:,} patches are in",
-        f"  {destination / IMAGES_ZIP}",
-        f"  {destination / MASKS_ZIP}",
-        f"and {destination / 'preview.png'} shows a few of them.",
+        f"  {destination}/{IMAGES_ZIP}",
+        f"  {destination}/{MASKS_ZIP}",
+        f"and {destination}/{PREVIEW} shows a few of them.",
     ]
     if source == SAMPLE:
         lines += [
             "",
             "Next, the real dataset (the first 1,000 patches cost some 400 MB, all of them 64 GB):",
             '  make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream --max-patches 1000"',
-            "and the Prefect UI, which shows this run too:",
-            "  make ui",
+            "and the Prefect UI, which shows this run too, starts others, and syncs every night:",
+            "  make serve",
         ]
     return "\n".join(lines) + "\n"
 

@@ -1,19 +1,29 @@
 """Prepare: from the record of BigEarthNet v2 to a published dataset."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
 from bigearthnet.describe import Making, require_few_rejected
 from bigearthnet.lock import hold
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.outline import check_folders
-from bigearthnet.parameters import Rendering, Selection, Transfer
+from bigearthnet.parameters import Rendering, Selection
 from bigearthnet.report import Stopwatch
 from bigearthnet.workspace import Workspace, folder
+from flows.form import (
+    Archives,
+    Credentials,
+    DatasetPlace,
+    Patches,
+    Pixels,
+    RecordSource,
+    Rejects,
+    WorkFolder,
+)
+from tasks.buckets import open_destination
 from tasks.convert import CONVERTERS
 from tasks.publish import publish
 from tasks.report import report
@@ -28,40 +38,44 @@ from tasks.tiles import divide, make_tiles
     task_runner=ThreadPoolTaskRunner(max_workers=CONVERTERS),  # type: ignore[arg-type]  # invariant in its futures
 )
 def prepare(
-    source: str = ZENODO_RECORD,
-    destination: str = "~/bigearthnet/dataset",
-    selection: Selection = Selection(),  # noqa: B008 - frozen
-    rendering: Rendering = Rendering(),  # noqa: B008 - frozen
-    transfer: Transfer = "keep",
-    max_rejected: Annotated[int, Field(ge=0)] = 0,
-    work_dir: str = "~/bigearthnet/work",
+    source: RecordSource = ZENODO_RECORD,
+    destination: DatasetPlace = "~/bigearthnet/dataset",
+    selection: Patches = Selection(),  # noqa: B008 - frozen
+    rendering: Pixels = Rendering(),  # noqa: B008 - frozen
+    transfer: Archives = "keep",
+    max_rejected: Rejects = 0,
+    work_dir: WorkFolder = "~/bigearthnet/work",
+    aws_credentials: Credentials = "",
 ) -> dict[str, Any]:
     """Turn BigEarthNet v2 into zips of RGB and mask PNGs, with a manifest and a dataset card.
 
     Args:
-        source: A Zenodo record id, its URL or DOI, the URL of a record's JSON, a folder that holds the
-            archives, or `sample` for the embedded sample.
-        destination: The folder that the dataset is published in.
+        source: A Zenodo record id, its URL or DOI, the URL of a record's JSON, a folder or s3://bucket/prefix
+            that holds the archives, or sample for the embedded sample.
+        destination: Where the dataset is published. What is there stays as it is until the new one is whole.
         selection: Which patches to prepare.
         rendering: How reflectances become RGB, and reference maps masks.
         transfer: keep: the archives stay in the work folder and are used again. stream: the images' archive
             is never on the disk, and is read only as far as needed.
         max_rejected: How many bad patches may be left out before the run fails.
         work_dir: The folder for archives and everything that later runs need not do again.
+        aws_credentials: The name of an AwsCredentials block, for places in a bucket. Empty: an instance role,
+            or whatever else boto3 finds.
     """
     watch = Stopwatch()
-    workspace, target = Workspace(folder(work_dir)), folder(destination)
-    check_folders(workspace.root, target)
+    workspace = Workspace(folder(work_dir))
+    target = open_destination(destination, aws_credentials, workspace)
+    check_folders(workspace.root, target.folder)
     run = flow_run.name or "prepare"
-    with hold(workspace.root, "work folder", run), hold(target, "destination", run):
-        record = resolve(source, workspace)
-        known = survey(record, selection, transfer, workspace)
-        work = divide(known, rendering, workspace)
+    with hold(workspace.root, "work folder", run), target.hold(run):
+        record = resolve(source, workspace, aws_credentials)
+        known = survey(record, selection, transfer, workspace, aws_credentials)
+        work = divide(known, rendering, target, workspace)
         announce(known, work, workspace, target)
-        tiles = make_tiles(known, work, workspace)
+        tiles = make_tiles(known, work, target, workspace)
         making = Making(known.source, selection, rendering, known.plan.patches, tiles)
         require_few_rejected(making, max_rejected)
-        card = publish(making, work.staged(tiles, workspace), known.metadata, target, workspace)
+        card = publish(making, work, known.metadata, target)
         effort = watch.effort(work.fresh_patches(tiles))
         report(card, target, effort)
     return {

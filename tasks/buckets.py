@@ -4,9 +4,12 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from bigearthnet.bucket import Bucket
+from bigearthnet.bucket_destination import BucketDestination
 from bigearthnet.bucket_errors import Refusal
 from bigearthnet.bucket_place import parse_place
+from bigearthnet.destination import Destination, FolderDestination
 from bigearthnet.errors import CredentialsError, DestinationError
+from bigearthnet.workspace import Workspace, folder
 from tasks import policy
 
 if TYPE_CHECKING:
@@ -14,6 +17,13 @@ if TYPE_CHECKING:
     from prefect_aws import AwsCredentials
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+def open_destination(text: str, aws_credentials: str, workspace: Workspace) -> Destination:
+    """The folder or the place in a bucket that a person names; raises what `open_bucket` and `folder` do."""
+    if "://" in text:
+        return BucketDestination(open_bucket(text, aws_credentials), workspace)
+    return FolderDestination(folder(text), workspace)
 
 
 def open_bucket(url: str, aws_credentials: str, refusal: Refusal = DestinationError) -> Bucket:
@@ -26,9 +36,9 @@ def open_bucket(url: str, aws_credentials: str, refusal: Refusal = DestinationEr
 
     Raises:
         CredentialsError: there is no such block.
-        DestinationError: it is no such place.
+        DestinationError, SourceError: it is no such place (whichever `refusal` is).
     """
-    return Bucket(s3_client(aws_credentials), parse_place(url), refusal)
+    return Bucket(s3_client(aws_credentials), parse_place(url, refusal), refusal)
 
 
 def s3_client(aws_credentials: str, *, region: str | None = None) -> "S3Client":

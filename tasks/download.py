@@ -12,6 +12,7 @@ from bigearthnet.progress import Progress
 from bigearthnet.record import RecordFile
 from bigearthnet.workspace import Workspace
 from tasks import policy
+from tasks.remote import remote
 
 
 @task(
@@ -22,7 +23,7 @@ from tasks import policy
     retry_condition_fn=policy.worth_another_try,
     persist_result=False,
 )
-def download(file: RecordFile, workspace: Workspace) -> Holding:
+def download(file: RecordFile, workspace: Workspace, aws_credentials: str) -> Holding:
     """Fetch a file, going on where an earlier try ended; one that is there and right stays.
 
     Its own memo, not Prefect's cache, knows what is there: a result would not notice a file that is gone.
@@ -33,7 +34,8 @@ def download(file: RecordFile, workspace: Workspace) -> Holding:
         logger.info("%s: already there, md5 %s", file.name, holding.md5)
         return holding
     doing = "reading" if file.is_local else "fetching"
-    holding = obtain(policy.http(), file, workspace, reporting(f"{doing} {file.name}", file.size))
+    on_bytes = reporting(f"{doing} {file.name}", file.size)
+    holding = obtain(remote(aws_credentials), file, workspace, on_bytes)
     logger.info("%s: %s", file.name, f"{holding.verification} ({holding.md5})")
     return holding
 

@@ -6,6 +6,7 @@ from prefect import task
 
 from bigearthnet.bundle import Bundles, Extractor
 from bigearthnet.selection import TilePlan
+from tasks.pulse import pulse
 
 
 @task(name="extract", task_run_name="extract {tile.tile}", persist_result=False)
@@ -16,4 +17,5 @@ def extract(extractor: Extractor, tile: TilePlan, folder: Path) -> Bundles:
     of the tiles converted meanwhile from being written. No retries: a reader cannot go back, and over the
     network it is patient by itself.
     """
-    return extractor.extract(tile, folder)
+    with pulse(f"Reading on to {tile.tile}"):
+        return extractor.extract(tile, folder)

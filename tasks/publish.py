@@ -1,44 +1,31 @@
 """Put the dataset together and let it take its place."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from prefect import get_run_logger, task
 
-from bigearthnet import publish as publishing
 from bigearthnet.card import CARD, Card
-from bigearthnet.describe import Making, describe, digest
+from bigearthnet.describe import Making
+from bigearthnet.destination import Destination
+from bigearthnet.jobs import Work
 from bigearthnet.metadata import Metadata
 from bigearthnet.progress import human_bytes
-from bigearthnet.publish import StagedTile
-from bigearthnet.workspace import Workspace
+from tasks import policy
+from tasks.pulse import pulse
 
 
-@task(name="publish", task_run_name="publish to {destination}", persist_result=False)
-def publish(
-    making: Making,
-    tiles: Sequence[StagedTile],
-    metadata: Metadata | None,
-    destination: Path,
-    workspace: Workspace,
-) -> Card:
-    """Stage everything beside the destination's files, then swap; nothing if it is published already."""
+@task(
+    name="publish",
+    task_run_name="publish to {destination}",
+    retries=policy.RETRIES,
+    retry_delay_seconds=policy.RETRY_DELAYS,
+    retry_condition_fn=policy.worth_another_try,
+    persist_result=False,
+)
+def publish(making: Making, work: Work, metadata: Metadata | None, destination: Destination) -> Card:
+    """Put everything together beside what is published, then swap; nothing if it is published already."""
     logger = get_run_logger()
-    published = publishing.is_published(destination, digest(making), workspace.digests)
-    if published is not None:
-        logger.info("%s: published already and intact, nothing written", destination)
-        return published
-    staging = publishing.begin_staging(destination)
-    full = [tile for tile in tiles if tile.made.patches]
-    logger.info("Joining the shards of %s tiles", len(full))
-    files = publishing.stage_zips(full, staging)
-    manifest, statistics = publishing.stage_manifest(full, metadata, staging)
-    files.append(manifest)
-    files.append(publishing.stage_preview(full, making.rendering.mask_classes, staging))
-    files.extend(publishing.stage_shards(full, staging))
-    card = describe(making, statistics, files)
-    publishing.commit(card, staging, destination, workspace.digests)
-    for file in files[:4]:
+    with pulse(f"Publishing to {destination}"):
+        card = destination.publish(making, work, metadata, logger.info)
+    for file in card.files[:4]:
         logger.info("%s: %s", file.name, human_bytes(file.size))
-    logger.info("%s: published, %s written last", destination, CARD)
+    logger.info("%s: published, with its %s", destination, CARD)
     return card

@@ -1,19 +1,18 @@
 """Tell what was made."""
 
-from pathlib import Path
-
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from bigearthnet.card import Card
+from bigearthnet.destination import Destination
 from bigearthnet.publish import PREVIEW
 from bigearthnet.report import Effort, summary
 from bigearthnet.report import report as markdown
 
 
 @task(name="report", task_run_name="report", persist_result=False)
-def report(card: Card, destination: Path, effort: Effort) -> None:
+def report(card: Card, destination: Destination, effort: Effort) -> None:
     """Put the report with the contact sheet beside the run, and a line of it into the log."""
     get_run_logger().info(summary(card, str(destination), effort))
-    text = markdown(card, str(destination), effort, (destination / PREVIEW).read_bytes())
+    text = markdown(card, str(destination), effort, destination.read(PREVIEW))
     create_markdown_artifact(text, key="report", description="What was made")

@@ -1,7 +1,6 @@
 """See what there is before anything large is fetched."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from prefect import get_run_logger, task
 from bigearthnet.archive import ArchiveReader
 from bigearthnet.bundle import index_archive
 from bigearthnet.card import Source, Verification
+from bigearthnet.destination import Destination
 from bigearthnet.holdings import Holding, left_to_fetch, read_held, verification
 from bigearthnet.jobs import Work
 from bigearthnet.metadata import Metadata, read_metadata
@@ -24,6 +24,7 @@ from bigearthnet.workspace import Workspace
 from tasks import policy
 from tasks.convert import WAITING
 from tasks.download import download
+from tasks.pulse import pulse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,7 @@ class Survey:
     streams: bool
     verification: Verification
     source: Source
+    aws_credentials: str
 
 
 @task(
@@ -54,7 +56,8 @@ class Survey:
 )
 def _index(maps: Holding, key: str) -> dict[str, str]:  # noqa: ARG001 - the key is what it is cached by
     """List tiles and patches of the reference maps' archive, which has the same ones as the images'."""
-    found = index_archive(ArchiveReader(read_held(maps.path), MAPS_ROOT, maps.name))
+    with pulse(f"Listing {maps.name}"):
+        found = index_archive(ArchiveReader(read_held(maps.path), MAPS_ROOT, maps.name))
     patches = sum(len(places) for places in found.values())
     get_run_logger().info("%s holds %s patches in %s tiles", maps.name, f"{patches:,}", len(found))
     return {tile: places.astype("<u2").tobytes().hex() for tile, places in found.items()}
@@ -70,32 +73,38 @@ def index(maps: Holding, workspace: Workspace) -> Index:
     return {tile: np.frombuffer(bytes.fromhex(raw), "<u2") for tile, raw in listing.items()}
 
 
-def survey(record: Record, selection: Selection, transfer: Transfer, workspace: Workspace) -> Survey:
+def survey(
+    record: Record, selection: Selection, transfer: Transfer, workspace: Workspace, aws_credentials: str
+) -> Survey:
     """Fetch the small files, list what there is, and decide what to make.
 
-    The reference maps (0.3 of 59 GiB) are always kept: the plan is made from their list.
+    The reference maps (0.3 of 59 GiB) are always kept: the plan is made from their list. Kept is also an
+    archive of which no md5 is known: nothing could vouch for what is made of its stream.
     """
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     listings = [file for name in METADATA_FILES if (file := record.file(name)) is not None]
-    streams = transfer == "stream" and not images.is_local
+    streams = transfer == "stream" and not images.is_local and images.md5 is not None
     kept = [maps_file, *listings] if streams else [images, maps_file, *listings]
     remedy = "free some space, choose a work_dir on another disk, or use transfer: stream"
     require_space(
         workspace.root, sum(left_to_fetch(file, workspace) for file in kept), "the record's files", remedy
     )
-    maps = download(maps_file, workspace)
-    tables = [download(file, workspace) for file in listings]
+    maps = download(maps_file, workspace, aws_credentials)
+    tables = [download(file, workspace, aws_credentials) for file in listings]
     metadata = read_metadata([table.path for table in tables]) if tables else None
     wanted = plan(index(maps, workspace), metadata, selection)
-    images_md5 = images.md5 or download(images, workspace).md5
+    images_md5 = images.md5 or download(images, workspace, aws_credentials).md5
     how = verification(images, streams=streams, to_the_end=wanted.reads_to_the_end)
     source = source_of(record, images_md5, how, [maps, *tables])
-    return Survey(images, images_md5, maps, metadata, wanted, selection, streams, how, source)
+    return Survey(
+        images, images_md5, maps, metadata, wanted, selection, streams, how, source, aws_credentials
+    )
 
 
-def announce(known: Survey, work: Work, workspace: Workspace, destination: Path) -> None:
+def announce(known: Survey, work: Work, workspace: Workspace, destination: Destination) -> None:
     """Say what will be done, and make sure there is room for it."""
     to_fetch = left_to_fetch(known.images, workspace) if work.missing else 0
-    ahead = outline(known.plan, work.missing, to_fetch, streams=known.streams, waiting=WAITING)
+    stays = destination.folder is not None
+    ahead = outline(work, to_fetch, streams=known.streams, waiting=WAITING, stays=stays)
     get_run_logger().info(describe(ahead, workspace.root, destination))
-    require_room(ahead, workspace.root, destination)
+    require_room(ahead, workspace.root, destination.folder)

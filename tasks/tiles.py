@@ -1,58 +1,89 @@
 """All tiles: extraction runs ahead, converters follow."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from shutil import rmtree
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
 from bigearthnet.archive import ArchiveReader
 from bigearthnet.bundle import Extractor
 from bigearthnet.convert import MadeTile
+from bigearthnet.destination import Destination
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.holdings import read_held
-from bigearthnet.jobs import Work, jobs, unpack
+from bigearthnet.jobs import Job, Work, jobs, unpack
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
 from bigearthnet.parameters import Rendering
+from bigearthnet.progress import Tally
 from bigearthnet.selection import matches
 from bigearthnet.stream import Stream
 from bigearthnet.workspace import Workspace
-from tasks import policy
 from tasks.convert import WAITING, Conversion, done_before, submit
 from tasks.download import download, reporting
 from tasks.extract import extract
+from tasks.remote import remote
 from tasks.survey import Survey
+from tasks.upload import keep
 
 
-def divide(known: Survey, rendering: Rendering, workspace: Workspace) -> Work:
+def divide(known: Survey, rendering: Rendering, destination: Destination, workspace: Workspace) -> Work:
     """Divide what the survey found into jobs, and see which of them earlier runs have done."""
     todo = jobs(known.plan, known.images_md5, known.maps.md5, known.verification, rendering)
-    before = {job.key: done for job in todo if (done := done_before(job, workspace)) is not None}
-    return Work(todo, before, rendering)
+    kept = {job.key: done for job in todo if (done := destination.find(job)) is not None}
+    here = {
+        job.key: done
+        for job in todo
+        if job.key not in kept and (done := done_before(job, workspace)) is not None
+    }
+    return Work(todo, here, kept, rendering, known.images_md5)
 
 
-def make_tiles(known: Survey, work: Work, workspace: Workspace) -> tuple[MadeTile, ...]:
+def make_tiles(
+    known: Survey, work: Work, destination: Destination, workspace: Workspace
+) -> tuple[MadeTile, ...]:
     """Extract and convert what was not made before; extraction waits when the converters are behind."""
-    made: dict[str, MadeTile] = {}
-    pending: deque[tuple[str, PrefectFuture[dict[str, Any]]]] = deque()
-    stream = _stream(known, work)
-    with _archives(known, work, workspace, stream) as extractor:
+    made: list[MadeTile] = []
+    tally = Tally(len(work.jobs), sum(len(job.tile.places) for job in work.jobs), time.monotonic)
+    logger = get_run_logger()
+    pending: deque[tuple[Job, PrefectFuture[dict[str, Any]] | None]] = deque()
+
+    def settle_oldest() -> None:
+        job, future = pending.popleft()
+        done = work.kept[job.key] if future is None else unpack(future.result())
+        keep(job, done, work, destination)
+        made.append(done.made)
+        logger.info(tally.advance(len(job.tile.places), is_new=job.key not in before))
+
+    before, stream = work.before, _stream(known, work)
+    with _archives(known, work, destination, workspace, stream) as extractor:
         try:
             for job in work.jobs:
                 while len(pending) >= WAITING:
-                    key, future = pending.popleft()
-                    made[key] = unpack(future.result()).made
-                bundles = mark = None
-                if job.key not in work.before:
-                    bundles = extract(extractor, job.tile, workspace.bundles)
-                    mark = stream.mark() if stream else None
-                pending.append((job.key, submit(Conversion(job, bundles, mark, work.rendering), workspace)))
-            made.update((key, unpack(future.result()).made) for key, future in pending)
+                    settle_oldest()
+                pending.append((job, _begin(job, work, extractor, stream, workspace)))
+            while pending:
+                settle_oldest()
         finally:
-            wait([future for _, future in pending])  # none may be at work when folders are let go
-    return tuple(made[job.key] for job in work.jobs)
+            wait([future for _, future in pending if future])  # none may be at work when folders are let go
+    return tuple(made)
+
+
+def _begin(
+    job: Job, work: Work, extractor: Extractor, stream: Stream | None, workspace: Workspace
+) -> PrefectFuture[dict[str, Any]] | None:
+    """Have a tile made; none if all of it is at the destination."""
+    if job.key in work.kept:
+        return None
+    bundles = mark = None
+    if job.key not in work.here:
+        bundles = extract(extractor, job.tile, workspace.bundles)
+        mark = stream.mark() if stream else None
+    return submit(Conversion(job, bundles, mark, work.rendering), workspace)
 
 
 def _stream(known: Survey, work: Work) -> Stream | None:
@@ -60,16 +91,19 @@ def _stream(known: Survey, work: Work) -> Stream | None:
     if not (known.streams and work.missing):
         return None
     on_bytes = reporting(f"streaming {known.images.name}", known.images.size)
-    return Stream(policy.http(), known.images, work.marks, on_bytes)
+    return Stream(remote(known.aws_credentials), known.images, work.marks, on_bytes)
 
 
 @contextmanager
-def _archives(known: Survey, work: Work, workspace: Workspace, stream: Stream | None) -> Iterator[Extractor]:
+def _archives(
+    known: Survey, work: Work, destination: Destination, workspace: Workspace, stream: Stream | None
+) -> Iterator[Extractor]:
     """Both archives, side by side; each is opened when its first byte is asked for."""
     if stream is not None:
         chunks: Iterator[bytes] = stream.chunks
     else:
-        chunks = read_held(download(known.images, workspace).path) if work.missing else iter(())
+        held = download(known.images, workspace, known.aws_credentials) if work.missing else None
+        chunks = read_held(held.path) if held else iter(())
     rmtree(workspace.bundles, ignore_errors=True)
     workspace.bundles.mkdir(parents=True)
     try:
@@ -85,6 +119,7 @@ def _archives(known: Survey, work: Work, workspace: Workspace, stream: Stream | 
         if stream is not None:  # what came before may be as wrong
             for job in work.jobs:
                 rmtree(workspace.tile(job.key), ignore_errors=True)
+            destination.drop(work)
         raise
     finally:
         if stream is not None:

@@ -330,9 +330,9 @@ def test_a_folder_that_cannot_be_written(sample: Sample, tmp_path: Path, which: 
         start(sample.folder, place)
 
 
-def test_a_bucket_is_no_folder(sample: Sample, tmp_path: Path) -> None:
+def test_a_bucket_is_no_work_folder(sample: Sample, tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match=r"expected a folder, .* found 's3://bucket/prefix'"):
-        prepare(source=str(sample.folder), destination="s3://bucket/prefix", work_dir=str(tmp_path / "work"))
+        prepare(source=str(sample.folder), destination=str(tmp_path), work_dir="s3://bucket/prefix")
 
 
 def test_a_work_folder_inside_the_destination(sample: Sample, tmp_path: Path) -> None:

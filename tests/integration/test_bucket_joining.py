@@ -10,8 +10,8 @@ import pytest
 
 import bigearthnet.bucket
 from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_join import BucketShard, join, tail_of
-from bigearthnet.bucket_place import Listed
+from bigearthnet.bucket_join import BucketShard, joined, tail_of
+from bigearthnet.bucket_place import Listed, Stored
 from bigearthnet.compose import join_to_file
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.shard import ShardWriter
@@ -40,6 +40,11 @@ def write_shards(folder: Path, sizes: list[list[int]]) -> list[Path]:
 def upload(bucket: Bucket, paths: list[Path]) -> list[BucketShard]:
     stored = [bucket.upload(path, f"tiles/{path.name}") for path in paths]
     return [BucketShard(source, tail_of(bucket, source)) for source in stored]
+
+
+def join(bucket: Bucket, shards: list[BucketShard], target: str, metadata: dict[str, str]) -> Stored:
+    with joined(bucket, shards, target, metadata) as upload:
+        return Stored(target, upload.size, upload.complete(), metadata)
 
 
 def content(bucket: Bucket, name: str) -> bytes:
@@ -155,6 +160,16 @@ def test_a_shard_that_changed_meanwhile_is_not_joined(
         ChecksumError, match=rf"expected to {verb} .*tiles/1\.zip.* found that it is another one now"
     ):
         join(bucket, shards, "all.zip", METADATA)
+    require_nothing_left(bucket)
+
+
+def test_parts_that_wait_change_nothing(bucket: Bucket, tmp_path: Path) -> None:
+    shards = upload(bucket, write_shards(tmp_path, [[6 * MIB], [6 * MIB]]))
+    bucket.write("all.zip", b"the one before")
+    with joined(bucket, shards, "all.zip", METADATA):
+        assert content(bucket, "all.zip") == b"the one before"
+    assert content(bucket, "all.zip") == b"the one before"
+    bucket.delete(["all.zip"])
     require_nothing_left(bucket)
 
 

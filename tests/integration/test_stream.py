@@ -15,6 +15,7 @@ from bigearthnet.record import RecordFile
 from bigearthnet.stream import Mark, Stream
 from bigearthnet.zenodo import fetch_record
 from tests.support.record_server import Fault, RecordServer
+from tests.support.remotes import over_http
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -50,7 +51,7 @@ def file(http: Http, server: RecordServer) -> RecordFile:
 
 
 def stream_of(http: Http, file: RecordFile, *marks: Mark) -> Stream:
-    return Stream(http, file, marks, lambda _: None)
+    return Stream(over_http(http), file, marks, lambda _: None)
 
 
 def read_some(stream: Stream, least: int) -> None:
@@ -63,7 +64,7 @@ def test_it_gives_the_content_and_tells_of_every_byte(
 ) -> None:
     server.faults[IMAGES] = [Fault(break_after=1_000_000)]
     counts: list[int] = []
-    stream = Stream(http, file, [], counts.append)
+    stream = Stream(over_http(http), file, [], counts.append)
     assert b"".join(stream.chunks) == CONTENT
     assert sum(counts) == len(PACKED)
 

@@ -19,10 +19,12 @@ import pytest
 from bigearthnet import __version__
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from bigearthnet.http_client import Http, Patience
+from bigearthnet.http_reader import HttpReader
 from bigearthnet.record import RecordFile
-from bigearthnet.transfer import BLOCK_BYTES, RemoteReader, download
+from bigearthnet.transfer import BLOCK_BYTES, download
 from bigearthnet.zenodo import fetch_record
 from tests.support.record_server import RECORD, Fault, RecordServer
+from tests.support.remotes import over_http
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
 
@@ -59,7 +61,7 @@ def file(server: RecordServer) -> RecordFile:
 
 
 def read_all(http: Http, file: RecordFile, start: int = 0) -> bytes:
-    with RemoteReader(http, file, start) as reader:
+    with HttpReader(http, file, start) as reader:
         return reader.read()
 
 
@@ -170,7 +172,7 @@ def test_an_archive_is_not_read_as_a_record(server: RecordServer, http: Http) ->
 
 
 def test_a_file_is_read_over_one_connection(server: RecordServer, http: Http, file: RecordFile) -> None:
-    with RemoteReader(http, file) as reader:
+    with HttpReader(http, file) as reader:
         head = reader.read(1000)
         assert reader.position == 1000
         assert head + reader.read() == CONTENT
@@ -329,7 +331,7 @@ def test_a_file_is_given_up_after_six_tries_without_a_new_byte(
     server: RecordServer, http: Http, file: RecordFile, waits: list[float]
 ) -> None:
     server.faults[IMAGES] = [Fault(break_after=1000), *[Fault(break_after=0)] * 6]
-    with RemoteReader(http, file) as reader:
+    with HttpReader(http, file) as reader:
         assert reader.read(SIZE) == CONTENT[:1000]
         with pytest.raises(TransferError, match=rf"byte 1000 of {IMAGES} from {server.url}.* in 6 tries"):
             reader.read(SIZE)
@@ -361,7 +363,7 @@ def test_a_file_elsewhere_is_followed(server: RecordServer, http: Http, file: Re
 
 
 def test_a_closed_reader_does_not_read(http: Http, file: RecordFile) -> None:
-    reader = RemoteReader(http, file)
+    reader = HttpReader(http, file)
     reader.close()
     with pytest.raises(ValueError, match="closed"):
         reader.readinto(bytearray(1))
@@ -392,7 +394,7 @@ def test_a_connection_is_closed_with_its_reader(
 ) -> None:
     url, answer = watched
     end = answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
-    reader = RemoteReader(http, RecordFile(MAPS, 10, None, url))
+    reader = HttpReader(http, RecordFile(MAPS, 10, None, url))
     assert reader.readinto(bytearray(5)) == 5
     reader.close()
     assert end.result() == b""
@@ -445,14 +447,14 @@ def broken_off(server: RecordServer, http: Http, file: RecordFile, target: Path,
     """A download that stopped after 700,000 bytes."""
     server.faults[IMAGES] = [Fault(break_after=700_000), *[Fault(status=503, retry_after="0")] * 6]
     with pytest.raises(TransferError, match=r"byte 700000 of .*what has arrived is kept"):
-        download(http, file, target, on_bytes=lambda _: None)
+        download(over_http(http), file, target, on_bytes=lambda _: None)
     assert part.read_bytes() == CONTENT[:700_000]
     server.requests.clear()
 
 
 def test_a_file_is_downloaded(http: Http, file: RecordFile, target: Path) -> None:
     told: list[int] = []
-    assert download(http, file, target, on_bytes=told.append) == MD5
+    assert download(over_http(http), file, target, on_bytes=told.append) == MD5
     assert target.read_bytes() == CONTENT
     assert sum(told) == SIZE
     assert left(target.parent) == ["images"]
@@ -461,7 +463,7 @@ def test_a_file_is_downloaded(http: Http, file: RecordFile, target: Path) -> Non
 def test_an_empty_file_is_downloaded(server: RecordServer, http: Http, target: Path) -> None:
     (server.folder / MAPS).write_bytes(b"")
     file = fetch_record(http, server.record_url).require(MAPS)
-    download(http, file, target, on_bytes=lambda _: None)
+    download(over_http(http), file, target, on_bytes=lambda _: None)
     assert target.read_bytes() == b""
 
 
@@ -471,7 +473,7 @@ def test_what_is_in_place_stays_until_all_has_come(http: Http, file: RecordFile,
         assert target.read_bytes() == b"an older file"
 
     target.write_bytes(b"an older file")
-    download(http, file, target, on_bytes=look)
+    download(over_http(http), file, target, on_bytes=look)
     assert target.read_bytes() == CONTENT
     assert left(target.parent) == ["images"]
 
@@ -481,7 +483,7 @@ def test_a_download_goes_on_where_it_stopped(
     server: RecordServer, http: Http, file: RecordFile, target: Path
 ) -> None:
     counts: list[int] = []
-    assert download(http, file, target, on_bytes=counts.append) == MD5
+    assert download(over_http(http), file, target, on_bytes=counts.append) == MD5
     assert target.read_bytes() == CONTENT
     assert told(server, "Range") == ["bytes=700000-"]
     assert told(server, "If-Range") == [f'"md5:{MD5}"']
@@ -497,7 +499,7 @@ def test_a_whole_file_for_the_rest_begins_anew_and_is_not_asked_for_twice(
 ) -> None:
     server.faults[IMAGES] = [fault]
     counts: list[int] = []
-    assert download(http, file, target, on_bytes=counts.append) == MD5
+    assert download(over_http(http), file, target, on_bytes=counts.append) == MD5
     assert target.read_bytes() == CONTENT
     assert [request.status for request in server.requests] == [200]
     assert sum(counts) == SIZE
@@ -511,11 +513,11 @@ def test_after_a_new_beginning_the_new_edition_is_gone_on_with(
     new = '"md5:new"'
     server.faults[IMAGES] = [Fault(etag=new, break_after=300_000), *[Fault(drop=True)] * 6]
     with pytest.raises(TransferError, match="byte 300000 of"):
-        download(http, file, target, on_bytes=lambda _: None)
+        download(over_http(http), file, target, on_bytes=lambda _: None)
     assert part.read_bytes() == CONTENT[:300_000]
     server.requests.clear()
     server.faults[IMAGES] = [Fault(etag=new)]
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert target.read_bytes() == CONTENT
     assert (told(server, "If-Range"), told(server, "Range")) == ([new], ["bytes=300000-"])
 
@@ -528,7 +530,7 @@ def test_what_was_begun_of_another_file_is_not_gone_on_with(
     about = json.loads(note.read_text())
     about[key] = 5 if key == "size" else "another"
     note.write_text(json.dumps(about))
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert told(server, "Range") == [None]
 
 
@@ -541,7 +543,7 @@ def test_what_was_begun_of_an_unknown_file_is_not_gone_on_with(
         note.unlink()
     else:
         note.write_text(text)
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert target.read_bytes() == CONTENT
     assert told(server, "Range") == [None]
 
@@ -551,7 +553,7 @@ def test_too_long_a_beginning_is_not_gone_on_with(
     server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
 ) -> None:
     part.write_bytes(CONTENT + b"x")
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert target.read_bytes() == CONTENT
     assert told(server, "Range") == [None]
 
@@ -561,7 +563,7 @@ def test_a_whole_beginning_is_only_checked(
     server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
 ) -> None:
     part.write_bytes(CONTENT)
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert target.read_bytes() == CONTENT
     assert server.requests == []
 
@@ -572,7 +574,7 @@ def test_a_spoilt_beginning_is_found_out_and_removed(
 ) -> None:
     part.write_bytes(b"\0" * 700_000)
     with pytest.raises(ChecksumError, match=f"expected {IMAGES} with md5 {MD5}"):
-        download(http, file, target, on_bytes=lambda _: None)
+        download(over_http(http), file, target, on_bytes=lambda _: None)
     assert left(target.parent) == []
 
 
@@ -584,20 +586,20 @@ def test_a_wrong_byte_is_found_out_and_the_next_try_begins_anew(
     wrong[1_000_000] ^= 0xFF
     found = hashlib.md5(wrong).hexdigest()  # noqa: S324
     with pytest.raises(ChecksumError, match=rf"{MD5} .*, found {found}; .*{part.name} has been removed"):
-        download(http, file, target, on_bytes=lambda _: None)
+        download(over_http(http), file, target, on_bytes=lambda _: None)
     assert left(target.parent) == []
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
 
 
 def test_without_an_md5_the_size_is_what_counts(server: RecordServer, http: Http, target: Path) -> None:
     file = RecordFile(IMAGES, SIZE, None, server.file_url(IMAGES))
     server.faults[IMAGES] = [Fault(flip=5, break_after=SIZE - 1)]
-    md5 = download(http, file, target, on_bytes=lambda _: None)
+    md5 = download(over_http(http), file, target, on_bytes=lambda _: None)
     assert md5 == hashlib.md5(target.read_bytes()).hexdigest()  # noqa: S324
     assert target.stat().st_size == SIZE
     shorter = RecordFile(IMAGES, SIZE - 1, None, server.file_url(IMAGES))
     with pytest.raises(ChecksumError, match=f"expected {SIZE - 1} bytes"):
-        download(http, shorter, target.with_name("shorter"), on_bytes=lambda _: None)
+        download(over_http(http), shorter, target.with_name("shorter"), on_bytes=lambda _: None)
     assert left(target.parent) == ["images"]
 
 
@@ -606,14 +608,14 @@ def test_a_file_that_changes_during_the_download_leaves_nothing(
 ) -> None:
     server.faults[IMAGES] = [Fault(break_after=700_000), Fault(etag='"md5:new"')]
     with pytest.raises(ChecksumError, match="changed while it was read"):
-        download(http, file, target, on_bytes=lambda _: None)
+        download(over_http(http), file, target, on_bytes=lambda _: None)
     assert left(target.parent) == []
 
 
 def test_a_full_disk_is_an_error_of_this_side(http: Http, file: RecordFile, target: Path, part: Path) -> None:
     part.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
-        download(http, file, target, on_bytes=lambda _: None)
+        download(over_http(http), file, target, on_bytes=lambda _: None)
     assert caught.value.errno == errno.ENOSPC
     assert not isinstance(caught.value, TransferError)
     assert not target.exists()
@@ -621,7 +623,7 @@ def test_a_full_disk_is_an_error_of_this_side(http: Http, file: RecordFile, targ
 
 def test_no_folder_to_write_to_is_an_error_of_this_side(http: Http, file: RecordFile, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        download(http, file, tmp_path / "nowhere" / "images", on_bytes=lambda _: None)
+        download(over_http(http), file, tmp_path / "nowhere" / "images", on_bytes=lambda _: None)
 
 
 def test_a_cancelled_download_keeps_what_came(
@@ -631,23 +633,23 @@ def test_a_cancelled_download_keeps_what_came(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download(http, file, target, on_bytes=cancel)
+        download(over_http(http), file, target, on_bytes=cancel)
     came = part.stat().st_size
     assert came > 0
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert told(server, "Range") == [None, f"bytes={came}-"]
 
 
 KILLED = """
 import sys
 from pathlib import Path
-from typing import IO, cast
 from bigearthnet.http_client import Http
 from bigearthnet.record import RecordFile
 from bigearthnet.transfer import download
+from tests.support.remotes import over_http
 name, size, md5, url, target = sys.argv[1:]
 told = lambda count: print(count, flush=True)
-download(Http(), RecordFile(name, int(size), md5, url), Path(target), on_bytes=told)
+download(over_http(Http()), RecordFile(name, int(size), md5, url), Path(target), on_bytes=told)
 """
 
 
@@ -656,7 +658,9 @@ def test_a_killed_download_goes_on(
 ) -> None:
     server.faults[IMAGES] = [Fault(stall_after=900_000)]
     arguments = [IMAGES, str(SIZE), MD5, file.location, str(target)]
-    with subprocess.Popen([sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as process:
         assert process.stdout is not None
         came = 0
         while came + BLOCK_BYTES <= 900_000:
@@ -666,7 +670,7 @@ def test_a_killed_download_goes_on(
     assert not target.exists()
     on_disk = part.stat().st_size
     assert on_disk >= came - BLOCK_BYTES
-    assert download(http, file, target, on_bytes=lambda _: None) == MD5
+    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
     assert target.read_bytes() == CONTENT
     assert told(server, "Range")[1] == f"bytes={on_disk}-"
     assert server.requests[1].sent == SIZE - on_disk

@@ -88,6 +88,7 @@ class RecordServer:
         checksums: what the record says in place of a file's `md5:<hex>`.
         sizes: what the record says in place of a file's size.
         version: of the record; may be changed between two requests.
+        latest: URL of the record that it names as its latest version; None for itself.
         limit_bytes_per_second: speed of each body, None for no limit.
         stalled: set as soon as an answer stalls.
     """
@@ -104,6 +105,7 @@ class RecordServer:
         self.folder = folder
         self.record_id = record_id
         self.version = version
+        self.latest: str | None = None
         self.title = title
         self.limit_bytes_per_second = limit_bytes_per_second
         self.faults: dict[str, list[Fault]] = defaultdict(list)
@@ -182,7 +184,7 @@ class RecordServer:
             "id": int(self.record_id),
             "conceptrecid": str(int(self.record_id) - 1),
             "metadata": {"title": self.title, "version": self.version},
-            "links": {"self": self.record_url, "latest": f"{self.record_url}/versions/latest"},
+            "links": {"self": self.record_url, "latest": self.latest or f"{self.record_url}/versions/latest"},
             "files": files,
         }
         return json.dumps(record).encode()

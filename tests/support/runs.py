@@ -51,24 +51,22 @@ class TaskRuns:
 
 def start(source: str | Path, place: Place, **parameters: Any) -> dict[str, Any]:
     """Run `prepare`; raises what it raises."""
-    done: dict[str, Any] = prepare(
-        source=str(source), destination=str(place.destination), work_dir=str(place.work), **parameters
-    )
+    done: dict[str, Any] = prepare(**_with_folders(source, place, parameters))
     return done
 
 
 def observed(source: str | Path, place: Place, **parameters: Any) -> TaskRuns:
     """Run `prepare` to its good end, and ask Prefect what its tasks did."""
-    state: Any = prepare(
-        source=str(source),
-        destination=str(place.destination),
-        work_dir=str(place.work),
-        return_state=True,
-        **parameters,
-    )
+    state: Any = prepare(return_state=True, **_with_folders(source, place, parameters))
     state.result()  # raises what the run raised
     runs = _task_runs(state.state_details.flow_run_id)
     return TaskRuns(tuple(sorted((run.name, run.state_name or "") for run in runs)))
+
+
+def _with_folders(source: str | Path, place: Place, parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters; a destination among them, such as one in a bucket, counts instead of the folder."""
+    folders = {"destination": str(place.destination), "work_dir": str(place.work)}
+    return {"source": str(source), **folders, **parameters}
 
 
 def _task_runs(flow_run: UUID) -> list[TaskRun]:

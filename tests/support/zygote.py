@@ -10,6 +10,7 @@ costs no more than one that is not. It is asked by lines of JSON, and answers in
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 from prefect.settings import PREFECT_API_URL
 
+from tasks import policy
 from tests.support.runs import Place, start
 
 _CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.mkdir": 0, "shutil.rmtree": 0}
@@ -38,12 +40,14 @@ class Kill:
         name: ... of a file of this name; empty: any.
         later: so many changes later.
         write: in the middle of the write of this number to a zip; 0: in none.
+        request: before the first HTTP request whose first line matches; empty: before none.
     """
 
     event: str = ""
     name: str = ""
     later: int = 0
     write: int = 0
+    request: str = ""
 
 
 class Zygote:
@@ -110,6 +114,9 @@ class _Changes:
         self.count = 0
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "http.client.send":
+            self._request(arguments[1])
+            return
         if event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING:
             path = arguments[0]
         elif event in _CHANGES:
@@ -120,10 +127,16 @@ class _Changes:
             with self._lock:
                 self._changes(event, Path(path))
 
+    def _request(self, data: object) -> None:
+        wanted = self._kill.request if self._kill is not None else ""
+        line = data.split(b"\r\n", 1)[0].decode("latin-1") if isinstance(data, bytes) else ""
+        if wanted and re.search(wanted, line):
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def _changes(self, event: str, path: Path) -> None:
         self.count += 1
         kill = self._kill
-        if kill is None or kill.write:
+        if kill is None or kill.write or kill.request:
             return
         if self._left is not None:
             self._left -= 1
@@ -161,6 +174,7 @@ def _run(asked: dict[str, Any], log: Path) -> int:
         os.dup2(descriptor, stream)
     place = Place(Path(asked["work"]), Path(asked["destination"]))
     kill = None if asked["kill"] is None else Kill(**asked["kill"])
+    policy.RETRY_DELAYS[:] = [0.01] * len(policy.RETRY_DELAYS)
     changes = _Changes(place, kill)
     sys.addaudithook(changes)
     if kill is not None and kill.write:

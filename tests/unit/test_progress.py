@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigearthnet.progress import Progress, human_bytes, human_time
+from bigearthnet.progress import Progress, Tally, human_bytes, human_time
 
 GIB = 1 << 30
 
@@ -151,3 +151,12 @@ def test_bytes_are_written_in_the_unit_that_suits_them(count: int, text: str) ->
 )
 def test_times_are_written_in_their_two_leading_units(seconds: float, text: str) -> None:
     assert human_time(seconds) == text
+
+
+def test_a_tally_of_tiles_tells_what_is_left_from_what_was_made_now() -> None:
+    seconds = iter([0.0, 30.0, 60.0])
+    tally = Tally(4, 1000, lambda: next(seconds))
+    assert tally.advance(500, is_new=False) == "1 of 4 tiles done, 50 % of the patches"
+    assert tally.advance(100, is_new=True) == "2 of 4 tiles done, 60 % of the patches, at most 2 min 0 s left"
+    assert tally.advance(200, is_new=True) == "3 of 4 tiles done, 80 % of the patches, at most 40 s left"
+    assert tally.advance(200, is_new=True) == "4 of 4 tiles done, 100 % of the patches"

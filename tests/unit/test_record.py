@@ -53,7 +53,9 @@ def test_an_empty_folder_names_both_archives(tmp_path: Path) -> None:
 
 
 def test_no_folder_says_what_a_source_can_be(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"id, URL, DOI, or a folder .*, found no folder at .*nowhere"):
+    with pytest.raises(
+        SourceError, match=r"id, URL, DOI, s3://.*, or a folder .*, found no folder at .*nowhere"
+    ):
         read_folder(tmp_path / "nowhere")
 
 
@@ -68,7 +70,10 @@ def test_files_are_found_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("location", "local"),
-    [("https://a/b", False), ("HTTP://a/b", False), ("/data/https://b", True), ("/data/b", True)],
+    [
+        *(("https://a/b", False), ("HTTP://a/b", False), ("s3://a/b", False), ("S3://a/b", False)),
+        *(("/data/https://b", True), ("/data/s3://b", True), ("/data/b", True)),
+    ],
 )
 def test_local_means_a_path(location: str, local: bool) -> None:
     assert RecordFile("b", 0, None, location).is_local is local
