@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_reader import BucketReader
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.reader import BucketReader
 from bigearthnet.errors import ChecksumError
 from bigearthnet.http_client import Http
 from bigearthnet.http_reader import HttpReader

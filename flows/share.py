@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from prefect import flow
 
-from bigearthnet.bucket_share import links_path
+from bigearthnet.bucket.share import links_path
 from bigearthnet.card import CARD
 from bigearthnet.choice import choose_names
 from bigearthnet.errors import SourceError

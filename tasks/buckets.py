@@ -3,10 +3,10 @@
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_destination import BucketDestination
-from bigearthnet.bucket_errors import Refusal
-from bigearthnet.bucket_place import parse_place
+from bigearthnet.bucket.destination import BucketDestination
+from bigearthnet.bucket.errors import Refusal
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import parse_place
 from bigearthnet.destination import Destination, FolderDestination
 from bigearthnet.errors import CredentialsError, DestinationError
 from bigearthnet.workspace import Workspace, folder

@@ -2,8 +2,8 @@
 
 from prefect import get_run_logger, task
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_fetch import bring, read_edition
+from bigearthnet.bucket.fetch import bring, read_edition
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.card import CARD, PublishedFile
 from bigearthnet.fetch import Edition, Landing
 from bigearthnet.progress import human_bytes

@@ -2,7 +2,7 @@
 
 from prefect import get_run_logger, task
 
-from bigearthnet.bucket_mirror import Mirror, md5_of
+from bigearthnet.bucket.mirror import Mirror, md5_of
 from bigearthnet.progress import human_bytes
 from bigearthnet.record import RecordFile
 from tasks import policy

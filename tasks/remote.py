@@ -1,6 +1,6 @@
 """Where a record's files are opened from."""
 
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import SourceError
 from bigearthnet.remote import Remote
 from tasks import policy

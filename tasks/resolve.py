@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from bigearthnet.answers import without_secrets
-from bigearthnet.bucket_source import is_place, read_bucket
+from bigearthnet.bucket.source import is_place, read_bucket
 from bigearthnet.errors import SourceError
 from bigearthnet.progress import human_bytes
 from bigearthnet.record import RECORD_FILES, Record, read_folder

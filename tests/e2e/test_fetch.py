@@ -17,9 +17,9 @@ import pytest
 from botocore.config import Config
 from prefect.settings import PREFECT_API_URL
 
-import bigearthnet.bucket_reader
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_fetch import bring
+import bigearthnet.bucket.reader
+from bigearthnet.bucket.fetch import bring
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.card import PublishedFile
 from bigearthnet.errors import (
     BusyError,
@@ -83,7 +83,7 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def line(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr(bigearthnet.bucket_reader, "_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(bigearthnet.bucket.reader, "_BACKOFF_SECONDS", 0.001)
     with Line(s3_server.port) as line:
         yield line
 

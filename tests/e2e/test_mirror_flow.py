@@ -8,8 +8,8 @@ import pytest
 from prefect_aws import AwsClientParameters, AwsCredentials
 from pydantic import SecretStr
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_lock import hold
+from bigearthnet.bucket.lock import hold
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import BusyError, ChecksumError, DestinationError, SourceError
 from bigearthnet.sample import Sample
 from flows.mirror import mirror

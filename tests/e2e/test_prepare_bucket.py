@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import RejectedError
 from bigearthnet.sample import Sample
 from tests.support.archives import IMAGES, linked, rewrite

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet import bucket_lock
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket import lock as bucket_lock
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import BusyError, CredentialsError, DestinationError, TransferError
 from bigearthnet.sample import Sample
 from tests.support.line import Line

@@ -6,7 +6,7 @@ import pytest
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import CredentialsError, SourceError
 from bigearthnet.sample import Sample
 from flows.mirror import mirror

@@ -17,8 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.exceptions import ParameterTypeError
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_share import sign
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.share import sign
 from bigearthnet.errors import ChecksumError, SelectionError, SourceError
 from flows.share import share
 from tests.support.cards import SHARDS, TILE, ZIPS, card, files

@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
 
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.sample import Sample, make_sample
 from flows.sync import sync
 from tests.support.archives import linked, rewrite

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import bigearthnet.bucket
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_join import BucketShard, joined, tail_of
-from bigearthnet.bucket_place import Listed, Stored
+import bigearthnet.bucket.objects
+from bigearthnet.bucket.join import BucketShard, joined, tail_of
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed, Stored
 from bigearthnet.compose import join_to_file
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.shard import ShardWriter
@@ -121,8 +121,8 @@ def test_unzip_finds_no_fault(bucket: Bucket, tmp_path: Path) -> None:
 def test_shards_that_were_uploaded_in_parts_are_joined_too(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bigearthnet.bucket, "PUT_LIMIT_BYTES", 5 * MIB)
-    monkeypatch.setattr(bigearthnet.bucket, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.bucket.objects, "PUT_LIMIT_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.bucket.objects, "PART_BYTES", 5 * MIB)
     paths = write_shards(tmp_path, [[8 * MIB, 9 * MIB], [6 * MIB]])
     shards = upload(bucket, paths)
     assert shards[0].source.etag.endswith('-4"')

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_lock import hold
+from bigearthnet.bucket.lock import hold
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import BusyError, DestinationError, TransferError
 from tests.support.line import Line
 from tests.support.s3_server import S3Server
@@ -21,9 +21,9 @@ pytest_plugins = ("tests.support.s3_fixtures",)
 HOLDER = textwrap.dedent(
     """
     import sys
-    from bigearthnet.bucket import Bucket
-    from bigearthnet.bucket_lock import hold
-    from bigearthnet.bucket_place import parse_place
+    from bigearthnet.bucket.objects import Bucket
+    from bigearthnet.bucket.lock import hold
+    from bigearthnet.bucket.place import parse_place
     from tests.support.s3_server import make_client
 
     url, access_key, secret_key, place = sys.argv[1:]

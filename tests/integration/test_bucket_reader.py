@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Listed, Stored
-from bigearthnet.bucket_reader import BucketReader, read_range
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed, Stored
+from bigearthnet.bucket.reader import BucketReader, read_range
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from tests.support.line import Line
 from tests.support.s3_server import S3Server

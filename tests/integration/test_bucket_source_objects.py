@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from bigearthnet.record import RecordFile
 from bigearthnet.remote import Remote

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet import bucket_mirror
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_lock import hold
-from bigearthnet.bucket_mirror import Mirror, md5_of, open_mirror
-from bigearthnet.bucket_source import read_bucket
+from bigearthnet.bucket import mirror as bucket_mirror
+from bigearthnet.bucket.lock import hold
+from bigearthnet.bucket.mirror import Mirror, md5_of, open_mirror
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.source import read_bucket
 from bigearthnet.errors import BusyError, ChecksumError, DestinationError, SourceError, TransferError
 from bigearthnet.http_client import Http, Patience
 from bigearthnet.record import Record, RecordFile, read_folder
@@ -204,11 +204,11 @@ def test_a_line_to_the_bucket_that_breaks_is_gone_on_with(
 KILLED = textwrap.dedent(
     """
     import sys
-    from bigearthnet import bucket_mirror
-    from bigearthnet.bucket import Bucket
-    from bigearthnet.bucket_lock import hold
-    from bigearthnet.bucket_mirror import open_mirror
-    from bigearthnet.bucket_place import parse_place
+    from bigearthnet.bucket import mirror as bucket_mirror
+    from bigearthnet.bucket.objects import Bucket
+    from bigearthnet.bucket.lock import hold
+    from bigearthnet.bucket.mirror import open_mirror
+    from bigearthnet.bucket.place import parse_place
     from bigearthnet.http_client import Http
     from bigearthnet.zenodo import fetch_record
     from tests.support.remotes import over_http

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import boto3
 from moto import mock_aws
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Place
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Place
 
 _ANYBODY = "anybody"
 

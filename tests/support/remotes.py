@@ -1,6 +1,6 @@
 """Openers of files for tests."""
 
-from bigearthnet.bucket import Bucket
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.http_client import Http, Patience
 from bigearthnet.remote import Remote
 

@@ -11,7 +11,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from bigearthnet.bucket_errors import told
+from bigearthnet.bucket.errors import told
 from bigearthnet.errors import ChecksumError, DestinationError, SourceError, TransferError
 
 URL = "s3://bucket/data/x"

@@ -3,8 +3,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bigearthnet.bucket_join import Piece, is_copied, plan_parts
-from bigearthnet.bucket_multipart import ranges
+from bigearthnet.bucket.join import Piece, is_copied, plan_parts
+from bigearthnet.bucket.multipart import ranges
 from bigearthnet.compose import Section
 
 LEAST, MOST = 10, 25

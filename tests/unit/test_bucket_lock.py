@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_lock import hold
+from bigearthnet.bucket.lock import hold
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import BusyError
 from tests.support.moto_bucket import moto_bucket
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bigearthnet.bucket_reader import BucketReader
+from bigearthnet.bucket.reader import BucketReader
 from bigearthnet.errors import ChecksumError
 from tests.support.moto_bucket import moto_bucket
 

@@ -12,9 +12,9 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Place
-from bigearthnet.bucket_share import (
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Place
+from bigearthnet.bucket.share import (
     Link,
     credentials_end,
     disposition,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_source import dump_record, is_place, read_bucket, read_mirror
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.source import dump_record, is_place, read_bucket, read_mirror
 from bigearthnet.errors import SourceError
 from bigearthnet.holdings import held, left_to_fetch, obtain
 from bigearthnet.record import Record, RecordFile

@@ -231,7 +231,7 @@ def test_rows_are_there_whole_or_not_at_all(
     write_tile_rows([], path)
     before = path.read_bytes()
 
-    def half(table: object, where: Path) -> None:
+    def half(table: object, where: Path, **_: object) -> None:
         where.write_bytes(b"PAR1")
         raise error
 

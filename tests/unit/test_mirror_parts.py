@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_multipart import Upload, abort_unfinished, unfinished
+from bigearthnet.bucket.multipart import Upload, abort_unfinished, unfinished
+from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import DestinationError
 from tests.support.moto_bucket import moto_bucket
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bigearthnet.bucket_errors import error_code, told, translated
+from bigearthnet.bucket.errors import error_code, told, translated
 from bigearthnet.errors import ChecksumError, DestinationError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Listed
-from bigearthnet.bucket_reader import read_range
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
+from bigearthnet.bucket.reader import read_range
 from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeFile, MadeTile, made_file
 from bigearthnet.errors import ChecksumError
 from bigearthnet.jobs import Done, Job, pack_json, unpack_json
@@ -30,7 +30,7 @@ _DONE: Final = "done.json"
 class TileStore:
     """The tiles that are kept in a bucket.
 
-    Every method can raise what `bucket_errors.told` describes.
+    Every method can raise what `errors.told` describes.
     """
 
     def __init__(self, bucket: Bucket) -> None:

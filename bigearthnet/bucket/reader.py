@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from bigearthnet.answers import backoff_seconds
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_errors import told
-from bigearthnet.bucket_place import Listed
+from bigearthnet.bucket.errors import told
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
 from bigearthnet.errors import ChecksumError, TransferError
 
 if TYPE_CHECKING:

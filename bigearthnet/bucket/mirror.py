@@ -12,11 +12,11 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_multipart import MAX_PARTS, Upload, abort_unfinished, unfinished
-from bigearthnet.bucket_place import Stored
-from bigearthnet.bucket_reader import BucketReader
-from bigearthnet.bucket_source import NOTES, RECORD, dump_record, read_mirror
+from bigearthnet.bucket.multipart import MAX_PARTS, Upload, abort_unfinished, unfinished
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Stored
+from bigearthnet.bucket.reader import BucketReader
+from bigearthnet.bucket.source import NOTES, RECORD, dump_record, read_mirror
 from bigearthnet.digests import md5_of_file
 from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.record import RECORD_FILES, Record, RecordFile

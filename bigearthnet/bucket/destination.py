@@ -5,15 +5,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bigearthnet import bucket_lock
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_digest import JoinedDigest
-from bigearthnet.bucket_file import open_object
-from bigearthnet.bucket_join import BucketShard, tail_of
-from bigearthnet.bucket_lock import Lease
-from bigearthnet.bucket_place import Listed
-from bigearthnet.bucket_publish import Parts, commit, is_in_place, is_own, read_bucket_card
-from bigearthnet.bucket_tiles import SHARDS, TileStore
+from bigearthnet.bucket import lock as bucket_lock
+from bigearthnet.bucket.digest import JoinedDigest
+from bigearthnet.bucket.file import open_object
+from bigearthnet.bucket.join import BucketShard, tail_of
+from bigearthnet.bucket.lock import Lease
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
+from bigearthnet.bucket.publish import Parts, commit, is_in_place, is_own, read_bucket_card
+from bigearthnet.bucket.tiles import SHARDS, TileStore
 from bigearthnet.card import Card, PublishedFile, digest_of, parameters
 from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeTile
 from bigearthnet.describe import Making, describe, digest

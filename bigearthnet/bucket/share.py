@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import ClientError
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_errors import told
-from bigearthnet.bucket_place import Place
+from bigearthnet.bucket.errors import told
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Place
 from bigearthnet.digests import replace_text
 from bigearthnet.errors import DestinationError
 

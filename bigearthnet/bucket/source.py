@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Stored
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Stored
 from bigearthnet.record import ARCHIVES, RECORD_FILES, Record, RecordFile, listed, missing_archives
 
 RECORD: Final = "record.json"

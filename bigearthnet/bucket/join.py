@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_multipart import MAX_PART_BYTES, MIN_PART_BYTES, Multipart, ranges
-from bigearthnet.bucket_place import Listed
-from bigearthnet.bucket_reader import read_range
+from bigearthnet.bucket.multipart import MAX_PART_BYTES, MIN_PART_BYTES, Multipart, ranges
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
+from bigearthnet.bucket.reader import read_range
 from bigearthnet.compose import ReadCentral, Section, plan_join
 from bigearthnet.stored_zip import TAIL_BYTES, Tail, parse_tail
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Stored
-from bigearthnet.bucket_reader import BucketReader
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Stored
+from bigearthnet.bucket.reader import BucketReader
 from bigearthnet.card import CARD, PublishedFile, parse_card
 from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.fetch import Edition

@@ -3,9 +3,9 @@
 import io
 from typing import TYPE_CHECKING
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_place import Listed
-from bigearthnet.bucket_reader import read_range
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
+from bigearthnet.bucket.reader import read_range
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -15,8 +15,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from bigearthnet.bucket import Bucket, ConditionFailedError
-from bigearthnet.bucket_holder import Holder, this_process, why_free
+from bigearthnet.bucket.holder import Holder, this_process, why_free
+from bigearthnet.bucket.objects import Bucket, ConditionFailedError
 from bigearthnet.errors import BigEarthNetError, BusyError
 from bigearthnet.lock import LOCK_FILE
 

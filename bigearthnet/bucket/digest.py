@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_join import BucketShard, central_reader, tail_of
-from bigearthnet.bucket_place import Listed
-from bigearthnet.bucket_reader import BucketReader
+from bigearthnet.bucket.join import BucketShard, central_reader, tail_of
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
+from bigearthnet.bucket.reader import BucketReader
 from bigearthnet.compose import plan_join
 from bigearthnet.stored_zip import read_tail
 

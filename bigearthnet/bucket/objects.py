@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from botocore.exceptions import ClientError
 
-from bigearthnet.bucket_errors import Refusal, error_code, told
-from bigearthnet.bucket_multipart import (
+from bigearthnet.bucket.errors import Refusal, error_code, told
+from bigearthnet.bucket.multipart import (
     MAX_PART_BYTES,
     MAX_PARTS,
     Multipart,
@@ -17,7 +17,7 @@ from bigearthnet.bucket_multipart import (
     checksum,
     ranges,
 )
-from bigearthnet.bucket_place import Listed, Place, Stored
+from bigearthnet.bucket.place import Listed, Place, Stored
 from bigearthnet.errors import BigEarthNetError, ChecksumError, DestinationError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ConditionFailedError(BigEarthNetError):
 class Bucket:
     """The objects under a place's prefix, by their names below it.
 
-    Every method can raise what `bucket_errors.told` describes: the `refusal` when the server says no, for
+    Every method can raise what `errors.told` describes: the `refusal` when the server says no, for
     which it names the missing permission, and TransferError when it does not answer.
 
     Args:

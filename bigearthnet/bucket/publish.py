@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.bucket import Bucket
-from bigearthnet.bucket_join import BucketShard, joined
-from bigearthnet.bucket_place import Listed
-from bigearthnet.bucket_tiles import SHA256, SHARDS, is_tile_object
+from bigearthnet.bucket.join import BucketShard, joined
+from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.place import Listed
+from bigearthnet.bucket.tiles import SHA256, SHARDS, is_tile_object
 from bigearthnet.card import CARD, Card, PublishedFile, parse_card
 from bigearthnet.names import is_tile
 from bigearthnet.publish import MANIFEST, PREVIEW, SHARD_FOLDERS, ZIPS
@@ -76,7 +76,7 @@ def commit(
         check: is called before anything that is published changes; raises if it must not.
 
     Raises:
-        what `bucket_errors.told` describes.
+        what `errors.told` describes.
     """
     with ExitStack() as uploads:
         zips, complete = [], []
