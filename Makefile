@@ -7,10 +7,11 @@ export PREFECT_HOME ?= $(CURDIR)/.prefect
 export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT ?= false
 DESTINATION ?= ~/bigearthnet/dataset
 OPTIONS ?=
+PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset ui test test-unit lint format bench clean
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,14 +31,20 @@ run: setup  ## prepare the embedded sample into sample-dataset
 dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream"
 	@$(BIN)/python -m flows $(DESTINATION) $(OPTIONS)
 
-ui: setup  ## show past runs in the Prefect UI, on 127.0.0.1:4200
-	@$(BIN)/prefect server start --host 127.0.0.1
+serve: setup  ## Prefect's server and UI, deployments and worker, on 127.0.0.1: make serve PORT=4200
+	@$(BIN)/python -m deployments.serve --port $(PORT)
+
+deploy: setup  ## bring the deployments to the server of PREFECT_API_URL
+	@$(BIN)/python -m deployments.deploy
 
 test: setup  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-unit: setup  ## run the tests that take seconds
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest --numprocesses auto tests/unit
+
+test-host: setup  ## set up a whole machine in an emulator and try it; T2MICRO names the emulator's program
+	$(BIN)/python -m pytest tests/host
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .
@@ -52,4 +59,4 @@ bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove what make run made
-	rm -rf sample-dataset sample-work .prefect
+	rm -rf sample-dataset sample-work .prefect .swift-venv

@@ -1,0 +1,38 @@
+"""A flow that lasts until it is told to end, for tests of what happens when things die under it."""
+
+import logging
+import time
+from pathlib import Path
+
+from prefect import flow, flow_engine
+
+logger = logging.getLogger("bigearthnet.lasting")
+
+# Prefect lets no run beat more often than every 30 s; a test has no time for that.
+flow_engine.MINIMUM_HEARTBEAT_INTERVAL = 1
+flow_engine.BaseFlowRunEngine.heartbeat_seconds = property(lambda _engine: 1)  # type: ignore[method-assign,assignment]
+
+
+@flow(name="lasting")
+def lasting(folder: str, calls: bool = False) -> None:
+    """Last while `folder` holds no file `end`; leave `begun` and, in good order, `cleaned` behind."""
+    if calls:
+        called(folder)
+    else:
+        last(Path(folder))
+
+
+@flow(name="called")
+def called(folder: str) -> None:
+    """The same, called by another flow."""
+    last(Path(folder))
+
+
+def last(folder: Path) -> None:
+    logger.info("lasting begins")
+    (folder / "begun").touch()
+    try:
+        while not (folder / "end").exists():
+            time.sleep(0.05)
+    finally:
+        (folder / "cleaned").touch()
