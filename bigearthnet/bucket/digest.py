@@ -34,9 +34,8 @@ class JoinedDigest:
         if key in self._told:
             return
         self._catch_up()
-        digest = (
-            self._digest.copy()
-        )  # takes the other's place when it is complete: a try that fails is undone
+        # A copy takes the other's place when it is complete: a try that fails is undone.
+        digest = self._digest.copy()
         with path.open("rb") as file:
             left = read_tail(file).central_offset
             file.seek(0)

@@ -174,6 +174,19 @@ def test_killed_before_the_swap_the_old_dataset_is_there(
     assert home.published() == before
 
 
+def test_killed_in_the_swap_no_mixture_is_published(
+    zygote: Zygote, sample: Sample, place: Place, home: Home
+) -> None:
+    start(sample.folder, place, **home.parameters)
+    kill = Kill(request=r"POST .*bigearthnet_mask_pngs\.zip\?uploadId")
+    zygote.begin(str(sample.folder), place, kill, rendering=OTHER, **home.parameters)
+    assert zygote.end() == KILLED
+    assert not home.is_published()
+    start(sample.folder, place, rendering=OTHER, **home.parameters)
+    assert home.is_published()
+    assert home.unfinished_uploads() == []
+
+
 def test_tiles_that_a_killed_run_sent_are_neither_made_nor_sent_again_on_another_machine(
     zygote: Zygote, server: RecordServer, place: Place, *, home: Home, sample: Sample, tmp_path: Path
 ) -> None:
