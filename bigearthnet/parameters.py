@@ -67,8 +67,9 @@ class Rendering(_Choice):
         default="reflectance",
         title="Stretch",
         description=(
-            "reflectance: one scale for all patches, comparable. percentile: each patch by its own "
-            "percentiles. minmax: each band of each patch by its own extremes."
+            "How reflectance becomes 0 to 255. reflectance: one scale for all patches, comparable. "
+            "percentile: each patch by its own percentiles. minmax: each band of each patch by its own "
+            "extremes."
         ),
     )
     reflectance_max: int = Field(
@@ -87,8 +88,8 @@ class Rendering(_Choice):
         default="clc",
         title="Classes of the masks",
         description=(
-            "clc: CORINE codes, 16 bit. clc_l3: 1 to 45. clc_l1: 1 to 6. "
-            "ben19: BigEarthNet's 19 classes, 0 to 18, and 255 for unlabelled."
+            "clc: CORINE's codes, such as 311, 16 bit. clc_l3: its classes, 1 to 45. clc_l1: its groups, "
+            "1 to 6. ben19: BigEarthNet's 19 classes, 0 to 18, and 255 for unlabelled."
         ),
     )
     png_compression: int = Field(

@@ -9,6 +9,8 @@ from bigearthnet.card import CARD, Card
 from bigearthnet.progress import human_bytes, human_time
 
 _REJECTED_SHOWN = 50
+_CREDIT_SECONDS = 60
+"""CPU-seconds that a CPU credit of EC2's T2 instances buys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,15 @@ def summary(card: Card, destination: str, effort: Effort) -> str:
     return (
         f"{card.counts.patches:,} of the {card.counts.asked_for:,} patches asked for are in {destination}, "
         f"{card.counts.rejected:,} rejected; {effort.patches_made:,} made in this run, in "
-        f"{human_time(effort.wall_seconds)}{rate}, {effort.cpu_seconds:.1f} s of CPU"
+        f"{human_time(effort.wall_seconds)}{rate}, {effort.cpu_seconds:.1f} s of CPU "
+        f"({effort.cpu_seconds / _CREDIT_SECONDS:.2f} CPU credits of a t2.micro)"
     )
 
 
 def report(card: Card, destination: str, effort: Effort, preview: bytes) -> str:
     """What was made, with the contact sheet as a picture in the text."""
     sections = [
-        f"# {card.counts.patches:,} patches in {destination}",
+        f"# {card.counts.patches:,} patches",
         summary(card, destination, effort) + ".",
         f"![Images and masks](data:image/png;base64,{base64.b64encode(preview).decode()})",
         _files(card),

@@ -18,7 +18,7 @@ from tasks.fetch import compare, fetch_file, finish, look
 @flow(name="fetch", flow_run_name="fetch {source} to {destination}")
 def fetch(
     source: PublishedPlace,
-    destination: Annotated[str, titled("Folder")],
+    destination: Annotated[str, titled("Destination [folder]")],
     files: Annotated[tuple[str, ...], titled("Files")] = (),
     tiles: Annotated[tuple[str, ...], titled("Tiles")] = (),
     aws_credentials: Credentials = "",
@@ -29,13 +29,13 @@ def fetch(
     folder .fetch, which spares the next one that, and the card comes when all files are there.
 
     Args:
-        source: The dataset, as s3://bucket/prefix.
+        source: Where the dataset is published.
         destination: The folder that it comes to.
         files: Names of files, or patterns such as *.parquet; * stands for slashes too. Empty, and no tiles:
             all files.
         tiles: Names of tiles, or patterns such as *_T33UUP, whose shards are fetched beside those files.
-        aws_credentials: The name of an AwsCredentials block. Empty: an instance role, or whatever else boto3
-            finds.
+        aws_credentials: The name of an AwsCredentials block, saved on the page Blocks. Empty: an instance
+            role, or whatever else boto3 finds.
     """
     bucket, target = open_bucket(source, aws_credentials, SourceError), folder(destination)
     with hold(target, "destination", flow_run.name or "fetch"):

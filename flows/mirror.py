@@ -26,8 +26,8 @@ def mirror(
         source: A Zenodo record id, its URL or DOI, the URL of a record's JSON, or a folder that holds the
             archives. The record of BigEarthNet v2 is 10891137.
         destination: Where the archives go, to be named as the source of prepare.
-        aws_credentials: The name of an AwsCredentials block. Empty: an instance role, or whatever else boto3
-            finds.
+        aws_credentials: The name of an AwsCredentials block, saved on the page Blocks. Empty: an instance
+            role, or whatever else boto3 finds.
     """
     bucket = open_bucket(destination, aws_credentials)
     with hold(bucket, flow_run.name or "mirror") as lease:

@@ -55,12 +55,12 @@ def prepare(
         destination: Where the dataset is published. What is there stays as it is until the new one is whole.
         selection: Which patches to prepare.
         rendering: How reflectances become RGB, and reference maps masks.
-        transfer: keep: the archives stay in the work folder and are used again. stream: the images' archive
-            is never on the disk, and is read only as far as needed.
+        transfer: keep: the archives (64 GB on Zenodo) stay in the work folder and are used again. stream:
+            the images' archive is never on the disk, and is read only as far as needed.
         max_rejected: How many bad patches may be left out before the run fails.
         work_dir: The folder for archives and everything that later runs need not do again.
-        aws_credentials: The name of an AwsCredentials block, for places in a bucket. Empty: an instance role,
-            or whatever else boto3 finds.
+        aws_credentials: For places in a bucket: the name of an AwsCredentials block, saved on the page
+            Blocks. Empty: an instance role, or whatever else boto3 finds.
     """
     watch = Stopwatch()
     workspace = Workspace(folder(work_dir))

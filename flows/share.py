@@ -27,7 +27,7 @@ def share(
         MANIFEST,
         CARD,
     ),
-    expires_minutes: Annotated[int, titled("End after [1 to 720 minutes]", ge=1, le=720)] = 60,
+    expires_minutes: Annotated[int, titled("Links end after [1 to 720 minutes]", ge=1, le=720)] = 60,
     download_name: Annotated[
         str, titled("Name to save as", max_length=100, pattern=r'^[^/\\"\x00-\x1f\x7f]*$')
     ] = "",
@@ -38,18 +38,18 @@ def share(
     """Make presigned links to files of a published dataset. A link is a secret: whoever has it can download.
 
     Args:
-        source: The dataset, as s3://bucket/prefix.
+        source: Where the dataset is published.
         files: Names of published files, or patterns such as tiles/images/*_T33UUP.zip; * stands for slashes
             too.
         expires_minutes: From now until the links end. Those signed with temporary credentials, such as an
             instance role's, end with these at the latest; the log warns of it.
         download_name: What a browser saves the file as; of several files the beginning of that name, before
-            each file's own. Empty: the file's own name.
+            each file's own. No slash, backslash or quotation mark. Empty: the file's own name.
         links_file: The file on the machine of this run that the links are written to, readable by its owner
             only.
         show_in_ui: Show the links as an artifact of this run too, to everybody who can see this UI.
-        aws_credentials: The name of an AwsCredentials block. Empty: an instance role, or whatever else boto3
-            finds.
+        aws_credentials: The name of an AwsCredentials block, saved on the page Blocks. Empty: an instance
+            role, or whatever else boto3 finds.
     """
     bucket, target = open_bucket(source, aws_credentials, SourceError), links_path(links_file)
     sizes = look(bucket).sizes

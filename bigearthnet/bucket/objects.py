@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
-PUT_LIMIT_BYTES: Final = 100 << 20
-"""Up to here a file is one request, which leaves nothing behind; AWS advises parts from 100 MB on."""
-PART_BYTES: Final = 16 << 20
+PUT_LIMIT_BYTES: Final = 256 << 20
+"""Up to here a file is one request, which leaves nothing behind and takes no memory: the largest shard has
+some 200 MB. AWS advises parts from 100 MB on."""
+PART_BYTES: Final = 8 << 20
 """Of a larger file; as much of it is in memory."""
 
 NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
@@ -143,7 +144,7 @@ class Bucket:
     def upload(self, path: Path, name: str, metadata: Mapping[str, str] = NO_METADATA) -> Stored:
         """Write a file of any size, with checksums; memory does not depend on its size.
 
-        A file over 100 MiB goes in parts, one after the other; after any exception the upload is aborted.
+        A file over 256 MiB goes in parts, one after the other; after any exception the upload is aborted.
 
         Raises:
             ChecksumError: the file changed meanwhile, or the server holds other bytes.
