@@ -1,0 +1,1 @@
+"""One small host that runs everything: server, worker and flows."""
