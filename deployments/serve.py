@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -20,8 +19,8 @@ from deployments.parts import Part, PartError, Stopped
 from deployments.settings import HOST, POOL, environment
 
 _DEATHS = 5
-_DEATHS_SECONDS = 60.0
-"""So many deaths of server and worker in so many seconds are too many to start them again."""
+_LIFE_SECONDS = 3.0
+"""So many deaths in a row, each so soon after all was up, are too many to start what died again."""
 
 
 class House:
@@ -67,14 +66,16 @@ class House:
         await self._worker.answers(f"{self.url}/api/work_pools/{POOL}/workers/filter", heard, self._stop)
 
     async def _keep(self) -> None:
-        deaths: deque[float] = deque(maxlen=_DEATHS)
+        early = 0
         while True:
+            up = time.monotonic()
             dead = await self._deaths()
-            deaths.append(time.monotonic())
-            if len(deaths) == _DEATHS and deaths[-1] - deaths[0] < _DEATHS_SECONDS:
+            early = early + 1 if time.monotonic() - up < _LIFE_SECONDS else 0
+            if early == _DEATHS:
                 logs = " and ".join(str(part.log) for part in dead)
                 raise PartError(
-                    f"expected server and worker to live, found them dead {_DEATHS} times; see {logs}"
+                    f"expected server and worker to live, found them dead {_DEATHS} times, each within "
+                    f"{_LIFE_SECONDS:.0f} s; see {logs}"
                 )
             for part, start in ((self._server, self._start_server), (self._worker, self._start_worker)):
                 if part in dead:  # the server first: the worker needs it
