@@ -146,9 +146,9 @@ def test_the_instance_has_the_role_and_the_role_the_bucket_s_write_policy_alone(
 
 def test_the_user_data_is_a_script_that_provisions_what_was_asked_for(full: Host) -> None:
     assert full.user_data.startswith("#!/bin/bash\n")
-    cloned = "git clone --quiet --branch v1.2 -- https://example.org/fork.git /root/bigearthnet\n"
+    cloned = "git clone --quiet --branch v1.2 -- https://example.org/fork.git /usr/local/src/bigearthnet\n"
     assert cloned in full.user_data
-    assert full.user_data.endswith("/root/bigearthnet/deployments/ec2/provision.sh\n")
+    assert full.user_data.endswith("/usr/local/src/bigearthnet/deployments/ec2/provision.sh\n")
     assert f"AWS_DEFAULT_REGION={REGION} " in full.user_data
 
 
