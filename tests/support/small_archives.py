@@ -1,0 +1,64 @@
+"""Small archives with contents of their own, and what comes out of them."""
+
+import io
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bigearthnet.archive import ArchiveReader, Wanted, decompress
+from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
+from bigearthnet.sample import write_archive
+from bigearthnet.tar import walk
+
+TILES = [f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(4)]
+
+Members = list[tuple[str, bytes]]
+
+
+def members_of(tile: str, rows: Iterable[int], bands: Iterable[str] = BANDS, size: int = 600) -> Members:
+    """Members of the images' archive with contents of their own, which do not compress."""
+    paths = [
+        f"BigEarthNet-S2/{tile}/{tile}_05_{row:02d}/{tile}_05_{row:02d}_{band}.tif"
+        for row in rows
+        for band in bands
+    ]
+    return [(path, random.Random(path).randbytes(size)) for path in paths]
+
+
+def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
+    path = folder / "archive.tar.zst"
+    write_archive(path, members, level=1)
+    return path.read_bytes()
+
+
+@dataclass
+class Counting:
+    """A source that knows how much was read of it."""
+
+    data: bytes
+    at: int = field(default=0)
+
+    def read(self, size: int, /) -> bytes:
+        piece = self.data[self.at : self.at + size]
+        self.at += len(piece)
+        return piece
+
+
+def reader_of(data: bytes) -> ArchiveReader:
+    return ArchiveReader(decompress(io.BytesIO(data)), IMAGES_ROOT, "images.tar.zst")
+
+
+def everything(data: bytes) -> Members:
+    return [
+        (f"BigEarthNet-S2/{m.tile}/{m.patch_id}/{m.patch_id}_{m.layer}.tif", blocks.content)
+        for m, blocks in reader_of(data)
+    ]
+
+
+def wanted(tile: str, rows: Iterable[int], *, to_the_end: bool, layers: Iterable[str] = RGB_BANDS) -> Wanted:
+    return Wanted(tile, {f"{tile}_05_{row:02d}" for row in rows}, tuple(layers), to_the_end)
+
+
+def copied(sink: io.BytesIO) -> Members:
+    return [(member.path.decode(), member.content) for member in walk(iter([sink.getvalue()]))]
