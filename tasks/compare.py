@@ -18,10 +18,7 @@ from tasks.pulse import pulse
 @task(
     name="latest",
     task_run_name="latest version of {source}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def latest(source: str) -> str:
     """The latest version of a source: of a record what Zenodo says, of anything else itself."""
@@ -32,10 +29,7 @@ def latest(source: str) -> str:
 @task(
     name="compare",
     task_run_name="compare {destination}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def compare(
     record: Record, destination: Destination, selection: Selection, rendering: Rendering, workspace: Workspace

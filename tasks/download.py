@@ -18,10 +18,7 @@ from tasks.remote import remote
 @task(
     name="download",
     task_run_name="download {file.name}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def download(file: RecordFile, workspace: Workspace, aws_credentials: str) -> Holding:
     """Fetch a file, going on where an earlier try ended; one that is there and right stays.

@@ -14,10 +14,7 @@ from tasks.download import reporting
 @task(
     name="look",
     task_run_name="look at {bucket.place}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def look(bucket: Bucket) -> Edition:
     """Read the card of the dataset that is published in a bucket. Not cached: it is what it is now."""
@@ -47,10 +44,7 @@ def compare(files: tuple[PublishedFile, ...], landing: Landing) -> tuple[Publish
 @task(
     name="fetch file",
     task_run_name="fetch {file.name}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def fetch_file(bucket: Bucket, file: PublishedFile, landing: Landing) -> None:
     """Fetch a file, going on where an earlier try ended, and let it take its place."""

@@ -13,10 +13,7 @@ from tasks.remote import remote
 @task(
     name="put",
     task_run_name="put {file.name}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def put(file: RecordFile, mirror: Mirror, aws_credentials: str) -> None:
     """Have a file in the mirror, going on where an earlier try or run ended; one that is right stays.

@@ -30,6 +30,15 @@ def worth_another_try(_task: object, run: TaskRun, state: State[Any]) -> bool:
     return isinstance(error, TransferError)
 
 
+PATIENT: dict[str, Any] = {
+    "retries": RETRIES,
+    "retry_delay_seconds": RETRY_DELAYS,
+    "retry_condition_fn": worth_another_try,
+    "persist_result": False,
+}
+"""Settings of a task over the network, whose result is what is there and not what Prefect remembers."""
+
+
 def recall(key: str, workspace: Workspace) -> object | None:
     """What a task left under a cache key; none if nothing is there, or only what a killed run began."""
     store = ResultStore(result_storage=LocalFileSystem(basepath=str(workspace.results)))

@@ -15,10 +15,7 @@ from tasks.pulse import pulse
 @task(
     name="publish",
     task_run_name="publish to {destination}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def publish(making: Making, work: Work, metadata: Metadata | None, destination: Destination) -> Card:
     """Put everything together beside what is published, then swap; nothing if it is published already."""

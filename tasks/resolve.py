@@ -21,10 +21,7 @@ SAMPLE = "sample"
 @task(
     name="resolve",
     task_run_name="resolve",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def resolve(source: str, workspace: Workspace | None, aws_credentials: str) -> Record:
     """Ask the source for its files. Not cached: a record is what it is now.

@@ -38,10 +38,7 @@ class Wish:
 @task(
     name="share",
     task_run_name="share files of {bucket.place}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def share_files(bucket: Bucket, wish: Wish, aws_credentials: str) -> datetime:
     """Make links to the files, in a file and nowhere else if not asked for; returns when they end."""

@@ -14,10 +14,7 @@ from tasks.pulse import pulse
 @task(
     name="upload",
     task_run_name="upload {job.tile.tile}",
-    retries=policy.RETRIES,
-    retry_delay_seconds=policy.RETRY_DELAYS,
-    retry_condition_fn=policy.worth_another_try,
-    persist_result=False,
+    **policy.PATIENT,
 )
 def _upload(job: Job, done: Done, work: Work, destination: Destination) -> None:
     """Bring the files of a tile to the destination; what counts as done there needs no cache key."""
