@@ -44,6 +44,7 @@ class BucketDestination:
         self._workspace = workspace
         self._tiles = TileStore(bucket)
         self._digests = {shard: JoinedDigest(bucket) for shard in SHARDS}
+        self._sent: set[str] = set()
         self._lease: Lease | None = None
 
     def __str__(self) -> str:
@@ -67,9 +68,10 @@ class BucketDestination:
         One that is in the bucket already is only noted, as its turn in the zips has come.
         """
         folder = self._workspace.tile(job.key)
-        if self._tiles.find(job) is None:
+        if job.key not in work.kept and job.key not in self._sent:
             self._check()
             self._tiles.keep(job, done, folder, _of_tile(work))
+            self._sent.add(job.key)
         for shard in SHARDS:
             if (folder / shard).exists():
                 self._digests[shard].add_file(job.key, folder / shard)

@@ -35,6 +35,7 @@ class TileStore:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._published: dict[str, Listed] = {}
 
     def find(self, job: Job) -> Done | None:
         """What an earlier run made of the tile, if all of it is in the bucket, staged or published."""
@@ -113,10 +114,6 @@ class TileStore:
         kept = {_staged(key, name) for key in keys for name in (ROWS_FILE, _DONE)}
         self._remove([name for name in self._listed if name not in kept])
 
-    def is_staged(self, listed: Listed) -> bool:
-        """Whether an object is one that waits to be published."""
-        return listed.name.startswith(TILES)
-
     @cached_property
     def _listed(self) -> dict[str, Listed]:
         return {listed.name: listed for listed in self._bucket.listing(TILES)}
@@ -126,10 +123,13 @@ class TileStore:
         staged = self._listed.get(_staged(job.key, shard))
         if staged is not None and staged.size == file.size:
             return staged
-        published = self._bucket.head(shard_name(shard, made.tile))
-        if published is None or (published.size, published.metadata.get(SHA256)) != (file.size, file.sha256):
-            return None
-        return published
+        name = shard_name(shard, made.tile)
+        if name not in self._published:  # looked at once: whoever uses it names the ETag that it had
+            found = self._bucket.head(name)
+            if found is None or (found.size, found.metadata.get(SHA256)) != (file.size, file.sha256):
+                return None
+            self._published[name] = found
+        return self._published[name]
 
     def _remove(self, names: Iterable[str]) -> None:
         gone = list(names)
