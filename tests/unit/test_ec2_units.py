@@ -11,6 +11,7 @@ from prefect.settings import Settings
 
 from bigearthnet.http_client import PROJECT_URL
 from deployments.ec2.environment import STATE, environment_file, host_environment
+from tests.support.stack import template
 
 EC2 = Path(__file__).parents[2] / "deployments" / "ec2"
 UNITS = sorted((EC2 / "units").glob("*.service"))
@@ -118,7 +119,7 @@ def test_the_environment_file_keeps_what_is_in_the_values() -> None:
 
 def test_the_project_s_address_is_the_same_everywhere() -> None:
     assert f"REPOSITORY=${{REPOSITORY:-{PROJECT_URL}}}\n" in (EC2 / "provision.sh").read_text()
-    assert f"    Default: {PROJECT_URL}\n" in (EC2 / "host.yaml").read_text()
+    assert template()["Parameters"]["Repository"]["Default"] == PROJECT_URL
     assert f"Documentation={PROJECT_URL}\n" in (EC2 / "units/bigearthnet-.service.d/house.conf").read_text()
 
 

@@ -1,22 +1,20 @@
+"""The stack without a host: a bucket, and two policies."""
+
 import json
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from cfnlint.api import lint_file  # type: ignore[import-untyped]
-from cfnlint.decode import decode  # type: ignore[import-untyped]
 from moto import mock_aws
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import clean_json
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")
+from tests.support.stack import NAME, REGION, TEMPLATE, allowed, client, create, outputs, template
 
-TEMPLATE = Path(__file__).parents[2] / "deployments" / "aws" / "bucket.yaml"
-REGION = "eu-central-1"
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")
 
 WRITE_ACTIONS = {
     "s3:ListBucket",
@@ -44,36 +42,18 @@ class Stack:
         return f"arn:aws:s3:::{self.outputs['BucketName']}"
 
 
-def client(service: Any) -> Any:
-    return boto3.client(service, region_name=REGION)
-
-
-def template() -> dict[str, Any]:
-    body, problems = decode(str(TEMPLATE))
-    assert not problems
-    return dict(body)
-
-
 @mock_aws
 def create_stack(**parameters: str) -> Stack:
-    cloudformation = client("cloudformation")
-    cloudformation.create_stack(
-        StackName="datasets",
-        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    (stack,) = cloudformation.describe_stacks(StackName="datasets")["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
-    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    made = create(**parameters)
+    told = outputs(made)
     s3 = client("s3")
-    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [outputs["BucketName"]]
-    put_what_moto_leaves_out(s3, outputs["BucketName"], account=stack["StackId"].split(":")[4])
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [told["BucketName"]]
+    put_what_moto_leaves_out(s3, told["BucketName"], account=made["StackId"].split(":")[4])
     return Stack(
-        outputs,
-        read_back(s3, outputs["BucketName"]),
-        statements(outputs["WritePolicyArn"]),
-        statements(outputs["ReadPolicyArn"]),
+        told,
+        read_back(s3, told["BucketName"]),
+        statements(told["WritePolicyArn"]),
+        statements(told["ReadPolicyArn"]),
     )
 
 
@@ -82,8 +62,9 @@ def put_what_moto_leaves_out(s3: Any, bucket: str, account: str) -> None:
 
     boto3 refuses what S3's API does not know, so that a setting is read back only if it is written right.
     """
-    (stack,) = cloudformation_backends[account][REGION].describe_stacks("datasets")
-    resources = clean_json(template()["Resources"], stack.resource_map)
+    (stack,) = cloudformation_backends[account][REGION].describe_stacks(NAME)
+    ours = {name: template()["Resources"][name] for name in ("Bucket", "BucketPolicy")}
+    resources = clean_json(ours, stack.resource_map)
     settings = resources["Bucket"]["Properties"]
     access = settings["PublicAccessBlockConfiguration"]
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=access)
@@ -237,6 +218,20 @@ def test_who_fetches_may_read_and_not_write(stack: Stack) -> None:
     assert not allows(stack.read, "s3:GetObject", f"{stack.arn}/other")
 
 
+def test_without_a_key_pair_there_is_no_host(stack: Stack) -> None:
+    assert stack.outputs.keys() == {"BucketName", "Destination", "Region", "WritePolicyArn", "ReadPolicyArn"}
+    of_host = [one for one in template()["Resources"].values() if "Condition" in one]
+    assert sorted(one["Type"] for one in of_host) == [
+        "AWS::EC2::Instance",
+        "AWS::EC2::SecurityGroup",
+        "AWS::EC2::Volume",
+        "AWS::EC2::VolumeAttachment",
+        "AWS::IAM::InstanceProfile",
+        "AWS::IAM::Role",
+    ]
+    assert {one["Condition"] for one in of_host} == {"HasHost", "HasDataVolume"}
+
+
 def test_the_outputs_say_where_datasets_go(stack: Stack) -> None:
     assert stack.outputs["Destination"] == f"s3://{stack.outputs['BucketName']}/bigearthnet"
     assert stack.outputs["Region"] == REGION
@@ -270,8 +265,7 @@ def test_name_prefix_and_days_are_the_person_s() -> None:
     ],
 )
 def test_a_prefix_is_a_path_without_wildcards(prefix: str, taken: bool) -> None:
-    pattern = template()["Parameters"]["Prefix"]["AllowedPattern"]
-    assert bool(re.fullmatch(pattern, prefix)) is taken
+    assert bool(re.fullmatch(allowed("Prefix"), prefix)) is taken
 
 
 @pytest.mark.parametrize(
@@ -290,5 +284,4 @@ def test_a_prefix_is_a_path_without_wildcards(prefix: str, taken: bool) -> None:
     ],
 )
 def test_a_bucket_s_name_fits_its_certificate(name: str, taken: bool) -> None:
-    pattern = template()["Parameters"]["BucketName"]["AllowedPattern"]
-    assert bool(re.fullmatch(pattern, name)) is taken
+    assert bool(re.fullmatch(allowed("BucketName"), name)) is taken
