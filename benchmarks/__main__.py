@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks import bucket
+from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
 from bigearthnet.sample import make_sample
@@ -26,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--patches", type=int, default=2000, help="for the CPU figures (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of run and recipe, in turn (%(default)s)")
+    parser.add_argument("--idle-seconds", type=int, default=300, help="of idle services (%(default)s)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as text, prefect_test_harness(server_startup_timeout=120):
         # The harness starts a server and sets the API's URL for this process; its children get it from here.
@@ -36,6 +38,7 @@ def main() -> None:
         _walk(sample)
         _memory(folder)
         _bucket(folder)
+    _idle(asked.idle_seconds)
 
 
 def _cpu(folder: Path, sample: Path, patches: int, rounds: int) -> None:
@@ -98,6 +101,12 @@ def _uploads(server: S3Server, folder: Path) -> None:
         theirs = bucket.aws_cpu_seconds(server, file)
         beside = "no aws here" if theirs is None else f"aws s3 cp {theirs:.2f} s"
         print(f"  this project {bucket.upload_cpu_seconds(server, file):.2f} s, {beside}")
+
+
+def _idle(seconds: int) -> None:
+    print("\nServer and worker of the host while nothing happens; a t2.micro earns 10 % of a core")
+    found = idle(seconds)
+    print(f"  over {seconds} s: server {found.server:.2f} %, worker {found.worker:.2f} % of a core")
 
 
 def _sample(folder: Path, patches: int, tiles: int = 4) -> Path:

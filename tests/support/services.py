@@ -1,0 +1,70 @@
+"""The services of a host as its units start them, with its settings, but a test's folders and port."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+
+from deployments.ec2.environment import PORT, STATE, host_environment
+from tests.support.house import ROOT, eventually, free_port
+
+_UNITS = ROOT / "deployments" / "ec2" / "units"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Where they answer, what they ask for, and the numbers of their processes."""
+
+    url: str
+    secret: str
+    server: int
+    worker: int
+
+
+@contextmanager
+def host_services(home: Path, more: Mapping[str, str]) -> Iterator[Services]:
+    """Server, deployments and worker; they end with the block, as systemd ends them.
+
+    Args:
+        home: what /data and the state folder are to them.
+        more: settings that go before the host's.
+    """
+    secret = f"bigearthnet:{secrets.token_urlsafe(24)}"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    host = {
+        name: value.replace(str(PORT), str(port)).replace(STATE, str(home))
+        for name, value in host_environment().items()
+    }
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    known = {"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_API_AUTH_STRING": secret}
+    environment = clean | host | known | {"HOME": str(home)} | dict(more)
+    with _running("server", environment) as server:
+        eventually(lambda: urllib3.request("GET", f"{url}/api/health").status == 200, "server")
+        subprocess.run(_command("deploy"), cwd=ROOT, env=environment, check=True, capture_output=True)
+        with _running("worker", environment) as worker:
+            yield Services(url, secret, server, worker)
+
+
+def _command(unit: str) -> list[str]:
+    """What a unit starts, by the Python that runs this."""
+    lines = (_UNITS / f"bigearthnet-{unit}.service").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("ExecStart=")]
+    return [sys.executable, *line.split()[1:]]
+
+
+@contextmanager
+def _running(unit: str, environment: Mapping[str, str]) -> Iterator[int]:
+    with Path(environment["HOME"], f"{unit}.log").open("wb") as log:
+        process = subprocess.Popen(_command(unit), cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(90)
