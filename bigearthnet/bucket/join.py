@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from bigearthnet.bucket.multipart import MAX_PART_BYTES, MIN_PART_BYTES, Multipart, ranges
+from bigearthnet.bucket.multipart import Multipart
 from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.parts import MAX_PART_BYTES, MIN_PART_BYTES, ranges
 from bigearthnet.bucket.place import Listed
 from bigearthnet.bucket.reader import read_range
 from bigearthnet.compose import ReadCentral, Section, plan_join

@@ -12,11 +12,13 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bigearthnet.bucket.multipart import MAX_PARTS, Upload, abort_unfinished, unfinished
+from bigearthnet.bucket.multipart import Upload
 from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.parts import MAX_PARTS
 from bigearthnet.bucket.place import Stored
 from bigearthnet.bucket.reader import BucketReader
 from bigearthnet.bucket.source import NOTES, RECORD, dump_record, read_mirror
+from bigearthnet.bucket.unfinished import abort_unfinished, unfinished
 from bigearthnet.digests import md5_of_file
 from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.record import RECORD_FILES, Record, RecordFile

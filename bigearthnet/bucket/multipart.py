@@ -3,40 +3,22 @@
 An `Upload` lasts until it is completed or aborted, also beyond its process; a `Multipart` aborts itself.
 """
 
-import base64
 import logging
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bigearthnet.bucket.errors import error_code, told, translated
+from bigearthnet.bucket.parts import MAX_PARTS, Part, checksum, completed_part, composite, whole_parts
 from bigearthnet.errors import ChecksumError, DestinationError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
-
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-MIN_PART_BYTES: Final = 5 << 20
-"""The least of any part but the last."""
-MAX_PART_BYTES: Final = 5 << 30
-"""The most of any part, and of an object that is put or copied at once."""
-MAX_PARTS: Final = 10_000
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    size: int
-    etag: str
-    crc32: str | None
-    """As the server writes it; None where it does not tell the checksum of what it copied."""
 
 
 class Upload:
@@ -66,7 +48,7 @@ class Upload:
         self._metadata = metadata
         self._content_type = content_type
         self._id: str | None = None
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
 
     def begin(self) -> str:
         """Begin the upload; returns the id that `go_on` knows it by."""
@@ -91,7 +73,7 @@ class Upload:
             part_bytes: of each part but the last; parts behind a gap or one of another size are sent anew.
         """
         self._id = upload_id
-        self._parts = _whole_parts(self._listed(upload_id), size, part_bytes)
+        self._parts = whole_parts(self._listed(upload_id), size, part_bytes)
 
     @property
     def size(self) -> int:
@@ -111,7 +93,7 @@ class Upload:
                 Body=data,
                 ChecksumCRC32=crc32,
             )
-            self._parts.append(_Part(len(data), answer["ETag"], crc32))
+            self._parts.append(Part(len(data), answer["ETag"], crc32))
 
     def copy(self, key: str, etag: str, start: int, stop: int) -> None:
         """Append bytes `start` to `stop` of another object of the bucket, on the server.
@@ -130,7 +112,7 @@ class Upload:
                 CopySourceRange=f"bytes={start}-{stop - 1}",
                 CopySourceIfMatch=etag,
             )["CopyPartResult"]
-            self._parts.append(_Part(stop - start, answer["ETag"], answer.get("ChecksumCRC32")))
+            self._parts.append(Part(stop - start, answer["ETag"], answer.get("ChecksumCRC32")))
 
     def complete(self) -> str:
         """Let the object come into being, after a look at all its parts, and take a look at it.
@@ -151,7 +133,7 @@ class Upload:
                 Bucket=self._bucket,
                 Key=self._key,
                 UploadId=upload,
-                MultipartUpload={"Parts": [_completed(n, p) for n, p in enumerate(self._parts, start=1)]},
+                MultipartUpload={"Parts": [completed_part(n, p) for n, p in enumerate(self._parts, start=1)]},
                 MpuObjectSize=self.size,
             )
         self._id = None
@@ -184,14 +166,14 @@ class Upload:
             )
         return len(self._parts) + 1
 
-    def _listed(self, upload: str) -> list[tuple[int, _Part]]:
+    def _listed(self, upload: str) -> list[tuple[int, Part]]:
         """The parts that are on the server, by their numbers."""
         with told("list the parts of", self._url):
             pages = self._client.get_paginator("list_parts").paginate(
                 Bucket=self._bucket, Key=self._key, UploadId=upload
             )
             return [
-                (p["PartNumber"], _Part(p["Size"], p["ETag"], p.get("ChecksumCRC32")))
+                (p["PartNumber"], Part(p["Size"], p["ETag"], p.get("ChecksumCRC32")))
                 for page in pages
                 for p in page.get("Parts", [])
             ]
@@ -211,10 +193,10 @@ class Upload:
             head = self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
             size, etag = head["ContentLength"], head["ETag"]
         found, expected = f"{size} bytes", f"{self.size} bytes"
-        composite = _composite(self._parts)
-        if composite is not None and head.get("ChecksumType") == "COMPOSITE":
+        together = composite(self._parts)
+        if together is not None and head.get("ChecksumType") == "COMPOSITE":
             found += f" with CRC-32 {head.get('ChecksumCRC32')}"
-            expected += f" with CRC-32 {composite}"
+            expected += f" with CRC-32 {together}"
         if found != expected:
             with told("remove", self._url):
                 self._client.delete_object(Bucket=self._bucket, Key=self._key)
@@ -238,77 +220,3 @@ class Multipart(Upload):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
-
-
-def abort_unfinished(
-    client: "S3Client", bucket: str, prefix: str, is_own: Callable[[str], bool], *, but: str | None = None
-) -> int:
-    """Abort the multipart uploads under a prefix whose keys are one's own, `but` one; returns how many.
-
-    Raises:
-        DestinationError, TransferError: as `Upload`.
-    """
-    aborted = 0
-    for key, upload_id in unfinished(client, bucket, prefix):
-        if not is_own(key) or upload_id == but:
-            continue
-        with (
-            told("abort an unfinished upload to", f"s3://{bucket}/{key}"),
-            suppress(client.exceptions.NoSuchUpload),
-        ):
-            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
-            aborted += 1
-    return aborted
-
-
-def unfinished(client: "S3Client", bucket: str, prefix: str) -> list[tuple[str, str]]:
-    """Key and id of each unfinished upload under a prefix.
-
-    Raises:
-        DestinationError, TransferError: as `Upload`.
-    """
-    with told("list the unfinished uploads of", f"s3://{bucket}/{prefix}"):
-        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
-        return [(upload["Key"], upload["UploadId"]) for page in pages for upload in page.get("Uploads", [])]
-
-
-def ranges(start: int, stop: int, most: int = MAX_PART_BYTES) -> list[tuple[int, int]]:
-    """Cut `start` to `stop` into as few ranges of at most `most` bytes as it takes, about equally long."""
-    count = -(-(stop - start) // most)
-    length = stop - start
-    return [(start + length * i // count, start + length * (i + 1) // count) for i in range(count)]
-
-
-def checksum(crc32: int) -> str:
-    """A CRC-32 as S3 writes it: base64 of its four bytes, most significant first."""
-    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
-
-
-def _whole_parts(listed: list[tuple[int, _Part]], size: int, part_bytes: int) -> list[_Part]:
-    """The parts that an object of `size` bytes begins with, up to the first that is missing or not whole."""
-    whole: list[_Part] = []
-    for expected, (number, part) in enumerate(listed, start=1):
-        length = min(part_bytes, size - (expected - 1) * part_bytes)
-        if (number, part.size) != (expected, length):
-            break
-        whole.append(part)
-    return whole
-
-
-def _completed(number: int, part: _Part) -> "CompletedPartTypeDef":
-    completed: CompletedPartTypeDef = {"PartNumber": number, "ETag": part.etag}
-    if part.crc32 is not None:
-        completed["ChecksumCRC32"] = part.crc32
-    return completed
-
-
-def _composite(parts: list[_Part]) -> str | None:
-    """The CRC-32 of the parts' CRC-32s, as S3 makes it; None unless all are known.
-
-    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
-    """
-    known = [part.crc32 for part in parts if part.crc32 is not None]
-    if len(known) < len(parts):
-        return None
-    joined = b"".join(base64.b64decode(crc32) for crc32 in known)
-    return f"{checksum(zlib.crc32(joined))}-{len(parts)}"

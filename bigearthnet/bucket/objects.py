@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from botocore.exceptions import ClientError
 
 from bigearthnet.bucket.errors import Refusal, error_code, told
-from bigearthnet.bucket.multipart import (
-    MAX_PART_BYTES,
-    MAX_PARTS,
-    Multipart,
-    abort_unfinished,
-    checksum,
-    ranges,
-)
+from bigearthnet.bucket.multipart import Multipart
+from bigearthnet.bucket.parts import MAX_PART_BYTES, MAX_PARTS, checksum, ranges
 from bigearthnet.bucket.place import Listed, Place, Stored
+from bigearthnet.bucket.unfinished import abort_unfinished
 from bigearthnet.errors import BigEarthNetError, ChecksumError, DestinationError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bigearthnet.bucket.join import Piece, is_copied, plan_parts
-from bigearthnet.bucket.multipart import ranges
+from bigearthnet.bucket.parts import ranges
 from bigearthnet.compose import Section
 
 LEAST, MOST = 10, 25

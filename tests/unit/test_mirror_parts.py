@@ -3,8 +3,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigearthnet.bucket.multipart import Upload, abort_unfinished, unfinished
+from bigearthnet.bucket.multipart import Upload
 from bigearthnet.bucket.objects import Bucket
+from bigearthnet.bucket.unfinished import abort_unfinished, unfinished
 from bigearthnet.errors import DestinationError
 from tests.support.moto_bucket import moto_bucket
 
