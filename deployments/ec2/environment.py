@@ -26,6 +26,7 @@ _LOOPS: Final = {
     "PREFECT_WORKER_QUERY_SECONDS": "15",
 }
 _SMALL: Final = {
+    "MALLOC_ARENA_MAX": "1",  # for one core; with several, what is freed in one is not there for another
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3D",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P60D",  # of runs and their logs
 }

@@ -10,200 +10,50 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
 
-from tests.support.house import FINAL, eventually, free_port
+from tests.support.house import ROOT, eventually
+from tests.support.machine import SERVICES, TOOL, Machine, repository, stack_user_data
 
-TOOL = os.environ.get("T2MICRO", "")
 pytestmark = [
     pytest.mark.host,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not TOOL, reason="T2MICRO names no program that makes the machine"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
-GATEWAY = "10.0.2.2"
-"""The loopback of this machine, as the small one sees it."""
 PROVISION = "cd clone && sudo deployments/ec2/provision.sh"
 DATASET = "/data/bigearthnet/sample/dataset"
-SERVICES = ("bigearthnet-server", "bigearthnet-worker")
 MIB = 1 << 20
-BUSY = urllib3.Retry(
-    total=8, connect=0, read=0, status_forcelist=[503], allowed_methods=None, backoff_factor=0.2
-)
-"""A busy server says so, as it does to Prefect's own clients."""
-
-
-@dataclass
-class Machine:
-    """The small machine, and the way to its API: a tunnel, as the README has it."""
-
-    port: int = field(default_factory=free_port)
-    tunnel: subprocess.Popen[bytes] | None = None
-
-    def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([TOOL, *arguments], capture_output=True, text=True, check=False, timeout=3000)
-        assert not check or done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return done
-
-    def ssh(self, command: str) -> str:
-        """What a command prints, which must succeed."""
-        return self.tool("ssh", command).stdout.strip()
-
-    def refuses(self, command: str) -> str:
-        """What a command prints, which must fail."""
-        done = self.tool("ssh", command, check=False)
-        assert done.returncode, done.stdout
-        return done.stdout + done.stderr
-
-    def boot(self, *arguments: str) -> None:
-        self.tool("up", *arguments)
-        self.ssh("sudo cloud-init status --wait >/dev/null; systemctl is-system-running --wait || true")
-        self.open_tunnel()
-
-    def open_tunnel(self) -> None:
-        forward = f"127.0.0.1:{self.port}:127.0.0.1:4200"
-        command = [TOOL, "ssh", "-N", "-L", forward, "-o", "ExitOnForwardFailure=yes"]
-        self.tunnel = subprocess.Popen(command, start_new_session=True)
-
-    def close_tunnel(self) -> None:
-        if self.tunnel:
-            os.killpg(self.tunnel.pid, 15)
-            self.tunnel.wait(10)
-            self.tunnel = None
-
-    def request(
-        self, method: str, path: str, body: object = None, **headers: str
-    ) -> urllib3.BaseHTTPResponse:
-        url = f"http://127.0.0.1:{self.port}{path}"
-        return urllib3.request(method, url, json=body, headers=headers, retries=BUSY, timeout=60)
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the API as the UI does: with the secret, and with a token against forged requests."""
-        headers = urllib3.make_headers(basic_auth=self.secret())
-        token = json.loads(self.request("GET", "/api/csrf-token?client=test", **headers).data)["token"]
-        headers |= {"Prefect-Csrf-Client": "test", "Prefect-Csrf-Token": token}
-        answer = self.request(method, f"/api/{path}", body, **headers)
-        assert answer.status < 300, (method, path, answer.status, answer.data)
-        return json.loads(answer.data) if answer.data else None
-
-    def secret(self) -> str:
-        return self.ssh("sudo sed -n s/^PREFECT_API_AUTH_STRING=//p /etc/bigearthnet/secret")
-
-    def wait_for_worker(self) -> None:
-        def online() -> bool:
-            found = self.ask("POST", "work_pools/bigearthnet/workers/filter", {})
-            return any(worker["status"] == "ONLINE" for worker in found)
-
-        eventually(online, "worker", 600)
-
-    def start_sample(self) -> str:
-        deployment = self.ask("GET", "deployments/name/prepare/sample")
-        asked = {"state": {"type": "SCHEDULED"}}
-        return str(self.ask("POST", f"deployments/{deployment['id']}/create_flow_run", asked)["id"])
-
-    def state(self, run: str) -> dict[str, Any]:
-        return dict(self.ask("GET", f"flow_runs/{run}")["state"])
-
-    def ended(self, run: str) -> dict[str, Any]:
-        def final() -> dict[str, Any] | None:
-            state = self.state(run)
-            return state if state["type"] in FINAL else None
-
-        return eventually(final, f"end of run {run}", 900)
-
-    def logs(self, run: str) -> str:
-        found = self.ask("POST", "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
-        return "\n".join(line["message"] for line in found)
-
-    def since(self) -> str:
-        """When server and worker were started."""
-        return self.ssh(f"systemctl show -p ExecMainStartTimestamp -p ExecMainPID {' '.join(SERVICES)}")
-
-    def stop_the_next_run(self) -> str:
-        """Start a run and halt its process as soon as it has made a tile; returns its id."""
-        self.ssh("sudo rm -rf /data/bigearthnet/sample")
-        run = self.start_sample()
-        self.ssh(
-            "grep -q -m 1 'tiles done' < <(sudo journalctl -u bigearthnet-worker -n 0 -f); "
-            "sudo pkill -STOP -u bigearthnet -f prefect.engine"
-        )
-        assert self.state(run)["type"] == "RUNNING"
-        return run
-
-
-@contextmanager
-def repository(folder: Path) -> Iterator[str]:
-    """This checkout, with what is not committed yet, as a repository over HTTP; gives its URL."""
-    work = folder / "work"
-    work.mkdir()
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    names = [name for name in listed.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists()]
-    tar = subprocess.run(
-        ["tar", "--null", "--files-from=-", "-cf", "-"],
-        cwd=ROOT,
-        input=b"\0".join(names),
-        stdout=-1,
-        check=True,
-    ).stdout
-    subprocess.run(["tar", "-xf", "-"], cwd=work, input=tar, check=True)
-    for command in (
-        ("init", "-q", "-b", "main"),
-        ("add", "-A"),
-        ("-c", "user.name=test", "-c", "user.email=test@example.invalid", "commit", "-q", "-m", "as it is"),
-        ("clone", "-q", "--bare", ".", str(folder / "served" / "repository.git")),
-        ("-C", str(folder / "served" / "repository.git"), "update-server-info"),
-    ):
-        subprocess.run(["git", *command], cwd=work, check=True)
-    port = free_port()
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "http.server",
-            "--bind",
-            "127.0.0.1",
-            "--directory",
-            str(folder / "served"),
-            str(port),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://{GATEWAY}:{port}/repository.git"
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of this checkout's repository."""
+    with repository(tmp_path_factory.mktemp("repository")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def machine(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine that was provisioned from nothing, by provision.sh as its user data."""
-    folder = tmp_path_factory.mktemp("host")
     script = (ROOT / "deployments" / "ec2" / "provision.sh").read_text()
-    user_data = folder / "user-data"
+    user_data = tmp_path_factory.mktemp("host") / "user-data"
     machine = Machine()
-    with repository(folder) as url:
-        first, rest = script.split("\n", 1)
-        user_data.write_text(f"{first}\nexport REPOSITORY={url} AWS_DEFAULT_REGION=eu-central-1\n{rest}")
-        try:
-            machine.boot("--fresh", "--user-data", str(user_data))
-            machine.ssh(f"git clone -q {url} clone")
-            yield machine
-        finally:
-            machine.close_tunnel()
-            machine.tool("down", check=False)
+    first, rest = script.split("\n", 1)
+    user_data.write_text(f"{first}\nexport REPOSITORY={url} AWS_DEFAULT_REGION=eu-central-1\n{rest}")
+    try:
+        machine.boot("--fresh", "--user-data", str(user_data))
+        machine.ssh(f"git clone -q {url} clone")
+        yield machine
+    finally:
+        machine.close_tunnel()
+        machine.tool("down", check=False)
 
 
 def test_everything_is_up_after_the_first_boot(machine: Machine) -> None:
@@ -310,7 +160,7 @@ def test_an_update_is_refused_while_a_run_is_at_work_and_done_after_it(machine: 
         PROVISION
     )
     assert machine.since() == since
-    machine.ssh("sudo pkill -CONT -u bigearthnet -f prefect.engine")
+    machine.let_it_go_on()
     assert machine.ended(run)["type"] == "COMPLETED"
     eventually(
         lambda: not machine.ssh("pgrep -u bigearthnet -f prefect.engine || true"), "end of the process"
@@ -320,6 +170,47 @@ def test_an_update_is_refused_while_a_run_is_at_work_and_done_after_it(machine: 
     assert machine.ssh("tail -n 1 /opt/bigearthnet/flows/__init__.py") == "# an update"
     assert machine.secret() == secret
     assert machine.state(run)["type"] == "COMPLETED"
+
+
+def test_an_update_waits_for_the_end_of_a_run_if_told_to(machine: Machine, url: str) -> None:
+    run = machine.stop_the_next_run()
+    update = f"sudo REPOSITORY={url} RUNNING=wait /opt/bigearthnet/deployments/ec2/provision.sh"
+    with machine.saying(update, f"waiting for the end of flow run {run}") as updating:
+        machine.let_it_go_on()
+        assert machine.ended(run)["type"] == "COMPLETED"
+        said, _ = updating.communicate(timeout=1800)
+        assert (updating.returncode, "server and worker are up" in said) == (0, True), said
+    assert machine.ssh("tail -n 1 /opt/bigearthnet/flows/__init__.py") != "# an update"
+    assert machine.state(run)["type"] == "COMPLETED"
+
+
+def test_a_run_out_of_bounds_is_ended_and_nothing_else_is(machine: Machine) -> None:
+    machine.wait_for_worker()
+    since = machine.since()
+    run = machine.start_greedy(mib=2048)
+    assert machine.ended(run)["type"] == "CRASHED"
+    assert machine.since() == since, "server or worker was ended"
+    told = machine.ssh("sudo journalctl -k -b --no-pager")
+    assert "UML ran out of memory on the host side" not in told, "sysctl vm.max_map_count=1048576, out here"
+    assert told.count("Memory cgroup out of memory: Killed process") == 1, told
+    assert machine.ended(machine.start_sample())["type"] == "COMPLETED"
+
+
+def test_without_its_data_volume_the_host_boots_and_no_run_fills_the_root_disk(machine: Machine) -> None:
+    right = machine.ssh("findmnt -nro UUID /data")
+    machine.ssh(f"sudo sed -i 's/{right}/{uuid.uuid4()}/' /etc/fstab")
+    machine.close_tunnel()
+    machine.tool("down")
+    machine.boot()
+    assert machine.ssh("findmnt -n /data || true") == ""
+    assert machine.ssh(f"systemctl is-active {' '.join(SERVICES)} || true").split() == ["active", "inactive"]
+    assert machine.ssh("find /data -mindepth 1") == ""
+    machine.ssh(
+        f"sudo sed -i 's#^UUID=[^ ]* /data #UUID={right} /data #' /etc/fstab; sudo systemctl daemon-reload; "
+        "sudo systemctl start bigearthnet-worker"
+    )
+    machine.wait_for_worker()
+    assert machine.ssh("findmnt -nro UUID /data") == right
 
 
 def test_all_is_back_after_a_reboot(machine: Machine) -> None:
@@ -356,10 +247,28 @@ def test_removal_leaves_the_data(machine: Machine) -> None:
     machine.refuses("id bigearthnet")
 
 
+def test_the_stack_s_user_data_takes_up_what_removal_left(machine: Machine, url: str, tmp_path: Path) -> None:
+    volume, card = machine.ssh(f"findmnt -nro UUID /data; sha256sum {DATASET}/dataset.json").splitlines()
+    user_data = tmp_path / "user-data"
+    user_data.write_text(stack_user_data(url))
+    machine.ssh("sudo cloud-init clean")  # as on an instance that was never booted
+    machine.close_tunnel()
+    machine.tool("down")
+    machine.boot("--user-data", str(user_data))
+    machine.wait_for_worker()
+    assert machine.ssh("sudo cat /etc/bigearthnet/local").endswith("AWS_DEFAULT_REGION=eu-central-1")
+    assert machine.ssh("findmnt -nro UUID /data") == volume
+    assert machine.ssh(f"sha256sum {DATASET}/dataset.json") == card
+    run = machine.start_sample()
+    assert machine.ended(run)["type"] == "COMPLETED"
+    assert "nothing written" in machine.logs(run)
+
+
 def test_a_disk_that_holds_something_else_is_not_formatted(machine: Machine) -> None:
     disk = machine.ssh("findmnt -nro SOURCE /data")
     machine.ssh(
-        "sudo umount /data; sudo sed -i '\\# /data #d' /etc/fstab; sudo systemctl daemon-reload; "
+        "sudo systemctl stop bigearthnet-worker; sudo umount /data; "
+        "sudo sed -i '\\# /data #d' /etc/fstab; sudo systemctl daemon-reload; "
         f"sudo mkfs.ext4 -q -F -L photos {disk}; sudo mount {disk} /mnt; echo dear | sudo tee /mnt/photo; "
         "sudo umount /mnt; sudo udevadm settle"
     )
