@@ -1,7 +1,8 @@
 """The whole house on a machine as small as a t2.micro, from nothing to its removal.
 
 T2MICRO names the program that makes the machine: `up [--fresh] [--user-data FILE]`, `ssh [COMMAND]`, `down`,
-`kill`. The tests are one story, told in the order of the file. On an emulated machine it takes half an hour.
+`kill`. The tests are one story, told in the order of the file. On an emulated machine it takes half an hour;
+one in user mode, whose every page of memory is a mapping out here, needs `sysctl vm.max_map_count=1048576`.
 """
 
 import io
