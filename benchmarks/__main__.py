@@ -17,7 +17,7 @@ from benchmarks import bucket
 from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
-from bigearthnet.sample import make_sample
+from bigearthnet.sample.archives import make_sample
 from tests.support.record_server import RecordServer
 from tests.support.s3_server import S3Server, running
 

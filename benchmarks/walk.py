@@ -8,9 +8,9 @@ from pathlib import Path
 
 import zstandard
 
-from bigearthnet.archive import ArchiveReader, decompress
+from bigearthnet.archive.reader import ArchiveReader, decompress
+from bigearthnet.archive.tar import walk
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT
-from bigearthnet.tar import walk
 
 _TURNS = 5
 

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from bigearthnet.dataset.publish import IMAGES_ZIP, MASKS_ZIP, PREVIEW
 from bigearthnet.names import ZENODO_RECORD
-from bigearthnet.parameters import Selection
-from bigearthnet.publish import IMAGES_ZIP, MASKS_ZIP, PREVIEW
+from bigearthnet.options import Selection
 from flows.prepare import prepare
 from tasks.resolve import SAMPLE
 

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from bigearthnet.choice import choose_files
+from bigearthnet.dataset.choice import choose_files
+from bigearthnet.dataset.fetch import Landing
 from bigearthnet.errors import SourceError
-from bigearthnet.fetch import Landing
-from bigearthnet.lock import hold
-from bigearthnet.workspace import folder
+from bigearthnet.store.lock import hold
+from bigearthnet.work.workspace import folder
 from flows.form import Credentials, PublishedPlace, titled
 from tasks.buckets import open_bucket
 from tasks.fetch import compare, fetch_file, finish, look

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bigearthnet.parameters import Rendering, Selection, Transfer
+from bigearthnet.options import Rendering, Selection, Transfer
 
 
 def titled(title: str, **limits: Any) -> Any:

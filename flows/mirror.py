@@ -5,8 +5,8 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from bigearthnet.bucket.lock import hold
-from bigearthnet.bucket.mirror import open_mirror
+from bigearthnet.store.s3.lock import hold
+from bigearthnet.store.s3.mirror import open_mirror
 from flows.form import BucketPlace, Credentials, RecordSource
 from tasks.buckets import open_bucket
 from tasks.mirror import put

@@ -6,13 +6,13 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from bigearthnet.describe import Making, require_few_rejected
-from bigearthnet.lock import hold
+from bigearthnet.dataset.describe import Making, require_few_rejected
+from bigearthnet.dataset.report import Stopwatch
 from bigearthnet.names import ZENODO_RECORD
-from bigearthnet.outline import check_folders
-from bigearthnet.parameters import Rendering, Selection
-from bigearthnet.report import Stopwatch
-from bigearthnet.workspace import Workspace, folder
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.plan.estimate import check_folders
+from bigearthnet.store.lock import hold
+from bigearthnet.work.workspace import Workspace, folder
 from flows.form import (
     Archives,
     Credentials,

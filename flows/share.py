@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from prefect import flow
 
-from bigearthnet.bucket.share import links_path
-from bigearthnet.card import CARD
-from bigearthnet.choice import choose_names
+from bigearthnet.dataset.card import CARD
+from bigearthnet.dataset.choice import choose_names
+from bigearthnet.dataset.publish import IMAGES_ZIP, MANIFEST, MASKS_ZIP
 from bigearthnet.errors import SourceError
-from bigearthnet.publish import IMAGES_ZIP, MANIFEST, MASKS_ZIP
+from bigearthnet.store.s3.share import links_path
 from flows.form import Credentials, PublishedPlace, titled
 from tasks.buckets import open_bucket
 from tasks.fetch import look

@@ -7,8 +7,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from bigearthnet.names import ZENODO_RECORD
-from bigearthnet.parameters import Rendering, Selection
-from bigearthnet.workspace import Workspace, folder
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.work.workspace import Workspace, folder
 from flows.form import (
     Archives,
     Credentials,

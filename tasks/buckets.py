@@ -3,13 +3,13 @@
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from bigearthnet.bucket.destination import BucketDestination
-from bigearthnet.bucket.errors import Refusal
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.place import parse_place
-from bigearthnet.destination import Destination, FolderDestination
+from bigearthnet.dataset.destination import Destination, FolderDestination
 from bigearthnet.errors import CredentialsError, DestinationError
-from bigearthnet.workspace import Workspace, folder
+from bigearthnet.store.s3.destination import BucketDestination
+from bigearthnet.store.s3.errors import Refusal
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.place import parse_place
+from bigearthnet.work.workspace import Workspace, folder
 from tasks import policy
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet import sync
-from bigearthnet.destination import Destination
-from bigearthnet.holdings import held
-from bigearthnet.parameters import Rendering, Selection
-from bigearthnet.record import Record
-from bigearthnet.sync import Comparison
-from bigearthnet.workspace import Workspace
-from bigearthnet.zenodo import latest_url, record_url
+from bigearthnet.dataset import freshness as sync
+from bigearthnet.dataset.destination import Destination
+from bigearthnet.dataset.freshness import Comparison
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.source.local import held
+from bigearthnet.source.record import Record
+from bigearthnet.source.zenodo import latest_url, record_url
+from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.pulse import pulse
 

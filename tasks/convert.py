@@ -9,14 +9,14 @@ from prefect import get_run_logger, task
 from prefect.futures import PrefectFuture
 from pydantic import ValidationError
 
-from bigearthnet.bundle import Bundles
-from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
-from bigearthnet.digests import remember_digest
-from bigearthnet.jobs import Done, Job, is_whole, pack, unpack
-from bigearthnet.parameters import Rendering
+from bigearthnet.archive.bundle import Bundles
+from bigearthnet.options import Rendering
+from bigearthnet.plan.jobs import Done, Job, is_whole, pack, unpack
 from bigearthnet.progress import human_bytes
-from bigearthnet.stream import Mark
-from bigearthnet.workspace import Workspace
+from bigearthnet.source.stream import Mark
+from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
+from bigearthnet.work.digests import remember_digest
+from bigearthnet.work.workspace import Workspace
 from tasks import policy
 
 CONVERTERS = len(os.sched_getaffinity(0))

@@ -7,10 +7,10 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from bigearthnet.holdings import Holding, OnBytes, held, obtain
 from bigearthnet.progress import Progress
-from bigearthnet.record import RecordFile
-from bigearthnet.workspace import Workspace
+from bigearthnet.source.local import Holding, OnBytes, held, obtain
+from bigearthnet.source.record import RecordFile
+from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.remote import remote
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prefect import task
 
-from bigearthnet.bundle import Bundles, Extractor
-from bigearthnet.selection import TilePlan
+from bigearthnet.archive.bundle import Bundles, Extractor
+from bigearthnet.plan.selection import TilePlan
 from tasks.pulse import pulse
 
 

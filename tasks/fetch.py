@@ -2,11 +2,11 @@
 
 from prefect import get_run_logger, task
 
-from bigearthnet.bucket.fetch import bring, read_edition
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.card import CARD, PublishedFile
-from bigearthnet.fetch import Edition, Landing
+from bigearthnet.dataset.card import CARD, PublishedFile
+from bigearthnet.dataset.fetch import Edition, Landing
 from bigearthnet.progress import human_bytes
+from bigearthnet.store.s3.fetch import bring, read_edition
+from bigearthnet.store.s3.objects import Bucket
 from tasks import policy
 from tasks.download import reporting
 

@@ -2,9 +2,9 @@
 
 from prefect import get_run_logger, task
 
-from bigearthnet.bucket.mirror import Mirror, md5_of
 from bigearthnet.progress import human_bytes
-from bigearthnet.record import RecordFile
+from bigearthnet.source.record import RecordFile
+from bigearthnet.store.s3.mirror import Mirror, md5_of
 from tasks import policy
 from tasks.download import reporting
 from tasks.remote import remote

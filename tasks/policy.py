@@ -8,8 +8,8 @@ from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 
 from bigearthnet.errors import ChecksumError, TransferError
-from bigearthnet.http_client import Http, Patience
-from bigearthnet.workspace import Workspace
+from bigearthnet.source.http import Http, Patience
+from bigearthnet.work.workspace import Workspace
 
 RETRIES = 3
 RETRY_DELAYS: list[float] = [30, 120, 600]

@@ -2,11 +2,11 @@
 
 from prefect import get_run_logger, task
 
-from bigearthnet.card import CARD, Card
-from bigearthnet.describe import Making
-from bigearthnet.destination import Destination
-from bigearthnet.jobs import Work
-from bigearthnet.metadata import Metadata
+from bigearthnet.dataset.card import CARD, Card
+from bigearthnet.dataset.describe import Making
+from bigearthnet.dataset.destination import Destination
+from bigearthnet.plan.jobs import Work
+from bigearthnet.plan.metadata import Metadata
 from bigearthnet.progress import human_bytes
 from tasks import policy
 from tasks.pulse import pulse

@@ -1,8 +1,8 @@
 """Where a record's files are opened from."""
 
-from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import SourceError
-from bigearthnet.remote import Remote
+from bigearthnet.source.opening import Remote
+from bigearthnet.store.s3.objects import Bucket
 from tasks import policy
 from tasks.buckets import open_bucket
 

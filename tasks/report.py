@@ -3,11 +3,11 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.card import Card
-from bigearthnet.destination import Destination
-from bigearthnet.publish import PREVIEW
-from bigearthnet.report import Effort, summary
-from bigearthnet.report import report as markdown
+from bigearthnet.dataset.card import Card
+from bigearthnet.dataset.destination import Destination
+from bigearthnet.dataset.publish import PREVIEW
+from bigearthnet.dataset.report import Effort, summary
+from bigearthnet.dataset.report import report as markdown
 
 
 @task(name="report", task_run_name="report", persist_result=False)

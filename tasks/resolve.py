@@ -4,14 +4,14 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from bigearthnet.answers import without_secrets
-from bigearthnet.bucket.source import is_place, read_bucket
 from bigearthnet.errors import SourceError
 from bigearthnet.progress import human_bytes
-from bigearthnet.record import RECORD_FILES, Record, read_folder
-from bigearthnet.sample import make_sample
-from bigearthnet.workspace import Workspace
-from bigearthnet.zenodo import fetch_record, record_url
+from bigearthnet.sample.archives import make_sample
+from bigearthnet.source.answers import without_secrets
+from bigearthnet.source.record import RECORD_FILES, Record, read_folder
+from bigearthnet.source.zenodo import fetch_record, record_url
+from bigearthnet.store.s3.source import is_place, read_bucket
+from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.remote import source_bucket
 

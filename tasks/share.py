@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.bucket.fetch import find
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.share import (
+from bigearthnet.store.s3.fetch import find
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.share import (
     credentials_end,
     life_of,
     links_as_markdown,

@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 from prefect import get_run_logger, task
 
-from bigearthnet.archive import ArchiveReader
-from bigearthnet.bundle import index_archive
-from bigearthnet.card import Source, Verification
-from bigearthnet.destination import Destination
-from bigearthnet.holdings import Holding, left_to_fetch, read_held, verification
-from bigearthnet.jobs import Work
-from bigearthnet.metadata import Metadata, read_metadata
+from bigearthnet.archive.bundle import index_archive
+from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.dataset.card import Source, Verification
+from bigearthnet.dataset.destination import Destination
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
-from bigearthnet.outline import describe, outline, require_room
-from bigearthnet.parameters import Selection, Transfer
-from bigearthnet.record import Record, RecordFile
-from bigearthnet.selection import Index, Plan, plan
-from bigearthnet.source import source_of
-from bigearthnet.space import require_space
-from bigearthnet.workspace import Workspace
+from bigearthnet.options import Selection, Transfer
+from bigearthnet.plan.estimate import describe, outline, require_room
+from bigearthnet.plan.jobs import Work
+from bigearthnet.plan.metadata import Metadata, read_metadata
+from bigearthnet.plan.selection import Index, Plan, plan
+from bigearthnet.source.local import Holding, left_to_fetch, read_held, verification
+from bigearthnet.source.provenance import source_of
+from bigearthnet.source.record import Record, RecordFile
+from bigearthnet.work.space import require_space
+from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.convert import WAITING
 from tasks.download import download

@@ -10,19 +10,19 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
-from bigearthnet.archive import ArchiveReader
-from bigearthnet.bundle import Extractor
-from bigearthnet.convert import MadeTile
-from bigearthnet.destination import Destination
+from bigearthnet.archive.bundle import Extractor
+from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.dataset.destination import Destination
 from bigearthnet.errors import ArchiveError, ChecksumError
-from bigearthnet.holdings import read_held
-from bigearthnet.jobs import Job, Work, jobs, unpack
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
-from bigearthnet.parameters import Rendering
+from bigearthnet.options import Rendering
+from bigearthnet.plan.jobs import Job, Work, jobs, unpack
+from bigearthnet.plan.selection import matches
 from bigearthnet.progress import Tally
-from bigearthnet.selection import matches
-from bigearthnet.stream import Stream
-from bigearthnet.workspace import Workspace
+from bigearthnet.source.local import read_held
+from bigearthnet.source.stream import Stream
+from bigearthnet.tile.convert import MadeTile
+from bigearthnet.work.workspace import Workspace
 from tasks.convert import WAITING, Conversion, done_before, submit
 from tasks.download import download, reporting
 from tasks.extract import extract

@@ -4,8 +4,8 @@ import time
 
 from prefect import get_run_logger, task
 
-from bigearthnet.destination import Destination
-from bigearthnet.jobs import Done, Job, Work
+from bigearthnet.dataset.destination import Destination
+from bigearthnet.plan.jobs import Done, Job, Work
 from bigearthnet.progress import human_bytes
 from tasks import policy
 from tasks.pulse import pulse

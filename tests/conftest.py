@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigearthnet.sample import Sample, make_sample
+from bigearthnet.sample.archives import Sample, make_sample
 
 
 @pytest.fixture(scope="session")

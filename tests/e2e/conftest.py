@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.http_client import Patience
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
+from bigearthnet.source.http import Patience
 from tasks import policy
 from tests.support.published import Published
 from tests.support.record_server import RecordServer

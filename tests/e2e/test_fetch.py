@@ -17,10 +17,8 @@ import pytest
 from botocore.config import Config
 from prefect.settings import PREFECT_API_URL
 
-import bigearthnet.bucket.reader
-from bigearthnet.bucket.fetch import bring
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.card import PublishedFile
+import bigearthnet.store.s3.reader
+from bigearthnet.dataset.card import PublishedFile
 from bigearthnet.errors import (
     BusyError,
     ChecksumError,
@@ -29,8 +27,10 @@ from bigearthnet.errors import (
     SpaceError,
     TransferError,
 )
-from bigearthnet.lock import hold
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
+from bigearthnet.store.lock import hold
+from bigearthnet.store.s3.fetch import bring
+from bigearthnet.store.s3.objects import Bucket
 from flows.fetch import fetch
 from tests.support.cards import card, entry
 from tests.support.line import Line
@@ -83,7 +83,7 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def line(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr(bigearthnet.bucket.reader, "_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(bigearthnet.store.s3.reader, "_BACKOFF_SECONDS", 0.001)
     with Line(s3_server.port) as line:
         yield line
 

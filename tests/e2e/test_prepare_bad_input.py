@@ -19,7 +19,7 @@ from bigearthnet.errors import (
     SourceError,
     SpaceError,
 )
-from bigearthnet.sample import Sample, geotiff
+from bigearthnet.sample.archives import Sample, geotiff
 from flows.prepare import prepare
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
 from tests.support.published import Published, patch_ids, read_card, require_whole

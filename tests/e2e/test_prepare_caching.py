@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, linked, replace
 from tests.support.published import Published, require_whole
 from tests.support.record_server import RECORD, RecordServer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES
 from tests.support.published import CARD, Published, require_whole
 from tests.support.record_server import Fault, RecordServer

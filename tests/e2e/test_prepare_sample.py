@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rasterio.io import MemoryFile
 
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
 from tests.support.archives import (
     IMAGES,
     MAPS,

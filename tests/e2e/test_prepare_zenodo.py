@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, linked
 from tests.support.published import Published, patch_ids, read_card, require_whole
 from tests.support.record_server import RECORD, Fault, RecordServer

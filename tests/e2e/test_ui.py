@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from bigearthnet.sample import Sample
+from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, pixels
 from tests.support.browser import CHROMIUM, Ui, browsing
 from tests.support.house import RUN, House, eventually, serving

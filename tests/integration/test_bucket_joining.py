@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-import bigearthnet.bucket.objects
-from bigearthnet.bucket.join import BucketShard, joined, tail_of
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.place import Listed, Stored
-from bigearthnet.compose import join_to_file
+import bigearthnet.store.s3.objects
 from bigearthnet.errors import ArchiveError, ChecksumError
-from bigearthnet.shard import ShardWriter
-from bigearthnet.stored_zip import read_tail
+from bigearthnet.store.s3.join import BucketShard, joined, tail_of
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.place import Listed, Stored
+from bigearthnet.zips.format import read_tail
+from bigearthnet.zips.join import join_to_file
+from bigearthnet.zips.shard import ShardWriter
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ("tests.support.s3_fixtures",)
@@ -121,8 +121,8 @@ def test_unzip_finds_no_fault(bucket: Bucket, tmp_path: Path) -> None:
 def test_shards_that_were_uploaded_in_parts_are_joined_too(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PUT_LIMIT_BYTES", 5 * MIB)
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PUT_LIMIT_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PART_BYTES", 5 * MIB)
     paths = write_shards(tmp_path, [[8 * MIB, 9 * MIB], [6 * MIB]])
     shards = upload(bucket, paths)
     assert shards[0].source.etag.endswith('-4"')

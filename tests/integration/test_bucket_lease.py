@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.bucket.lock import hold
-from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import BusyError, DestinationError, TransferError
+from bigearthnet.store.s3.lock import hold
+from bigearthnet.store.s3.objects import Bucket
 from tests.support.line import Line
 from tests.support.s3_server import S3Server
 
@@ -21,9 +21,9 @@ pytest_plugins = ("tests.support.s3_fixtures",)
 HOLDER = textwrap.dedent(
     """
     import sys
-    from bigearthnet.bucket.objects import Bucket
-    from bigearthnet.bucket.lock import hold
-    from bigearthnet.bucket.place import parse_place
+    from bigearthnet.store.s3.objects import Bucket
+    from bigearthnet.store.s3.lock import hold
+    from bigearthnet.store.s3.place import parse_place
     from tests.support.s3_server import make_client
 
     url, access_key, secret_key, place = sys.argv[1:]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
 
-import bigearthnet.bucket.objects
-from bigearthnet.bucket.objects import Bucket, ConditionFailedError
-from bigearthnet.bucket.place import Listed, Place, Stored
+import bigearthnet.store.s3.objects
 from bigearthnet.errors import ChecksumError, DestinationError, SourceError, TransferError
+from bigearthnet.store.s3.objects import Bucket, ConditionFailedError
+from bigearthnet.store.s3.place import Listed, Place, Stored
 from tests.support.s3_server import S3Server, make_client
 
 pytestmark = pytest.mark.integration
@@ -27,8 +27,8 @@ METADATA = {"source-md5": "0" * 32, "digest": "abc"}
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files over 6 MiB go in parts of 5 MiB, so that no test needs 100 MiB."""
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PUT_LIMIT_BYTES", 6 * MIB)
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PUT_LIMIT_BYTES", 6 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PART_BYTES", 5 * MIB)
 
 
 def random_file(path: Path, size: int) -> bytes:
@@ -119,7 +119,7 @@ def test_an_upload_is_the_file(bucket: Bucket, tmp_path: Path, size: int, parts:
 def test_a_copy_is_the_object_even_if_it_was_made_of_parts(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(bigearthnet.bucket.objects, "MAX_PART_BYTES", limit)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "MAX_PART_BYTES", limit)
     data = random_file(tmp_path / "a.zip", 13 * MIB)
     bucket.upload(tmp_path / "a.zip", "a.zip", METADATA)
     assert bucket.copy("a.zip", "b.zip") == bucket.head("b.zip")
@@ -157,13 +157,13 @@ KILLED = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    import bigearthnet.bucket.objects
-    from bigearthnet.bucket.objects import Bucket
-    from bigearthnet.bucket.place import parse_place
+    import bigearthnet.store.s3.objects
+    from bigearthnet.store.s3.objects import Bucket
+    from bigearthnet.store.s3.place import parse_place
     from tests.support.s3_server import make_client
 
     url, access_key, secret_key, place, path = sys.argv[1:]
-    bigearthnet.bucket.objects.PUT_LIMIT_BYTES = bigearthnet.bucket.objects.PART_BYTES = 5 << 20
+    bigearthnet.store.s3.objects.PUT_LIMIT_BYTES = bigearthnet.store.s3.objects.PART_BYTES = 5 << 20
     client = make_client(url, access_key, secret_key)
     numbers = []
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.record import RecordFile
-from bigearthnet.remote import Remote
-from bigearthnet.stream import Stream
-from bigearthnet.transfer import download
+from bigearthnet.source.download import download
+from bigearthnet.source.opening import Remote
+from bigearthnet.source.record import RecordFile
+from bigearthnet.source.stream import Stream
+from bigearthnet.store.s3.objects import Bucket
 from tests.support.line import Line
 from tests.support.remotes import out_of
 from tests.support.s3_server import S3Server

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.bucket import mirror as bucket_mirror
-from bigearthnet.bucket.lock import hold
-from bigearthnet.bucket.mirror import Mirror, md5_of, open_mirror
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.source import read_bucket
 from bigearthnet.errors import BusyError, ChecksumError, DestinationError, SourceError, TransferError
-from bigearthnet.http_client import Http, Patience
-from bigearthnet.record import Record, RecordFile, read_folder
-from bigearthnet.remote import Remote
-from bigearthnet.zenodo import fetch_record
+from bigearthnet.source.http import Http, Patience
+from bigearthnet.source.opening import Remote
+from bigearthnet.source.record import Record, RecordFile, read_folder
+from bigearthnet.source.zenodo import fetch_record
+from bigearthnet.store.s3 import mirror as bucket_mirror
+from bigearthnet.store.s3.lock import hold
+from bigearthnet.store.s3.mirror import Mirror, md5_of, open_mirror
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.source import read_bucket
 from tests.support.line import Line
 from tests.support.record_server import Fault, RecordServer
 from tests.support.remotes import over_http
@@ -204,13 +204,13 @@ def test_a_line_to_the_bucket_that_breaks_is_gone_on_with(
 KILLED = textwrap.dedent(
     """
     import sys
-    from bigearthnet.bucket import mirror as bucket_mirror
-    from bigearthnet.bucket.objects import Bucket
-    from bigearthnet.bucket.lock import hold
-    from bigearthnet.bucket.mirror import open_mirror
-    from bigearthnet.bucket.place import parse_place
-    from bigearthnet.http_client import Http
-    from bigearthnet.zenodo import fetch_record
+    from bigearthnet.store.s3 import mirror as bucket_mirror
+    from bigearthnet.store.s3.objects import Bucket
+    from bigearthnet.store.s3.lock import hold
+    from bigearthnet.store.s3.mirror import open_mirror
+    from bigearthnet.store.s3.place import parse_place
+    from bigearthnet.source.http import Http
+    from bigearthnet.source.zenodo import fetch_record
     from tests.support.remotes import over_http
     from tests.support.s3_server import make_client
 

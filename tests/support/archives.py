@@ -14,7 +14,7 @@ import zstandard
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from bigearthnet.sample import write_archive
+from bigearthnet.sample.archives import write_archive
 
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
 ROOTS = {IMAGES: "BigEarthNet-S2", MAPS: "Reference_Maps"}

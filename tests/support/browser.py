@@ -14,7 +14,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 DEADLINE_SECONDS = 90
 WIDTH, HEIGHT = 1280, 900
 _BUSY = 503
-"""The server answers so when two writers meet in its database; the UI tells it, and a person submits again."""
+"""The server answers so when two writers meet in its database; a person submits again."""
 _BUSY_TRIES = 3
 _FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the UI asks a server of its maker's

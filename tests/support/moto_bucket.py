@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import boto3
 from moto import mock_aws
 
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.place import Place
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.place import Place
 
 _ANYBODY = "anybody"
 

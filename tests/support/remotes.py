@@ -1,8 +1,8 @@
 """Openers of files for tests."""
 
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.http_client import Http, Patience
-from bigearthnet.remote import Remote
+from bigearthnet.source.http import Http, Patience
+from bigearthnet.source.opening import Remote
+from bigearthnet.store.s3.objects import Bucket
 
 
 def over_http(http: Http) -> Remote:

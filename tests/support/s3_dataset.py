@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from prefect_aws import AwsClientParameters, AwsCredentials
 
-from bigearthnet.bucket.objects import Bucket
+from bigearthnet.store.s3.objects import Bucket
 from tests.support.published import CARD, Published
 from tests.support.s3_server import REGION, S3Server
 

@@ -21,8 +21,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.place import Place
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.place import Place
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.http_client import Http, Patience
-from bigearthnet.record import RecordFile
+from bigearthnet.source.http import Http, Patience
+from bigearthnet.source.record import RecordFile
 from tests.support.record_server import RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, NOW, SIZE
 

@@ -147,7 +147,7 @@ class _Changes:
 
 
 def _die_in_write(number: int) -> None:
-    from bigearthnet.shard import HashedFile  # noqa: PLC0415
+    from bigearthnet.zips.shard import HashedFile  # noqa: PLC0415
 
     write, left = HashedFile.write, number
 

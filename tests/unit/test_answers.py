@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigearthnet.answers import (
+from bigearthnet.errors import ChecksumError, SourceError, TransferError
+from bigearthnet.source.answers import (
     Answer,
     FailedTryError,
     backoff_seconds,
@@ -16,8 +17,7 @@ from bigearthnet.answers import (
     retry_after_seconds,
     without_secrets,
 )
-from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.record import RecordFile
+from bigearthnet.source.record import RecordFile
 
 FILE = RecordFile("maps", 1000, None, "https://zenodo.org/maps")
 NOW = datetime(2024, 11, 7, 12, 0, tzinfo=UTC)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bigearthnet.archive import ArchiveReader, decompress, plain
+from bigearthnet.archive.reader import ArchiveReader, decompress, plain
+from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS, Member
-from bigearthnet.tar import END_OF_ARCHIVE
 from tests.support.small_archives import (
     TILES,
     Counting,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-import bigearthnet.bucket.objects
-from bigearthnet.bucket.objects import Bucket, ConditionFailedError
+import bigearthnet.store.s3.objects
 from bigearthnet.errors import ChecksumError, DestinationError, TransferError
+from bigearthnet.store.s3.objects import Bucket, ConditionFailedError
 from tests.support.moto_bucket import moto_bucket
 
 MIB = 1 << 20
@@ -63,8 +63,8 @@ def test_over_a_thousand_objects_are_listed_and_removed(bucket: Bucket) -> None:
 def test_every_request_with_bytes_carries_their_checksum(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PUT_LIMIT_BYTES", 5 * MIB)
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PUT_LIMIT_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PART_BYTES", 5 * MIB)
     sent: list[str] = []
 
     def note(params: dict[str, Any], **_: Any) -> None:
@@ -128,7 +128,7 @@ def test_another_checksum_of_checksums_removes_the_object(bucket: Bucket) -> Non
 
 
 def test_there_are_no_more_than_10_000_parts(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bigearthnet.bucket.multipart, "MAX_PARTS", 1)
+    monkeypatch.setattr(bigearthnet.store.s3.multipart, "MAX_PARTS", 1)
     with pytest.raises(DestinationError, match="expected at most 1 parts of s3://bucket/data/x, found more"):
         send_two(bucket)
     assert not bucket.client.list_multipart_uploads(Bucket="bucket").get("Uploads")
@@ -137,9 +137,9 @@ def test_there_are_no_more_than_10_000_parts(bucket: Bucket, monkeypatch: pytest
 def test_parts_of_a_huge_file_are_larger(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PUT_LIMIT_BYTES", 5 * MIB)
-    monkeypatch.setattr(bigearthnet.bucket.objects, "PART_BYTES", 5 * MIB)
-    monkeypatch.setattr(bigearthnet.bucket.objects, "MAX_PARTS", 2)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PUT_LIMIT_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.objects, "MAX_PARTS", 2)
     (tmp_path / "x").write_bytes(bytes(13 * MIB))
     sizes: list[int] = []
 

@@ -11,8 +11,8 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from bigearthnet.bucket.errors import told
 from bigearthnet.errors import ChecksumError, DestinationError, SourceError, TransferError
+from bigearthnet.store.s3.errors import told
 
 URL = "s3://bucket/data/x"
 

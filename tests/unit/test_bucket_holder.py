@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.bucket.holder import Holder, Process, start_of, this_process, why_free
+from bigearthnet.store.s3.holder import Holder, Process, start_of, this_process, why_free
 
 HERE = Process(host="host", machine="m", boot="b", namespace="pid:[1]", process=10, started="500")
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")

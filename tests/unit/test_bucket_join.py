@@ -3,9 +3,9 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bigearthnet.bucket.join import Piece, is_copied, plan_parts
-from bigearthnet.bucket.parts import ranges
-from bigearthnet.compose import Section
+from bigearthnet.store.s3.join import Piece, is_copied, plan_parts
+from bigearthnet.store.s3.parts import ranges
+from bigearthnet.zips.join import Section
 
 LEAST, MOST = 10, 25
 

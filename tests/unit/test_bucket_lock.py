@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bigearthnet.bucket.lock import hold
-from bigearthnet.bucket.objects import Bucket
 from bigearthnet.errors import BusyError
+from bigearthnet.store.s3.lock import hold
+from bigearthnet.store.s3.objects import Bucket
 from tests.support.moto_bucket import moto_bucket
 
 HOUR = 3600.0

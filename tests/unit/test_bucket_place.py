@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigearthnet.bucket.place import Place, parse_place
 from bigearthnet.errors import DestinationError
+from bigearthnet.store.s3.place import Place, parse_place
 
 PIECES = st.text("abzAZ09-_.= é", min_size=1, max_size=20).filter(lambda piece: piece not in (".", ".."))
 

@@ -12,9 +12,10 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 
-from bigearthnet.bucket.objects import Bucket
-from bigearthnet.bucket.place import Place
-from bigearthnet.bucket.share import (
+from bigearthnet.errors import DestinationError, SourceError, TransferError
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.place import Place
+from bigearthnet.store.s3.share import (
     Link,
     credentials_end,
     disposition,
@@ -25,7 +26,6 @@ from bigearthnet.bucket.share import (
     sign,
     write_links,
 )
-from bigearthnet.errors import DestinationError, SourceError, TransferError
 from tests.support.moto_bucket import moto_bucket
 
 PLACE = Place("bucket", "data")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.archive import ArchiveReader, decompress
-from bigearthnet.bundle import Bundles, Extractor, PatchFiles, index_archive, join, patch_files
+from bigearthnet.archive.bundle import Bundles, Extractor, PatchFiles, index_archive, join, patch_files
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
-from bigearthnet.parameters import Selection
-from bigearthnet.sample import write_archive
-from bigearthnet.selection import Plan, matches, plan
+from bigearthnet.options import Selection
+from bigearthnet.plan.selection import Plan, matches, plan
+from bigearthnet.sample.archives import write_archive
 
 A, B, C, D, E = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(5))
 

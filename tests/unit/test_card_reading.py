@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.card import parse_card, read_card
+from bigearthnet.dataset.card import parse_card, read_card
 from bigearthnet.errors import SourceError
 from tests.support.cards import NAMES, card, entry, files
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import bigearthnet.compose
-from bigearthnet.compose import Join, JoinedZip, Section, join_to_file, plan_join, read_central_of_file
+import bigearthnet.zips.join
 from bigearthnet.errors import ArchiveError, DestinationError, SpaceError
-from bigearthnet.shard import ShardWriter
-from bigearthnet.stored_zip import Entry, Tail, central_entry, end_records, local_header, read_tail
+from bigearthnet.zips.format import Entry, Tail, central_entry, end_records, local_header, read_tail
+from bigearthnet.zips.join import Join, JoinedZip, Section, join_to_file, plan_join, read_central_of_file
+from bigearthnet.zips.shard import ShardWriter
 
 GIB = 1 << 30
 needs_unzip = pytest.mark.skipif(shutil.which("unzip") is None, reason="unzip is not installed")
@@ -299,7 +299,7 @@ def test_a_shard_that_shrinks_while_it_is_copied_is_refused(
         shard.write_bytes(shard.read_bytes()[:500])
         return join
 
-    monkeypatch.setattr(bigearthnet.compose, "plan_join", plan_then_cut)
+    monkeypatch.setattr(bigearthnet.zips.join, "plan_join", plan_then_cut)
     with pytest.raises(
         ArchiveError, match=f"first 1031 bytes of {shard}, .* found its end 531 bytes earlier"
     ):
@@ -315,7 +315,7 @@ def test_a_cancelled_join_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         assert target.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bigearthnet.compose, "read_central_of_file", cancelled)
+    monkeypatch.setattr(bigearthnet.zips.join, "read_central_of_file", cancelled)
     with pytest.raises(KeyboardInterrupt):
         join_to_file([shard], target)
     assert list(tmp_path.iterdir()) == [shard]

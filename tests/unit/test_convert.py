@@ -13,8 +13,12 @@ import pytest
 import rasterio
 from rasterio import Affine
 
-from bigearthnet.bundle import Bundles
-from bigearthnet.convert import (
+from bigearthnet.archive.bundle import Bundles
+from bigearthnet.names import MAP, RGB_BANDS
+from bigearthnet.options import Rendering
+from bigearthnet.plan.selection import TilePlan
+from bigearthnet.sample.archives import geotiff, patch_files, sample_patches
+from bigearthnet.tile.convert import (
     IMAGES_SHARD,
     MASKS_SHARD,
     ROWS_FILE,
@@ -23,10 +27,6 @@ from bigearthnet.convert import (
     Rejected,
     convert_tile,
 )
-from bigearthnet.names import MAP, RGB_BANDS
-from bigearthnet.parameters import Rendering
-from bigearthnet.sample import geotiff, patch_files, sample_patches
-from bigearthnet.selection import TilePlan
 
 Files = dict[str, dict[str, bytes]]
 

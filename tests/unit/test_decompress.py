@@ -6,7 +6,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.archive import ArchiveReader, decompress
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT
 from tests.support.small_archives import TILES, everything, members_of, packed

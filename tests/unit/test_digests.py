@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.digests import known_digest, md5_of_file, remember_digest, replace_text
+from bigearthnet.work.digests import known_digest, md5_of_file, remember_digest, replace_text
 
 CONTENT = bytes(range(256)) * 12_345
 

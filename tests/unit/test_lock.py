@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BusyError, DestinationError
-from bigearthnet.lock import LOCK_FILE, hold
+from bigearthnet.store.lock import LOCK_FILE, hold
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def holder(folder: Path, run: str) -> Iterator[subprocess.Popen[bytes]]:
     program = f"""
         import sys
         from pathlib import Path
-        from bigearthnet.lock import hold
+        from bigearthnet.store.lock import hold
         with hold(Path({str(folder)!r}), "work folder", {run!r}):
             print("held", flush=True)
             sys.stdin.readline()

@@ -10,18 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
-from bigearthnet.archive import ArchiveReader
-from bigearthnet.bundle import Extractor, index_archive
-from bigearthnet.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
-from bigearthnet.holdings import read_held
-from bigearthnet.manifest import (
+from bigearthnet.archive.bundle import Extractor, index_archive
+from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.classes import BEN19
+from bigearthnet.dataset.manifest import (
     MANIFEST_SCHEMA,
     ChannelSums,
     Statistics,
     write_manifest,
     write_tile_rows,
 )
-from bigearthnet.metadata import read_metadata
 from bigearthnet.names import (
     IMAGES_ARCHIVE,
     IMAGES_ROOT,
@@ -30,10 +28,12 @@ from bigearthnet.names import (
     METADATA_FILES,
     parse_patch,
 )
-from bigearthnet.nomenclature import BEN19
-from bigearthnet.parameters import Rendering, Selection
-from bigearthnet.sample import Sample, patch_files
-from bigearthnet.selection import plan
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.plan.metadata import read_metadata
+from bigearthnet.plan.selection import plan
+from bigearthnet.sample.archives import Sample, patch_files
+from bigearthnet.source.local import read_held
+from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
 

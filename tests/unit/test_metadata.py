@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearthnet.errors import SourceError
-from bigearthnet.metadata import LABELS, Metadata, read_metadata
 from bigearthnet.names import METADATA_FILE, METADATA_SNOW_CLOUD_SHADOW_FILE
-from bigearthnet.parameters import Country
+from bigearthnet.options import Country
+from bigearthnet.plan.metadata import LABELS, Metadata, read_metadata
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2B_MSIL2A_20180506T105029_N9999_R051_T31UER"

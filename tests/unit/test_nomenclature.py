@@ -3,7 +3,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from bigearthnet.nomenclature import (
+from bigearthnet.classes import (
     BEN19,
     CLC,
     CLC_L1,

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bigearthnet.parameters import Rendering, Selection
+from bigearthnet.options import Rendering, Selection
 
 
 def test_everything_is_asked_for_unless_something_is_chosen() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
-from bigearthnet.nomenclature import CLC, MASK_FORMS, MaskForm, mask_classes
-from bigearthnet.preview import colours, contact_sheet, pick, read_pair
+from bigearthnet.classes import CLC, MASK_FORMS, MaskForm, mask_classes
+from bigearthnet.dataset.preview import colours, contact_sheet, pick, read_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
 

@@ -17,8 +17,8 @@ from rasterio.io import MemoryFile
 
 from bigearthnet.errors import PatchError
 from bigearthnet.names import BANDS, MAP, Patch, parse_patch
-from bigearthnet.raster import Georeference, decode, georeference
-from bigearthnet.sample import patch_files, sample_patches
+from bigearthnet.sample.archives import patch_files, sample_patches
+from bigearthnet.tile.raster import Georeference, decode, georeference
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of ours
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from bigearthnet.classes import BEN19, CLC, MASK_FORMS, MaskForm
 from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, RGB_BANDS
-from bigearthnet.nomenclature import BEN19, CLC, MASK_FORMS, MaskForm
-from bigearthnet.parameters import Rendering
-from bigearthnet.render import Image, Mask, reflectance_table, render_image, render_mask, stretch
-from bigearthnet.sample import patch_files, sample_patches
+from bigearthnet.options import Rendering
+from bigearthnet.sample.archives import patch_files, sample_patches
+from bigearthnet.tile.render import Image, Mask, reflectance_table, render_image, render_mask, stretch
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
 
@@ -227,8 +227,8 @@ def test_another_process_gives_the_same_bytes(patches: list[tuple[U16, U16]]) ->
     program = """
 import sys
 import numpy as np
-from bigearthnet.parameters import Rendering
-from bigearthnet.render import render_image, render_mask
+from bigearthnet.options import Rendering
+from bigearthnet.tile.render import render_image, render_mask
 planes = np.frombuffer(sys.stdin.buffer.read(), np.uint16).reshape(4, 120, 120)
 chosen = Rendering(mask_classes="ben19")
 sys.stdout.buffer.write(render_image(list(planes[:3]), chosen).png + render_mask(planes[3], chosen, "").png)

@@ -1,5 +1,5 @@
-from bigearthnet.card import parse_card
-from bigearthnet.report import Effort, summary
+from bigearthnet.dataset.card import parse_card
+from bigearthnet.dataset.report import Effort, summary
 from tests.support.cards import card, files
 
 

@@ -20,7 +20,7 @@ from rasterio import Affine
 from rasterio.io import MemoryFile
 from rasterio.warp import transform as project
 
-from bigearthnet import landscape, sample
+from bigearthnet.classes import BEN19, CLC, UNLABELLED, clc_positions, mask_values
 from bigearthnet.names import (
     BANDS,
     IMAGES_ARCHIVE,
@@ -36,8 +36,9 @@ from bigearthnet.names import (
     parse_member,
     parse_patch,
 )
-from bigearthnet.nomenclature import BEN19, CLC, UNLABELLED, clc_positions, mask_values
-from bigearthnet.sample import (
+from bigearthnet.sample import archives as sample
+from bigearthnet.sample import landscape
+from bigearthnet.sample.archives import (
     Sample,
     geotiff,
     make_sample,
@@ -379,7 +380,7 @@ def test_the_same_arguments_give_the_same_bytes_in_any_process(made: Sample, tmp
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
     script = (
-        "import sys, pathlib; from bigearthnet.sample import make_sample; "
+        "import sys, pathlib; from bigearthnet.sample.archives import make_sample; "
         "make_sample(pathlib.Path(sys.argv[1]), patches=36, tiles=3, seed=0)"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearthnet.errors import SelectionError
-from bigearthnet.metadata import Metadata, read_metadata
-from bigearthnet.parameters import Selection
-from bigearthnet.selection import Index, Plan, matches, patch_id, plan
+from bigearthnet.options import Selection
+from bigearthnet.plan.metadata import Metadata, read_metadata
+from bigearthnet.plan.selection import Index, Plan, matches, patch_id, plan
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2A_MSIL2A_20170704T112111_N9999_R037_T29SND"

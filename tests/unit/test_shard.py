@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.errors import DestinationError, SpaceError
-from bigearthnet.shard import Shard, ShardWriter
+from bigearthnet.zips.shard import Shard, ShardWriter
 
 needs_full_disk = pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="no /dev/full, a disk always full"

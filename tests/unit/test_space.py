@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import SpaceError
-from bigearthnet.space import free_bytes, require_space, same_disk
+from bigearthnet.work.space import free_bytes, require_space, same_disk
 
 Usage = namedtuple("Usage", "total used free")
 

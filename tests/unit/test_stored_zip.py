@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.errors import ArchiveError
-from bigearthnet.stored_zip import (
+from bigearthnet.zips.format import (
     Entry,
     Tail,
     central_entry,

@@ -6,10 +6,10 @@ import json
 import pytest
 
 from bigearthnet import __version__
-from bigearthnet.card import Card, PublishedFile, parse_card
-from bigearthnet.parameters import Rendering, Selection
-from bigearthnet.record import Record, RecordFile
-from bigearthnet.sync import Comparison, compare, markdown
+from bigearthnet.dataset.card import Card, PublishedFile, parse_card
+from bigearthnet.dataset.freshness import Comparison, compare, markdown
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.source.record import Record, RecordFile
 from tests.support import cards
 
 ARCHIVES = {"BigEarthNet-S2.tar.zst": 59, "Reference_Maps.tar.zst": 3}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bigearthnet.archive.tar import BLOCK, END_OF_ARCHIVE, MEMBER_LIMIT, walk
 from bigearthnet.errors import ArchiveError
-from bigearthnet.tar import BLOCK, END_OF_ARCHIVE, MEMBER_LIMIT, walk
 
 FORMATS = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT, "ustar": tarfile.USTAR_FORMAT}
 needs_gnu_tar = pytest.mark.skipif(

@@ -1,0 +1,1 @@
+"""Reading archives: tar, zstd and tile bundles."""

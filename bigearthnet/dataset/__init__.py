@@ -1,0 +1,1 @@
+"""A published dataset: card, manifest, preview, publishing and fetching."""

@@ -1,0 +1,102 @@
+"""A contact sheet: a few images with their masks in the official colours, for a person to look at."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+from zipfile import ZipFile
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from bigearthnet.classes import MaskForm, mask_classes
+from bigearthnet.names import PATCH_PIXELS
+
+Sheet = npt.NDArray[np.uint8]
+
+Shard = Path | IO[bytes]
+"""A zip of PNGs, as its path or opened."""
+
+_SCALE = 2
+_GAP = 8
+_PAIRS_A_ROW = 3
+_BACKGROUND = 255
+
+
+def preview(
+    counts: Sequence[int], images: Callable[[int], Shard], masks: Callable[[int], Shard], form: MaskForm
+) -> bytes:
+    """A contact sheet of patches from all over the dataset, as a PNG.
+
+    Args:
+        counts: patches of each tile.
+        images: gives the shard of images of a tile.
+        masks: gives the shard of masks of a tile.
+        form: of the masks.
+    """
+    return contact_sheet([read_pair(images(i), masks(i), nth, form) for i, nth in pick(counts)])
+
+
+def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
+    """Choose up to `limit` patches, spread evenly over all.
+
+    Args:
+        counts: patches of each tile.
+        limit: how many at most.
+
+    Returns:
+        Index of the tile and of the patch in it.
+    """
+    total = sum(counts)
+    chosen = min(limit, total)
+    ends = np.cumsum(counts)
+    picked = []
+    for i in range(chosen):
+        nth = (2 * i + 1) * total // (2 * chosen)
+        tile = int(np.searchsorted(ends, nth, side="right"))
+        picked.append((tile, nth - int(ends[tile] - counts[tile])))
+    return picked
+
+
+def read_pair(images: Shard, masks: Shard, nth: int, form: MaskForm) -> tuple[Sheet, Sheet]:
+    """The nth patch of two shards as RGB image and coloured mask, uint8 of shape (120, 120, 3) each."""
+    image = cv2.imdecode(_member(images, nth), cv2.IMREAD_COLOR)
+    mask = cv2.imdecode(_member(masks, nth), cv2.IMREAD_UNCHANGED)
+    if image is None or mask is None:
+        raise ValueError(f"expected PNGs as member {nth} of {images} and {masks}, found others")
+    return image[..., ::-1].astype(np.uint8), colours(form)[mask]
+
+
+def colours(form: MaskForm) -> Sheet:
+    """The colour of each value of a mask: uint8 of shape (1000, 3), black where there is no class."""
+    table = np.zeros((1000, 3), np.uint8)
+    for entry in mask_classes(form):
+        table[entry.value] = entry.colour
+    return table
+
+
+def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
+    """Images and masks side by side, three pairs a row, as an RGB PNG."""
+    side = _SCALE * PATCH_PIXELS
+    columns = min(_PAIRS_A_ROW, max(len(pairs), 1))
+    rows = -(-max(len(pairs), 1) // _PAIRS_A_ROW)
+    pair_width = 2 * side + _GAP // 2
+    sheet = np.full(
+        (rows * (side + _GAP) + _GAP, columns * (pair_width + _GAP) + _GAP, 3), _BACKGROUND, np.uint8
+    )
+    for i, pair in enumerate(pairs):
+        top = _GAP + i // _PAIRS_A_ROW * (side + _GAP)
+        left = _GAP + i % _PAIRS_A_ROW * (pair_width + _GAP)
+        for picture in pair:
+            enlarged = picture.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+            sheet[top : top + side, left : left + side] = enlarged
+            left += side + _GAP // 2
+    done, png = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    if not done:
+        raise MemoryError(f"no PNG could be made of {sheet.shape}")
+    return png.tobytes()
+
+
+def _member(shard: Shard, nth: int) -> Sheet:
+    with ZipFile(shard) as file:
+        return np.frombuffer(file.read(file.infolist()[nth]), np.uint8)

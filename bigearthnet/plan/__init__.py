@@ -1,0 +1,1 @@
+"""What to make: metadata, selection, jobs and the estimate."""

@@ -1,0 +1,1 @@
+"""Places that hold named files: folders and S3 prefixes."""

@@ -1,0 +1,1 @@
+"""From a tile's bundles to its shards and rows."""

@@ -1,0 +1,1 @@
+"""The work folder: its layout, digests of its files, free space."""
