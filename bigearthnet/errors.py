@@ -21,6 +21,10 @@ class ChecksumError(BigEarthNetError, ValueError):
     """Bytes arrived whole, but they are not the ones the record promises."""
 
 
+class ChangedError(BigEarthNetError, ValueError):
+    """A file is not the one that was looked up: it was replaced, removed or resized meanwhile."""
+
+
 class ArchiveError(BigEarthNetError, ValueError):
     """An archive is not what the record says: no zstd, no tar, cut off, or members out of place."""
 

@@ -1,0 +1,184 @@
+"""What every store can do: a folder, or a prefix in a bucket, that holds named files."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from bigearthnet.store.reader import ResumingReader
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a store, as it was when it was looked at.
+
+    Attributes:
+        name: below the store, parts separated by `/`.
+        size: bytes.
+        etag: differs for every version of the file.
+    """
+
+    name: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes `start` to `stop` (exclusive) of a stored file."""
+
+    file: StoredFile
+    start: int
+    stop: int
+
+
+Piece = Range | Path | bytes
+"""Part of a file to be joined: bytes of a stored file, a whole local file, or bytes in memory."""
+
+
+class Staged(Protocol):
+    """A joined file that is complete in the store, but not visible yet."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def commit(self) -> StoredFile:
+        """Make the file visible under its name, in place of any earlier one.
+
+        Raises:
+            ChecksumError: the store holds other bytes than it was given; the file is removed.
+        """
+
+
+class Partial(Protocol):
+    """A file that arrives from front to back, over several runs if need be.
+
+    A context manager: what was written and not committed is kept for the next `resume`.
+    """
+
+    @property
+    def position(self) -> int:
+        """Bytes that are there."""
+
+    @property
+    def validator(self) -> str | None:
+        """Version of the source that these bytes came from, as given to `restart`."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def held(self) -> Iterator[memoryview] | None:
+        """Yield the bytes that are there, in blocks; None where the store cannot read them back."""
+
+    def restart(self, validator: str | None) -> None:
+        """Drop the bytes that are there and note the version that the next ones come from."""
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes."""
+
+    def commit(self) -> StoredFile:
+        """Make the file visible under its name; all its bytes must have been written."""
+
+    def discard(self) -> None:
+        """Remove what is there."""
+
+
+class Lock(Protocol):
+    """A store that is locked by this run."""
+
+    def check(self) -> None:
+        """Make sure that the lock is still ours.
+
+        Raises:
+            BusyError: another run has taken it over.
+        """
+
+
+class Store(Protocol):
+    """A folder, or a prefix in a bucket, that holds named files.
+
+    Every method can raise DestinationError (SourceError for a store that was opened for reading) when it is
+    refused, SpaceError when the disk is full, and TransferError when a server does not answer.
+    """
+
+    @property
+    def url(self) -> str:
+        """The store for a person: a path, or `s3://bucket/prefix`."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine; None for a bucket."""
+
+    def head(self, name: str) -> StoredFile | None:
+        """Look a file up."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredFile]:
+        """Yield the files whose names begin with `prefix`, in ascending order of names."""
+
+    def digest(self, file: StoredFile) -> str | None:
+        """SHA-256 (hex) of a file.
+
+        A folder reads the file if it changed since its digest was last noted. A bucket goes by the metadata
+        that `upload` and `stage` write, and returns None for an object that has none.
+        """
+
+    def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
+        """Open bytes `start` to `stop` of a file for reading; nothing is asked for before the first read.
+
+        Reading raises ChangedError when the file is not the one that was looked up.
+        """
+
+    def read(self, name: str) -> bytes | None:
+        """Read a small file; None if it is not there.
+
+        Raises:
+            SourceError, DestinationError: it has more than 64 MiB.
+        """
+
+    def write(self, name: str, data: bytes) -> StoredFile:
+        """Write a small file whole, in place of any earlier one, and bring it to the disk."""
+
+    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
+        """Store a local file whole, in place of any earlier one; a folder on the same disk links it.
+
+        Args:
+            path: the local file, not changed afterwards.
+            name: its name in the store.
+            sha256: SHA-256 (hex), noted for `digest`.
+        """
+
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Staged]:
+        """Join pieces to a file that becomes visible when it is committed.
+
+        A bucket copies ranges of at least 5 MiB on the server. What is not committed when the block ends is
+        removed.
+
+        Args:
+            name: of the file.
+            pieces: in order.
+            sha256: SHA-256 (hex) of the joined file, noted for `digest`.
+        """
+
+    def resume(self, name: str, size: int, md5: str | None) -> Partial:
+        """Go on with a file that an earlier run began to write, or begin it.
+
+        Args:
+            name: of the file.
+            size: bytes of the whole file.
+            md5: of the whole file, hex; None where it is not known. An earlier beginning with another size
+                or md5 is dropped.
+        """
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove files; those that are not there are skipped."""
+
+    def lock(self, run: str) -> AbstractContextManager[Lock]:
+        """Lock the store until the block ends.
+
+        Raises:
+            BusyError: another run has it; the message names that run.
+            DestinationError: the store holds files and none of them says that it is ours.
+        """

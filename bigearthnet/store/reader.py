@@ -1,0 +1,170 @@
+"""A reader that goes on after a broken connection, over any function that opens a file at a byte."""
+
+import io
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from bigearthnet.errors import TransferError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+TRIES: Final = 10
+"""Tries in a row without a new byte before a transfer fails."""
+BACKOFF_LIMIT_SECONDS: Final = 120.0
+
+logger = logging.getLogger(__name__)
+
+
+class Body(Protocol):
+    """An open response or file."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read what has arrived; 0 at the end.
+
+        Raises:
+            TransferError: the connection broke.
+        """
+
+    def close(self) -> None:
+        """Close it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file opened at a byte.
+
+    Attributes:
+        body: gives the bytes.
+        start: the byte that `body` begins with: as asked for, or 0 where the server sends the whole file.
+        validator: version of the file, to be compared after a broken connection; None where unknown.
+    """
+
+    body: Body
+    start: int
+    validator: str | None
+
+
+OpenAt = Callable[[int, str | None], Opened]
+"""Opens a file at a byte: `open_at(start, validator)`.
+
+`validator` is the version that earlier bytes came from, None if there are none or it is unknown. Requests
+that fail for a passing reason are retried by the opener itself (urllib3's or botocore's retries), never by
+the reader. Raises TransferError when they do not pass, ChangedError when the file is another version now,
+SourceError or DestinationError when the request is refused.
+"""
+
+
+def backoff_seconds(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: 0, 2, 4, 8 ... up to 120."""
+    return 0.0 if failures <= 1 else min(2.0 ** (failures - 1), BACKOFF_LIMIT_SECONDS)
+
+
+class ResumingReader(io.RawIOBase):
+    """Reads bytes `start` to `stop` of a file; opens it again where a connection broke.
+
+    Args:
+        open_at: opens the file at a byte.
+        name: of the file, for messages.
+        start: first byte to read.
+        stop: first byte not to read.
+        validator: version of the file that the bytes before `start` came from; None if there are none.
+        sleep: waits that many seconds.
+
+    Attributes:
+        position: offset of the next byte.
+        validator: version of the file, as soon as it is known.
+    """
+
+    def __init__(  # noqa: PLR0913 - what is read, and how
+        self,
+        open_at: OpenAt,
+        name: str,
+        start: int,
+        stop: int,
+        *,
+        validator: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__()
+        self.position = start
+        self.validator = validator
+        self._open_at = open_at
+        self._name = name
+        self._stop = stop
+        self._sleep = sleep
+        self._body: Body | None = None
+        self._skip = 0  # bytes of the body that lie before `position`
+        self._failures = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def begin(self) -> None:
+        """Open the file now, so that `validator` is known and a changed file is found before reading."""
+        if self._body is None and self.position < self._stop:
+            opened = self._open_at(self.position, self.validator)
+            self._body, self._skip = opened.body, self.position - opened.start
+            self.validator = opened.validator or self.validator
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Read what has arrived into the buffer; 0 only at `stop`.
+
+        Raises:
+            TransferError: no new byte arrived in 10 tries.
+            ChangedError: the file changed since its first byte was read.
+            SourceError, DestinationError: the request was refused.
+        """
+        if self.closed:
+            raise ValueError("read of a closed file")
+        view = memoryview(buffer).cast("B")[: max(self._stop - self.position, 0)]
+        while len(view):
+            try:
+                self.begin()
+                count = self._receive(view)
+            except TransferError as error:
+                if self._body is None:  # the request itself failed, and its own retries are spent
+                    raise
+                self._fail(error)
+                continue
+            self.position += count
+            self._failures = 0
+            return count
+        self._drop()
+        return 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._drop()
+        super().close()
+
+    def _receive(self, view: memoryview) -> int:
+        assert self._body is not None  # noqa: S101
+        while self._skip:
+            self._skip -= self._checked(self._body.readinto(memoryview(bytearray(min(self._skip, 1 << 16)))))
+        return self._checked(self._body.readinto(view))
+
+    def _checked(self, count: int) -> int:
+        if not count:
+            raise TransferError(f"the response ended at byte {self.position:,} of {self._stop:,}")
+        return count
+
+    def _fail(self, error: TransferError) -> None:
+        self._drop()
+        self._failures += 1
+        if self._failures >= TRIES:
+            raise TransferError(
+                f"cannot read {self._name}: nothing new in {TRIES} tries, at last: {error}. Try again later."
+            ) from error
+        seconds = backoff_seconds(self._failures)
+        logger.warning("%s: %s; trying again in %.0f s", self._name, error, seconds)
+        self._sleep(seconds)
+
+    def _drop(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
