@@ -72,12 +72,12 @@ class Progress:
 
 
 class Tally:
-    """How many tiles are done, and how long the others will take.
+    """Counts finished tiles, and estimates the time left.
 
     Args:
-        tiles: in all.
-        patches: of all tiles.
-        clock: seconds from any beginning.
+        tiles: number of tiles.
+        patches: number of patches to convert; those of tiles that were finished before take no time.
+        clock: seconds since any moment.
     """
 
     def __init__(self, tiles: int, patches: int, clock: Callable[[], float]) -> None:
@@ -85,24 +85,17 @@ class Tally:
         self._patches = patches
         self._clock = clock
         self._began = clock()
-        self._tiles_done = self._patches_done = self._new = 0
+        self._finished = self._converted = 0
 
-    def advance(self, patches: int, *, is_new: bool) -> str:
-        """Count a tile of so many patches, and say how it stands.
-
-        Args:
-            patches: of the tile.
-            is_new: it was made now; tiles of earlier runs take no time, and tell nothing of it.
-        """
-        self._tiles_done += 1
-        self._patches_done += patches
-        self._new += patches if is_new else 0
-        percent = 100 * self._patches_done // max(self._patches, 1)
-        line = f"{self._tiles_done} of {self._tiles} tiles done, {percent} % of the patches"
-        left = self._patches - self._patches_done
-        if left and self._new:
-            seconds = (self._clock() - self._began) / self._new * left
-            line += f", at most {human_time(seconds)} left"
+    def advance(self, converted: int) -> str:
+        """Count a tile of which so many patches were converted; returns a line for the log."""
+        self._finished += 1
+        self._converted += converted
+        line = f"{self._finished} of {self._tiles} tiles finished"
+        left = self._patches - self._converted
+        if left and self._converted:
+            seconds = (self._clock() - self._began) / self._converted * left
+            line += f", about {human_time(seconds)} left"
         return line
 
 
