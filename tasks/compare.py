@@ -7,9 +7,9 @@ from bigearthnet.dataset import freshness as sync
 from bigearthnet.dataset.destination import Destination
 from bigearthnet.dataset.freshness import Comparison
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.source.local import held
-from bigearthnet.source.record import Record
-from bigearthnet.source.zenodo import latest_url, record_url
+from bigearthnet.source.old.local import held
+from bigearthnet.source.old.record import Record
+from bigearthnet.source.old.zenodo import latest_url, record_url
 from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.pulse import pulse

@@ -13,7 +13,7 @@ from bigearthnet.archive.bundle import Bundles
 from bigearthnet.options import Rendering
 from bigearthnet.plan.jobs import Done, Job, is_whole, pack, unpack
 from bigearthnet.progress import human_bytes
-from bigearthnet.source.stream import Mark
+from bigearthnet.source.old.stream import Mark
 from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
 from bigearthnet.work.digests import remember_digest
 from bigearthnet.work.workspace import Workspace

@@ -8,8 +8,8 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from bigearthnet.progress import Progress
-from bigearthnet.source.local import Holding, OnBytes, held, obtain
-from bigearthnet.source.record import RecordFile
+from bigearthnet.source.old.local import Holding, OnBytes, held, obtain
+from bigearthnet.source.old.record import RecordFile
 from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.remote import remote

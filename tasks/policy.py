@@ -8,7 +8,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 
 from bigearthnet.errors import ChecksumError, TransferError
-from bigearthnet.source.http import Http, Patience
+from bigearthnet.source.old.http import Http, Patience
 from bigearthnet.work.workspace import Workspace
 
 RETRIES = 3

@@ -1,7 +1,7 @@
 """Where a record's files are opened from."""
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.opening import Remote
+from bigearthnet.source.old.opening import Remote
 from bigearthnet.store.s3.objects import Bucket
 from tasks import policy
 from tasks.buckets import open_bucket

@@ -7,9 +7,9 @@ from prefect import get_run_logger, task
 from bigearthnet.errors import SourceError
 from bigearthnet.progress import human_bytes
 from bigearthnet.sample.archives import make_sample
-from bigearthnet.source.answers import without_secrets
-from bigearthnet.source.record import RECORD_FILES, Record, read_folder
-from bigearthnet.source.zenodo import fetch_record, record_url
+from bigearthnet.source.old.answers import without_secrets
+from bigearthnet.source.old.record import RECORD_FILES, Record, read_folder
+from bigearthnet.source.old.zenodo import fetch_record, record_url
 from bigearthnet.store.s3.source import is_place, read_bucket
 from bigearthnet.work.workspace import Workspace
 from tasks import policy

@@ -16,9 +16,9 @@ from bigearthnet.plan.estimate import describe, outline, require_room
 from bigearthnet.plan.jobs import Work
 from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.selection import Index, Plan, plan
-from bigearthnet.source.local import Holding, left_to_fetch, read_held, verification
-from bigearthnet.source.provenance import source_of
-from bigearthnet.source.record import Record, RecordFile
+from bigearthnet.source.old.local import Holding, left_to_fetch, read_held, verification
+from bigearthnet.source.old.provenance import source_of
+from bigearthnet.source.old.record import Record, RecordFile
 from bigearthnet.work.space import require_space
 from bigearthnet.work.workspace import Workspace
 from tasks import policy

@@ -19,8 +19,8 @@ from bigearthnet.options import Rendering
 from bigearthnet.plan.jobs import Job, Work, jobs, unpack
 from bigearthnet.plan.selection import matches
 from bigearthnet.progress import Tally
-from bigearthnet.source.local import read_held
-from bigearthnet.source.stream import Stream
+from bigearthnet.source.old.local import read_held
+from bigearthnet.source.old.stream import Stream
 from bigearthnet.tile.convert import MadeTile
 from bigearthnet.work.workspace import Workspace
 from tasks.convert import WAITING, Conversion, done_before, submit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bigearthnet import __version__
 from bigearthnet.dataset.card import Card, PublishedFile, parameters
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.source.record import Record
+from bigearthnet.source.old.record import Record
 
 _PACKAGE = "bigearthnet-prefect"
 _NAMED = 5

@@ -10,7 +10,7 @@ from bigearthnet.dataset.card import Verification, digest_of, software
 from bigearthnet.dataset.publish import is_intact
 from bigearthnet.options import Rendering
 from bigearthnet.plan.selection import Plan, TilePlan
-from bigearthnet.source.stream import Mark
+from bigearthnet.source.old.stream import Mark
 from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeTile
 from bigearthnet.work.workspace import Workspace
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.sample.archives import Sample
-from bigearthnet.source.http import Patience
+from bigearthnet.source.old.http import Patience
 from tasks import policy
 from tests.support.published import Published
 from tests.support.record_server import RecordServer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.source.http import Http, Patience
-from bigearthnet.source.record import RecordFile
+from bigearthnet.source.old.http import Http, Patience
+from bigearthnet.source.old.record import RecordFile
 from tests.support.record_server import RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, NOW, SIZE
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.local import held, left_to_fetch, obtain
-from bigearthnet.source.record import Record, RecordFile
+from bigearthnet.source.old.local import held, left_to_fetch, obtain
+from bigearthnet.source.old.record import Record, RecordFile
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.source import dump_record, is_place, read_bucket, read_mirror
 from bigearthnet.work.workspace import Workspace

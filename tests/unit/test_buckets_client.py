@@ -7,7 +7,7 @@ import pytest
 from prefect_aws import AwsClientParameters, AwsCredentials
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
-from bigearthnet.source.http import Patience
+from bigearthnet.source.old.http import Patience
 from tasks import policy
 from tasks.buckets import open_bucket, s3_client
 

@@ -32,7 +32,7 @@ from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.metadata import read_metadata
 from bigearthnet.plan.selection import plan
 from bigearthnet.sample.archives import Sample, patch_files
-from bigearthnet.source.local import read_held
+from bigearthnet.source.old.local import read_held
 from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs

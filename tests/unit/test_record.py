@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.record import Record, RecordFile, listed, read_folder
+from bigearthnet.source.old.record import Record, RecordFile, listed, read_folder
 
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
 

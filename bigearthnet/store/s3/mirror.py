@@ -13,8 +13,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bigearthnet.errors import ChecksumError, SourceError
-from bigearthnet.source.opening import Reading, Remote
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile
+from bigearthnet.source.old.opening import Reading, Remote
+from bigearthnet.source.old.record import RECORD_FILES, Record, RecordFile
 from bigearthnet.store.s3.multipart import Upload
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.parts import MAX_PARTS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bigearthnet.errors import DestinationError, SourceError
-from bigearthnet.source.answers import without_secrets
+from bigearthnet.source.old.answers import without_secrets
 
 _SCHEME: Final = "s3://"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from bigearthnet.errors import ChecksumError, TransferError
-from bigearthnet.source.answers import backoff_seconds
+from bigearthnet.source.old.answers import backoff_seconds
 from bigearthnet.store.s3.errors import told
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Listed

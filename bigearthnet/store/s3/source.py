@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, listed, missing_archives
+from bigearthnet.source.old.record import ARCHIVES, RECORD_FILES, Record, RecordFile, listed, missing_archives
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Stored
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.source.record import RecordFile
+from bigearthnet.source.old.record import RecordFile
 
 RETRY_AFTER_LIMIT_SECONDS = 600.0
 BACKOFF_LIMIT_SECONDS = 120.0

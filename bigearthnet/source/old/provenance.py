@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from bigearthnet.dataset.card import Source, SourceFile, Verification
 from bigearthnet.names import IMAGES_ARCHIVE
-from bigearthnet.source.local import Holding
-from bigearthnet.source.record import Record
+from bigearthnet.source.old.local import Holding
+from bigearthnet.source.old.record import Record
 
 
 def source_of(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from bigearthnet.source.answers import FailedTryError, body_start, without_secrets
-from bigearthnet.source.http import Http, reason
-from bigearthnet.source.record import RecordFile
+from bigearthnet.source.old.answers import FailedTryError, body_start, without_secrets
+from bigearthnet.source.old.http import Http, reason
+from bigearthnet.source.old.record import RecordFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

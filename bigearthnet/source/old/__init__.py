@@ -1,0 +1,1 @@
+"""The modules before the rebuild; deleted at the switch."""
