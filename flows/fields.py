@@ -16,6 +16,7 @@ def titled(title: str, **limits: Any) -> Any:
 
 
 RecordSource = Annotated[str, titled("Source")]
+
 BucketUrl = Annotated[str, titled("Destination [s3://bucket/prefix]")]
 PublishedUrl = Annotated[str, titled("Dataset [s3://bucket/prefix]")]
 DatasetUrl = Annotated[str, titled("Destination [folder or s3://bucket/prefix]")]

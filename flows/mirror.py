@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from prefect import flow
-from prefect.runtime import flow_run
-
 from bigearthnet.store.s3.lock import hold
 from bigearthnet.store.s3.mirror import open_mirror
-from flows.form import BucketPlace, Credentials, RecordSource
+from prefect import flow
+from prefect.runtime import flow_run
 from tasks.buckets import open_bucket
+
+from flows.form import BucketPlace, Credentials, RecordSource
 from tasks.mirror import put
 from tasks.resolve import resolve
 

@@ -10,7 +10,16 @@ from bigearthnet.dataset import Stopwatch, converted_patches, plan_jobs, require
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.work.workspace import Workspace, folder
-from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, Patches, Pixels, RecordSource, WorkFolder
+from flows.fields import (
+    Archives,
+    Credentials,
+    DatasetUrl,
+    MaxRejected,
+    Patches,
+    Pixels,
+    RecordSource,
+    WorkFolder,
+)
 from tasks.connect import Connections, Opened
 from tasks.convert import CONVERTERS
 from tasks.publish import publish

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any
 
+from bigearthnet.dataset.choice import choose_names
+from bigearthnet.store.s3.share import links_path
 from prefect import flow
+from tasks.buckets import open_bucket
 
 from bigearthnet.dataset.card import CARD
-from bigearthnet.dataset.choice import choose_names
 from bigearthnet.dataset.publish import IMAGES_ZIP, MANIFEST, MASKS_ZIP
 from bigearthnet.errors import SourceError
-from bigearthnet.store.s3.share import links_path
 from flows.form import Credentials, PublishedPlace, titled
-from tasks.buckets import open_bucket
 from tasks.fetch import look
 from tasks.share import Wish, share_files
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
-from bigearthnet.sample import make_sample_once
+from bigearthnet.sample.archives import make_sample
 from bigearthnet.source import Http, Source, open_source
-from bigearthnet.store import FolderStore, S3Store, Store, parse_s3_url
+from bigearthnet.store import FolderStore, Store
 from bigearthnet.work.workspace import Workspace, folder
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Connections:
             _require_apart(self._work.root, store.folder)
         return store
 
+    def folder(self, path: Path) -> FolderStore:
+        """Open a folder for writing."""
+        return FolderStore(path, self._work.digests)
+
     def published(self, text: str) -> Store:
         """Open a published dataset for reading; errors as `destination`, but SourceError."""
         return self._store(text, SourceError)
@@ -73,15 +77,17 @@ class Connections:
             SourceError: it is no source.
         """
         if text.strip() == SAMPLE:
-            make_sample_once(self._work.sample)
+            make_sample(self._work.sample)
             text = str(self._work.sample)
         return open_source(text, lambda place: self._store(place, SourceError), Http())
 
     def _store(self, text: str, refusal: type[DestinationError] | type[SourceError]) -> Store:
         if text.strip().lower().startswith("s3:"):
+            from bigearthnet.store.s3 import S3Store, parse_s3_url  # noqa: PLC0415 - 30 MiB, as prefect_aws
+
             bucket, prefix = parse_s3_url(text.strip(), refusal)
             return S3Store(s3_client(self._aws_credentials), bucket, prefix, refusal)
-        return FolderStore(folder(text, refusal), self._work.digests)
+        return FolderStore(folder(text, refusal), self._work.digests, refusal)
 
 
 def s3_client(aws_credentials: str, *, region: str | None = None) -> "S3Client":

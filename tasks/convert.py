@@ -47,7 +47,7 @@ def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, fold
 
 
 @task(name="upload", task_run_name="upload {kind} of {converted.tile}", **policy.TRANSFER)
-def upload(  # noqa: PLR0913 - a shard, and what is known of it
+def upload(
     cache: TileCache, kind: Kind, key: str, converted: ConvertedTile, mark: Mark | None, folder: Path
 ) -> Shard:
     """Store a shard that was converted into `folder`; a bucket is sent it."""

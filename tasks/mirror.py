@@ -1,10 +1,10 @@
 """Put the record's files into a bucket."""
 
+from bigearthnet.source.old.record import RecordFile
+from bigearthnet.store.s3.mirror import Mirror, md5_of
 from prefect import get_run_logger, task
 
 from bigearthnet.progress import human_bytes
-from bigearthnet.source.record import RecordFile
-from bigearthnet.store.s3.mirror import Mirror, md5_of
 from tasks import policy
 from tasks.download import reporting
 from tasks.remote import remote

@@ -17,7 +17,7 @@ from tasks.survey import Survey
 
 
 @task(name="publish", task_run_name="publish to {opened.store.url}", **policy.TRANSFER)
-def publish(  # noqa: PLR0913 - all that a dataset is put together from
+def publish(
     known: Survey,
     tiles: Sequence[FinishedTile],
     digests: dict[Kind, ZipDigest],
@@ -25,7 +25,7 @@ def publish(  # noqa: PLR0913 - all that a dataset is put together from
     lock: Lock,
     opened: Opened,
 ) -> Card:
-    """Put everything together beside what is published, then replace it; nothing if it is published already."""
+    """Put everything together beside what is published, then replace it; skipped if nothing differs."""
     logger, store, scratch = get_run_logger(), opened.store, opened.work.staging
     if cache.published is not None and is_published(cache.published, known.recipe, tiles):
         cache.clear()

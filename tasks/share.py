@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
-
 from bigearthnet.store.s3.fetch import find
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.share import (
@@ -18,6 +15,9 @@ from bigearthnet.store.s3.share import (
     utc,
     write_links,
 )
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
 from tasks import policy
 from tasks.buckets import s3_client
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from prefect import get_run_logger, task
 
-from bigearthnet.archive import ArchiveReader, Index, index_archive, read_archive
+from bigearthnet.archive import ArchiveReader, Index, decompress, index_archive
 from bigearthnet.dataset import Job, TileCache, find_published, needs_images
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
 from bigearthnet.options import Rendering, Selection, Transfer
@@ -23,7 +23,7 @@ from bigearthnet.plan import (
     read_metadata,
     require_room,
 )
-from bigearthnet.source import LocalFile, Record, RecordFile, Source, left_to_fetch
+from bigearthnet.source import LocalFile, Record, RecordFile, Source, bytes_to_download
 from bigearthnet.store import Store
 from bigearthnet.work.space import require_space
 from bigearthnet.work.workspace import Workspace
@@ -56,19 +56,24 @@ class Survey:
 
 
 def survey(
-    record: Record, source: Source, selection: Selection, rendering: Rendering, transfer: Transfer, work: Workspace
+    record: Record,
+    source: Source,
+    selection: Selection,
+    rendering: Rendering,
+    transfer: Transfer,
+    work: Workspace,
 ) -> Survey:
     """Download the small files, list tiles and patches, and plan what to make of them.
 
-    The reference maps are kept in any case: their archive has the same patches as the images', at 0.4 % of the
-    size, so that the plan is made from it. Images without a stated md5 are kept, too: nothing could verify a
-    stream of them.
+    The reference maps are kept in any case: their archive has the same patches as the images', at 0.4 % of
+    the size, so that the plan is made from it. Images without a stated md5 are kept, too: nothing could
+    verify a stream of them.
     """
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     tables = [file for name in METADATA_FILES if (file := record.file(name)) is not None]
     streams = transfer == "stream" and source.local_path(images) is None and images.md5 is not None
     kept = [maps_file, *tables, *([] if streams else [images])]
-    needed = sum(left_to_fetch(source, file, work) for file in kept)
+    needed = sum(bytes_to_download(source, file, work) for file in kept)
     require_space(work.root, needed, "the record's files", "or use transfer: stream")
     maps = download(maps_file, source, work)
     local_tables = [download(file, source, work) for file in tables]
@@ -88,7 +93,7 @@ def survey(
 def _index(maps: LocalFile, key: str) -> dict[str, str]:  # noqa: ARG001 - the key of the cached result
     """List tiles and patches of the reference maps' archive."""
     with still_running(f"listing {maps.name}"):
-        found = index_archive(ArchiveReader(read_archive(maps.path), MAPS_ROOT, maps.name))
+        found = index_archive(ArchiveReader(decompress(maps.open()), MAPS_ROOT, maps.name))
     patches = sum(len(cells) for cells in found.values())
     get_run_logger().info("%s: %s patches in %s tiles", maps.name, f"{patches:,}", len(found))
     return {tile: cells.astype("<u2").tobytes().hex() for tile, cells in found.items()}
@@ -114,7 +119,7 @@ def announce(known: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opene
     """Log what the run will do, and check that there is room for it."""
     missing = [len(job.plan.cells) for job in jobs if job.tile is None]
     fetches = any(needs_images(job, cache) for job in jobs)
-    to_fetch = left_to_fetch(opened.source, known.images, opened.work) if fetches else 0
+    to_fetch = bytes_to_download(opened.source, known.images, opened.work) if fetches else 0
     folder, local = opened.store.folder, opened.store.folder is not None
     needed = estimate(
         missing, known.plan.patches, to_fetch, streams=known.streams, waiting=WAITING, local=local

@@ -11,7 +11,7 @@ from shutil import rmtree
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
-from bigearthnet.archive import ArchiveReader, Extractor, read_archive
+from bigearthnet.archive import ArchiveReader, Extractor, decompress
 from bigearthnet.dataset import FinishedTile, Job, Shard, TileCache, ZipDigest, needs_images, plan_tile
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
@@ -26,6 +26,14 @@ from tasks.download import download
 from tasks.extract import extract
 from tasks.heartbeat import byte_progress, still_running
 from tasks.survey import Survey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Archives:
+    """Both archives, open; `stream` is the images' if it is not on this machine."""
+
+    extractor: Extractor
+    stream: Stream | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +63,7 @@ def make_tiles(
     """
     finished: list[FinishedTile] = []
     pending: deque[_Pending] = deque()
-    with _archives(survey, jobs, cache, opened) as (extractor, stream):
+    with _open_archives(survey, jobs, cache, opened) as archives:
         tally = Tally(len(jobs), sum(_patches(job) for job in jobs if job.tile is None), time.monotonic)
 
         def finish_oldest() -> None:
@@ -69,7 +77,7 @@ def make_tiles(
             for job in jobs:
                 while len(pending) >= WAITING:
                     finish_oldest()
-                pending.append(_begin(job, survey, cache, extractor, stream, opened))
+                pending.append(_begin(job, archives, survey, cache, opened))
             while pending:
                 finish_oldest()
         finally:  # no task may go on when the folders are unlocked
@@ -77,15 +85,13 @@ def make_tiles(
     return finished
 
 
-def _begin(
-    job: Job, survey: Survey, cache: TileCache, extractor: Extractor, stream: Stream | None, opened: Opened
-) -> _Pending:
+def _begin(job: Job, archives: _Archives, survey: Survey, cache: TileCache, opened: Opened) -> _Pending:
     """Extract a tile and submit its conversion."""
     if job.tile is not None:
         return _Pending(job, None, None)
     request, conversion = plan_tile(job, cache, opened.store)
-    bundles = extract(extractor, request, opened.work.bundles)
-    mark = stream.mark() if stream is not None and request.images else None
+    bundles = extract(archives.extractor, request, opened.work.bundles)
+    mark = archives.stream.mark() if archives.stream is not None and request.images else None
     folder = _scratch(job, opened.work)
     return _Pending(job, convert.submit(conversion, bundles, survey.recipe.rendering, folder), mark)
 
@@ -119,9 +125,9 @@ def _patches(job: Job) -> int:
 
 
 @contextmanager
-def _archives(
+def _open_archives(
     survey: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opened
-) -> Iterator[tuple[Extractor, Stream | None]]:
+) -> Iterator[_Archives]:
     """Open both archives side by side; the images' only if images have to be made."""
     work, stream = opened.work, None
     chunks: Iterator[bytes] = iter(())
@@ -130,22 +136,22 @@ def _archives(
             marks = [shard.mark for job in jobs for shard in job.finished.values() if shard.mark is not None]
             on_bytes = byte_progress(f"streaming {survey.images.name}", survey.images.size)
             stream = Stream(opened.source, survey.images, marks, on_bytes)
-            chunks = stream.chunks
+            chunks = decompress(stream)
         else:
-            chunks = read_archive(download(survey.images, opened.source, work).path)
+            chunks = decompress(download(survey.images, opened.source, work).open())
     for folder in (work.bundles, work.tiles):
         rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     try:
-        yield (
+        yield _Archives(
             Extractor(
                 ArchiveReader(chunks, IMAGES_ROOT, survey.images.name),
-                ArchiveReader(read_archive(survey.maps.path), MAPS_ROOT, survey.maps.name),
+                ArchiveReader(decompress(survey.maps.open()), MAPS_ROOT, survey.maps.name),
             ),
             stream,
         )
         if stream is not None and survey.plan.reads_to_the_end:
-            stream.settle()
+            stream.verify()
     except (ArchiveError, ChecksumError):
         if stream is not None:  # what was read before may be as wrong
             cache.drop(key for job in jobs for key in job.keys.values())

@@ -1,6 +1,7 @@
 """From finished tiles to the dataset card."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Final
 
@@ -68,7 +69,7 @@ def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[TileEntry, ...]:
             shard, start = tile.shard(kind), starts[kind]
             starts[kind] += shard.source.stop - shard.source.start
             places[kind] = ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        mark = tile.mark and MarkEntry(position=tile.mark.position, md5=tile.mark.md5)
+        mark = None if tile.mark is None else MarkEntry(**asdict(tile.mark))
         entries.append(
             TileEntry(
                 tile=tile.tile,

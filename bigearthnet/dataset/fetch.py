@@ -1,120 +1,165 @@
-"""The folder that a published dataset is fetched to: what is there already, and how the rest takes its place.
+"""Copy a published dataset, or files and tiles of it, to a folder."""
 
-The folder's `.fetch` holds what is on its way, and digests of what is there. It goes when all is there.
-"""
-
-import os
-import shutil
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from io import BufferedReader
+from typing import Final
 
-from bigearthnet.dataset.card import CARD, Card, PublishedFile, read_card
-from bigearthnet.dataset.publish import is_intact, remove_stale_shards
-from bigearthnet.work.digests import remember_digest
-from bigearthnet.work.space import require_space
+import pyarrow as pa
+
+from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
+from bigearthnet.dataset.layout import CARD, ZIPS
+from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.dataset.published import Published, find_published
+from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
+from bigearthnet.plan import Kind
+from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
+from bigearthnet.store.transfer import complete
+from bigearthnet.tile.rows import members
+from bigearthnet.zips import CentralDirectory, local_header
+
+OnBytes = Callable[[int], None]
+
+_TILES_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
-    """A published dataset, as it was when its card was read: the card, and the bytes it came in."""
+class Choice:
+    """What to copy: files of the dataset, and tiles, each as two zips of its own."""
 
-    card: Card
-    data: bytes
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each file by its name, and last of the card."""
-        return {file.name: file.size for file in self.card.files} | {CARD: len(self.data)}
+    files: tuple[PublishedFile, ...]
+    tiles: tuple[TileEntry, ...]
 
 
-class Landing:
-    """The folder that an edition is fetched to.
+def choose(card: Card, files: Collection[str], tiles: Collection[str]) -> Choice:
+    """Choose files and tiles by names or patterns; without both, all files.
+
+    Raises:
+        SelectionError: a name or pattern matches nothing.
+    """
+    if not files and not tiles:
+        return Choice(card.files, ())
+    names = {file.name: file for file in card.files}
+    entries = {entry.tile: entry for entry in card.tiles if entry.patches}
+    return Choice(
+        tuple(names[name] for name in matching(names, files, "files")),
+        tuple(entries[tile] for tile in matching(entries, tiles, "tiles")),
+    )
+
+
+def matching(names: Collection[str], patterns: Collection[str], what: str) -> list[str]:
+    """Return the names that match any of the patterns, in their order.
+
+    Raises:
+        SelectionError: a pattern matches none.
+    """
+    unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
+    if unknown:
+        some = ", ".join(list(names)[:_TILES_NAMED]) + (", ..." if len(names) > _TILES_NAMED else "")
+        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}: {some}.")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def missing_files(files: Sequence[PublishedFile], target: Store) -> tuple[PublishedFile, ...]:
+    """Return the files that are not in the target, or differ there."""
+    return tuple(file for file in files if not _is_there(file, target))
+
+
+def copy_file(
+    file: PublishedFile, source: Store, published: Published, partial: Partial, on_bytes: OnBytes
+) -> None:
+    """Copy a file into `partial`, going on where an earlier run ended.
+
+    Raises:
+        ChecksumError: it has another SHA-256 than the card says; nothing of it is kept.
+        ChangedError: the dataset was published anew meanwhile.
+        TransferError, SourceError, SpaceError: it cannot be read or written.
+    """
+    found = published.intact[file.name]
+
+    def open_at(start: int, validator: str | None) -> ResumingReader:
+        if start and validator != found.etag:
+            raise ChangedError(f"{source.url}/{file.name} was published anew. Run again.")
+        return source.open(found, start)
+
+    _, sha256 = complete(open_at, file.size, partial, "sha256", on_bytes)
+    if sha256 != file.sha256:
+        partial.discard()
+        raise ChecksumError(
+            f"{source.url}/{file.name} arrived with SHA-256 {sha256}, but its card says {file.sha256}. "
+            "It was removed. Run again."
+        )
+
+
+def finish(published: Published, arrived: Mapping[str, Partial], target: Store) -> bool:
+    """Make copied files visible; the card is written last, if all that it names is there.
 
     Args:
-        folder: the folder; it exists.
-        edition: what is fetched there.
+        published: the dataset that they are of.
+        arrived: complete files by their names.
+        target: where they go.
+
+    Returns:
+        True if the target now holds the whole dataset.
     """
-
-    def __init__(self, folder: Path, edition: Edition) -> None:
-        self.folder = folder
-        self._edition = edition
-        self._own = folder / ".fetch"
-        self._digests = self._own / "digests"
-
-    def part(self, file: PublishedFile) -> Path:
-        """What has arrived of a file. Its name is the digest of the whole, so it is never of another file."""
-        return self._own / f"{file.sha256}.part"
-
-    def begin(self) -> None:
-        """Make ready; parts of files that this edition does not name are removed.
-
-        Raises:
-            SourceError: in the card's place is a file that is no card.
-        """
-        read_card(self.folder)
-        self._own.mkdir(exist_ok=True)
-        wanted = {self.part(file) for file in self._edition.card.files}
-        for part in self._own.glob("*.part"):
-            if part not in wanted:
-                part.unlink()
-
-    def missing(self, files: Sequence[PublishedFile]) -> tuple[PublishedFile, ...]:
-        """Those that are not there, or not as they should be. Files of the right size are read once."""
-        return tuple(file for file in files if not self._has(file))
-
-    def left(self, files: Sequence[PublishedFile]) -> int:
-        """Bytes of these files that have not arrived yet."""
-        return sum(max(file.size - _size(self.part(file)), 0) for file in files)
-
-    def require_room(self, missing: Sequence[PublishedFile]) -> None:
-        """Make sure that the rest of these files fits on the disk.
-
-        Raises:
-            SpaceError: it does not.
-        """
-        remedy = "free some space, choose a folder on another disk, or fetch fewer files"
-        require_space(self.folder, self.left(missing), "what is to be fetched", remedy)
-
-    def place(self, file: PublishedFile) -> None:
-        """Let a file that has arrived take its place; the card of another edition goes before."""
-        self._retire_other_card()
-        target = self.folder / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.part(file).replace(target)
-        remember_digest(target, file.sha256, self._digests)
-
-    def finish(self) -> bool:
-        """Let the card take its place, if all that it names is there.
-
-        Shards of another edition are removed then, and `.fetch` with them.
-
-        Returns:
-            Whether all is there, so that the folder now holds the dataset.
-        """
-        files = self._edition.card.files
-        if any(_size(self.folder / file.name) != file.size for file in files) or self.missing(files):
-            return False
-        self._retire_other_card()
-        remove_stale_shards(self._edition.card, self.folder)
-        card = self._own / CARD
-        with card.open("wb") as output:
-            output.write(self._edition.data)
-            output.flush()
-            os.fsync(output.fileno())
-        card.replace(self.folder / CARD)
-        shutil.rmtree(self._own)
+    old = find_published(target)
+    others = [file for file in published.card.files if file.name not in arrived]
+    commits = [partial.commit for partial in arrived.values()]
+    if not missing_files(others, target):
+        if commits or old is None or old.data != published.data:
+            replace_dataset(target, commits, published.data, old)
         return True
-
-    def _has(self, file: PublishedFile) -> bool:
-        return is_intact(self.folder / file.name, file.size, file.sha256, self._digests)
-
-    def _retire_other_card(self) -> None:
-        card = self.folder / CARD
-        if card.exists() and card.read_bytes() != self._edition.data:
-            card.unlink()
+    if old is not None and old.data != published.data:
+        target.delete([CARD])
+    for commit in commits:
+        commit()
+    return False
 
 
-def _size(path: Path) -> int:
-    """Of a file in bytes; 0 if there is none."""
-    return path.stat().st_size if path.is_file() else 0
+def tile_zip(kind: Kind, tile: str) -> str:
+    """Return the name of the zip of a tile's images or masks, relative to the target."""
+    return f"tiles/{kind}/{tile}.zip"
+
+
+def copy_tile(
+    kind: Kind, entry: TileEntry, rows: pa.Table, source: Store, published: Published, target: Store
+) -> StoredFile:
+    """Copy a tile's images or masks as a zip of its own, checking each member's CRC-32.
+
+    Args:
+        kind: of the members.
+        entry: of the tile in the card.
+        rows: of the tile in the manifest.
+        source: holds the dataset.
+        published: the dataset.
+        target: where the zip goes.
+
+    Raises:
+        ChecksumError: a member is not the one that the manifest lists; nothing of the zip is kept.
+        TransferError, SourceError, SpaceError: it cannot be read or written.
+    """
+    place, listed, directory = entry.shard(kind), members(rows, kind), CentralDirectory()
+    end = directory.add(listed) + directory.end()
+    size = place.stop - place.start + len(end)
+    zipped = source.open(published.intact[ZIPS[kind]], place.start, place.stop)
+    name = tile_zip(kind, entry.tile)
+    with target.resume(name, size, place.key) as partial, BufferedReader(zipped) as reader:
+        partial.restart(None)
+        for member_name, length, crc32 in listed:
+            header = local_header(member_name, length, crc32)
+            member = reader.read(len(header) + length)
+            if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
+                partial.discard()
+                raise ChecksumError(
+                    f"{member_name.decode()} in {source.url} is damaged. Publish the dataset again."
+                )
+            partial.write(memoryview(member))
+        partial.write(memoryview(end))
+        return partial.commit()
+
+
+def _is_there(file: PublishedFile, target: Store) -> bool:
+    found = target.head(file.name)
+    return found is not None and found.size == file.size and target.digest(found) == file.sha256

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.published import Published
 from bigearthnet.dataset.report import table
-from bigearthnet.source.record import Record
+from bigearthnet.errors import SourceError
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.source import Record
 
 _NAMED: Final = 5
 
@@ -47,7 +50,7 @@ class Comparison:
         return f"The dataset will be prepared again: {'; '.join(map(str, self.changes))}."
 
 
-def compare(record: Record, md5s: Mapping[str, str | None], published: Published) -> Comparison:
+def compare_with_record(record: Record, md5s: Mapping[str, str | None], published: Published) -> Comparison:
     """Compare a published dataset with its record.
 
     Args:
@@ -82,7 +85,7 @@ def compare(record: Record, md5s: Mapping[str, str | None], published: Published
     )
 
 
-def markdown(comparison: Comparison, destination: str) -> str:
+def comparison_markdown(comparison: Comparison, destination: str) -> str:
     """Return what was compared and decided, as Markdown."""
     rows = [
         (one.what, one.published, one.now, "differs" if one.differs else "same")
@@ -90,6 +93,35 @@ def markdown(comparison: Comparison, destination: str) -> str:
     ]
     head = ("compared", "published", "now", "")
     return f"# {destination}\n\n{comparison.decision}\n\n{table(head, rows)}\n"
+
+
+def record_of(card: Card) -> str:
+    """Return the id of the record that a dataset was made from.
+
+    Raises:
+        SourceError: it was made from a folder or bucket, which its card does not name.
+    """
+    if not card.source.record:
+        raise SourceError("the dataset was made from a folder or bucket. Name it as the source.")
+    return card.source.record
+
+
+def option_changes(card: Card, selection: Selection, rendering: Rendering) -> list[str]:
+    """Return what differs from the options of a dataset, such as `countries: Finland → all`."""
+    before = _options(card.parameters.selection, card.parameters.rendering)
+    now = _options(selection, rendering)
+    return [f"{name}: {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
+
+
+def _options(selection: Selection, rendering: Rendering) -> dict[str, str]:
+    options = selection.model_dump() | rendering.model_dump()
+    return {name: _words(value) for name, value in options.items()}
+
+
+def _words(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "all"
+    return str(value)
 
 
 def _edition(record_id: str, version: str) -> str:

@@ -39,8 +39,8 @@ SCHEMA: Final = pa.schema(
         *_METADATA_COLUMNS,
     ]
 )
-"""Offsets are those of the PNG's first byte in its zip. Columns from the metadata are null without it. All other
-columns are those of `tile.rows.SCHEMAS`."""
+"""Offsets are those of the PNG's first byte in its zip. Columns from the metadata are null without it. All
+other columns are those of `tile.rows.SCHEMAS`."""
 
 
 @dataclass(slots=True)

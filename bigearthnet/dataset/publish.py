@@ -66,9 +66,7 @@ def _blocks(source: Path | Range, store: Store) -> Iterator[bytes]:
 def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
     """Return a digest for each zip that has to be put together anew."""
     return {
-        kind: ZipDigest()
-        for kind in KINDS
-        if not _holds(published, kind, [job.keys[kind] for job in jobs])
+        kind: ZipDigest() for kind in KINDS if not _holds(published, kind, [job.keys[kind] for job in jobs])
     }
 
 

@@ -1,9 +1,12 @@
 """A published dataset as it is found in a store."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.layout import CARD, MANIFEST
@@ -36,26 +39,25 @@ class Published:
 def find_published(store: Store) -> Published | None:
     """Return the dataset that a store holds, None if there is none.
 
-    A folder's files are read where they changed since their digests were last noted; a bucket's are not read.
+    A folder's files are read where they changed since their digests were last noted. A bucket's are not read:
+    an object without a noted digest counts as another file.
 
     Raises:
         SourceError: there is a file with the card's name that is no card.
     """
-    data = store.read(CARD)
-    if data is None:
-        return None
-    card = parse_card(data, f"{store.url}/{CARD}")
-    found = {file.name: _intact(store, file) for file in card.files}
-    return Published(card, data, {name: file for name, file in found.items() if file is not None})
+    return _find(store, _is_intact)
 
 
 def require_published(store: Store) -> Published:
-    """Return the dataset that a store holds.
+    """Return the dataset that a store holds, for reading: its files only have to be there with their sizes.
 
     Raises:
-        SourceError: there is none.
+        SourceError: there is none, or files of it are missing.
     """
-    published = find_published(store)
+    published = _find(store, _has_size)
+    if published is not None and published.missing:
+        names = ", ".join(file.name for file in published.missing)
+        raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
     if published is None:
         raise SourceError(
             f"there is no dataset in {store.url}: it has no {CARD}. Check the name, or publish it first."
@@ -74,8 +76,29 @@ def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
     return path
 
 
-def _intact(store: Store, file: PublishedFile) -> StoredFile | None:
-    found = store.head(file.name)
-    if found is None or found.size != file.size or store.digest(found) != file.sha256:
+def tile_rows(manifest: pq.ParquetFile, card: Card, tile: str) -> pa.Table:
+    """Return the rows of a tile, which is a row group of the manifest."""
+    names = [entry.tile for entry in card.tiles if entry.patches]
+    return manifest.read_row_group(names.index(tile))
+
+
+def _find(store: Store, is_right: Callable[[Store, StoredFile, PublishedFile], bool]) -> Published | None:
+    data = store.read(CARD)
+    if data is None:
         return None
-    return found
+    card = parse_card(data, f"{store.url}/{CARD}")
+    found = {file.name: store.head(file.name) for file in card.files}
+    intact = {
+        file.name: there
+        for file in card.files
+        if (there := found[file.name]) is not None and is_right(store, there, file)
+    }
+    return Published(card, data, intact)
+
+
+def _has_size(_: Store, found: StoredFile, file: PublishedFile) -> bool:
+    return found.size == file.size
+
+
+def _is_intact(store: Store, found: StoredFile, file: PublishedFile) -> bool:
+    return found.size == file.size and store.digest(found) == file.sha256

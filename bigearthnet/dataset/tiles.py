@@ -148,15 +148,13 @@ class TileCache:
             raise ChangedError(f"{self._store.url}/{name} was removed during the run. Run again.")
         return pq.read_table(BytesIO(data), schema=SCHEMAS[shard.kind])
 
-    def add(
-        self, kind: Kind, key: str, converted: ConvertedTile, mark: Mark | None, folder: Path
-    ) -> Shard:
-        """Store a shard and its rows, which were converted into `folder`, and the description of both last."""
+    def add(self, kind: Kind, key: str, made: ConvertedTile, mark: Mark | None, folder: Path) -> Shard:
+        """Store a shard and its rows from the `folder` it was converted into; their description comes last."""
         stored = self._store.upload(folder / shard_file(kind), _name(key, _SHARD))
         rows = self._store.upload(folder / rows_file(kind), _name(key, _ROWS))
-        description = _Description(converted.patches, converted.rejected, mark, stored.size, rows.size)
+        description = _Description(made.patches, made.rejected, mark, stored.size, rows.size)
         self._store.write(_name(key, _DESCRIPTION), _DESCRIPTIONS.dump_json(description))
-        return Shard(converted.tile, kind, key, Range(stored, 0, stored.size), *_facts(description))
+        return Shard(made.tile, kind, key, Range(stored, 0, stored.size), *_facts(description))
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove unpublished shards, their descriptions first."""

@@ -65,7 +65,7 @@ def require_room(needed: Estimate, work: Path, destination: Path | None) -> None
 
 
 def describe_needs(needed: Estimate, work: Path, destination: Path | None, *, streams: bool) -> str:
-    """Return a line such as `up to 58.9 GiB to stream; disk: about 1.2 GiB of 80.0 GiB free in /data/work`."""
+    """Return a line such as `58.9 GiB to download; disk: about 60.1 GiB of 80.0 GiB free in /data/work`."""
     doing = "up to {} to stream" if streams else "{} to download"
     fetch = doing.format(human_bytes(needed.to_fetch)) if needed.to_fetch else "nothing to download"
     room = _room(needed.work, work)

@@ -11,15 +11,14 @@ from pydantic import BaseModel, ConfigDict
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.selection import TilePlan
+from bigearthnet.source.record import Verification
 
 Kind = Literal["images", "masks"]
 KINDS: Final[tuple[Kind, ...]] = ("images", "masks")
 
 FORMATS: Final[dict[Kind, int]] = {"images": 1, "masks": 1}
-"""Raise a number when the bytes of images or masks change for the same input and options; keys depend on it."""
+"""Raise a number when images or masks get other bytes from the same input and options; keys depend on it."""
 _ENCODER: Final = "opencv-python-headless"  # its version can change the bytes of PNGs
-
-Verification = Literal["md5 as in the record", "md5 computed, none to compare with", "not read to the end"]
 
 
 class _Part(BaseModel):

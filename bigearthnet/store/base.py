@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from bigearthnet.errors import DestinationError, SourceError
 from bigearthnet.store.reader import ResumingReader
+
+Refusal = type[DestinationError] | type[SourceError]
+"""The error for a store that cannot be used: it depends on whether it is written to or only read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
         ]
     ),
 }
-"""Columns by kind: sizes in bytes of the PNG, crs as EPSG code, bounds in its metres; sums and sums of squares
-of a channel's 14,400 pixels (0 to 255); class_pixels has the values that occur in the mask."""
+"""Columns by kind: sizes in bytes of the PNG, crs as EPSG code, bounds in its metres; sums and sums of
+squares of a channel's 14,400 pixels (0 to 255); class_pixels has the values that occur in the mask."""
 
 SUFFIXES: Final[dict[Kind, str]] = {"images": ".png", "masks": "_mask.png"}
 """What follows the patch id in a member's name."""

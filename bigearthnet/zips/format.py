@@ -16,8 +16,8 @@ LIMIT_16: Final = 0xFFFF
 _VERSION: Final = 10  # to extract a stored member (4.4.3.2)
 _VERSION_ZIP64: Final = 45
 _MADE_BY: Final = 3 << 8 | _VERSION_ZIP64  # host system 3 is Unix (4.4.2)
-# Noon of a fixed day (4.4.6). 1980-01-01, the first that a zip can hold, becomes 1979 in eastern time zones, and
-# such files cannot be zipped again. The members of the archives of BigEarthNet v2 have this date.
+# Noon of a fixed day (4.4.6). 1980-01-01, the first that a zip can hold, becomes 1979 in eastern time zones,
+# and such files cannot be zipped again. The members of the archives of BigEarthNet v2 have this date.
 _TIME: Final = 12 << 11
 _DATE: Final = (2024 - 1980) << 9 | 1 << 5 | 1
 _ATTRIBUTES: Final = 0o100644 << 16  # a regular file, rw-r--r-- (4.4.15)

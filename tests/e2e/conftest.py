@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bigearthnet.source.old.http import Patience
 
 from bigearthnet.sample.archives import Sample
-from bigearthnet.source.http import Patience
 from tasks import policy
 from tests.support.published import Published
 from tests.support.record_server import RecordServer

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bigearthnet.store.s3.reader
 import boto3
 import pytest
+from bigearthnet.store.s3.fetch import bring
+from bigearthnet.store.s3.objects import Bucket
 from botocore.config import Config
 from prefect.settings import PREFECT_API_URL
 
-import bigearthnet.store.s3.reader
 from bigearthnet.dataset.card import PublishedFile
 from bigearthnet.errors import (
     BusyError,
@@ -29,8 +31,6 @@ from bigearthnet.errors import (
 )
 from bigearthnet.sample.archives import Sample
 from bigearthnet.store.lock import hold
-from bigearthnet.store.s3.fetch import bring
-from bigearthnet.store.s3.objects import Bucket
 from flows.fetch import fetch
 from tests.support.cards import card, entry
 from tests.support.line import Line

@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 
 import pytest
+from bigearthnet.store.s3.lock import hold
+from bigearthnet.store.s3.objects import Bucket
 from prefect_aws import AwsClientParameters, AwsCredentials
 from pydantic import SecretStr
 
 from bigearthnet.errors import BusyError, ChecksumError, DestinationError, SourceError
 from bigearthnet.sample.archives import Sample
-from bigearthnet.store.s3.lock import hold
-from bigearthnet.store.s3.objects import Bucket
 from flows.mirror import mirror
 from tests.support.archives import IMAGES, MAPS
 from tests.support.record_server import Fault, RecordServer

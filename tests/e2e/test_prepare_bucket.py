@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bigearthnet.store.s3.objects import Bucket
 
 from bigearthnet.errors import RejectedError
 from bigearthnet.sample.archives import Sample
-from bigearthnet.store.s3.objects import Bucket
 from tests.support.archives import IMAGES, linked, rewrite
 from tests.support.published import Published, require_whole, unzip_tests
 from tests.support.record_server import RECORD, RecordServer

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bigearthnet.store.s3 import lock as bucket_lock
+from bigearthnet.store.s3.objects import Bucket
 
 from bigearthnet.errors import BusyError, CredentialsError, DestinationError, TransferError
 from bigearthnet.sample.archives import Sample
-from bigearthnet.store.s3 import lock as bucket_lock
-from bigearthnet.store.s3.objects import Bucket
 from tests.support.line import Line
 from tests.support.published import Published, require_whole
 from tests.support.record_server import RecordServer

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from bigearthnet.store.s3.objects import Bucket
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
 from bigearthnet.errors import CredentialsError, SourceError
 from bigearthnet.sample.archives import Sample
-from bigearthnet.store.s3.objects import Bucket
 from flows.mirror import mirror
 from tests.support.archives import IMAGES, MAPS
 from tests.support.published import Published, read_card

@@ -4,7 +4,6 @@ import threading
 
 import pytest
 from prefect import flow
-
 from tasks.pulse import pulse
 
 pytestmark = pytest.mark.e2e

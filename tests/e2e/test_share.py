@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 import botocore.auth
 import pytest
 import urllib3
+from bigearthnet.store.s3.objects import Bucket
+from bigearthnet.store.s3.share import sign
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.exceptions import ParameterTypeError
 
 from bigearthnet.errors import ChecksumError, SelectionError, SourceError
-from bigearthnet.store.s3.objects import Bucket
-from bigearthnet.store.s3.share import sign
 from flows.share import share
 from tests.support.cards import SHARDS, TILE, ZIPS, card, files
 from tests.support.s3_dataset import Home, save_block

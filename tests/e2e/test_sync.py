@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bigearthnet.store.s3.objects import Bucket
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
 
 from bigearthnet.sample.archives import Sample, make_sample
-from bigearthnet.store.s3.objects import Bucket
 from flows.sync import sync
 from tests.support.archives import linked, rewrite
 from tests.support.published import Published, require_whole

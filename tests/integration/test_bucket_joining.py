@@ -6,13 +6,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import bigearthnet.store.s3.objects
-from bigearthnet.errors import ArchiveError, ChecksumError
+import pytest
 from bigearthnet.store.s3.join import BucketShard, joined, tail_of
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Listed, Stored
+
+from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.zips.format import read_tail
 from bigearthnet.zips.join import join_to_file
 from bigearthnet.zips.shard import ShardWriter

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from bigearthnet.errors import BusyError, DestinationError, TransferError
 from bigearthnet.store.s3.lock import hold
 from bigearthnet.store.s3.objects import Bucket
+
+from bigearthnet.errors import BusyError, DestinationError, TransferError
 from tests.support.line import Line
 from tests.support.s3_server import S3Server
 

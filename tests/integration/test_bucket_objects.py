@@ -8,13 +8,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pytest
-from botocore.awsrequest import AWSPreparedRequest
-
 import bigearthnet.store.s3.objects
-from bigearthnet.errors import ChecksumError, DestinationError, SourceError, TransferError
+import pytest
 from bigearthnet.store.s3.objects import Bucket, ConditionFailedError
 from bigearthnet.store.s3.place import Listed, Place, Stored
+from botocore.awsrequest import AWSPreparedRequest
+
+from bigearthnet.errors import ChecksumError, DestinationError, SourceError, TransferError
 from tests.support.s3_server import S3Server, make_client
 
 pytestmark = pytest.mark.integration

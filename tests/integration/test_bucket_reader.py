@@ -3,11 +3,11 @@ import random
 from collections.abc import Iterator
 
 import pytest
-
-from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Listed, Stored
 from bigearthnet.store.s3.reader import BucketReader, read_range
+
+from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from tests.support.line import Line
 from tests.support.s3_server import S3Server
 

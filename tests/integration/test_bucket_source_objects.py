@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from bigearthnet.source.old.download import download
+from bigearthnet.source.old.opening import Remote
+from bigearthnet.source.old.record import RecordFile
+from bigearthnet.source.old.stream import Stream
+from bigearthnet.store.s3.objects import Bucket
 
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.source.download import download
-from bigearthnet.source.opening import Remote
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.stream import Stream
-from bigearthnet.store.s3.objects import Bucket
 from tests.support.line import Line
 from tests.support.remotes import out_of
 from tests.support.s3_server import S3Server

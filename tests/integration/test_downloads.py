@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from bigearthnet.source.old.download import BLOCK_BYTES, download
+from bigearthnet.source.old.http import Http
+from bigearthnet.source.old.record import RecordFile
+from bigearthnet.source.old.zenodo import fetch_record
 
 from bigearthnet.errors import ChecksumError, TransferError
-from bigearthnet.source.download import BLOCK_BYTES, download
-from bigearthnet.source.http import Http
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.zenodo import fetch_record
 from tests.support.record_server import Fault, RecordServer
 from tests.support.remotes import over_http
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, told
@@ -245,9 +245,9 @@ def test_a_cancelled_download_keeps_what_came(
 KILLED = """
 import sys
 from pathlib import Path
-from bigearthnet.source.http import Http
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.download import download
+from bigearthnet.source.old.http import Http
+from bigearthnet.source.old.record import RecordFile
+from bigearthnet.source.old.download import download
 from tests.support.remotes import over_http
 name, size, md5, url, target = sys.argv[1:]
 told = lambda count: print(count, flush=True)

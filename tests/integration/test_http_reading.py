@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from bigearthnet.source.old.http import Http
+from bigearthnet.source.old.http_reader import HttpReader
+from bigearthnet.source.old.record import RecordFile
 
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.source.http import Http
-from bigearthnet.source.http_reader import HttpReader
-from bigearthnet.source.record import RecordFile
 from tests.support.record_server import Fault, RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, read_all, told
 

@@ -5,12 +5,12 @@ import traceback
 from email.utils import formatdate
 
 import pytest
+from bigearthnet.source.old.http import Http
+from bigearthnet.source.old.record import RecordFile
+from bigearthnet.source.old.zenodo import fetch_record
 
 from bigearthnet import __version__
 from bigearthnet.errors import SourceError, TransferError
-from bigearthnet.source.http import Http
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.zenodo import fetch_record
 from tests.support.record_server import RECORD, Fault, RecordServer
 from tests.support.transfers import IMAGES, MAPS, MD5, NOW, SIZE
 

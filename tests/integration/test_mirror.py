@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from bigearthnet.errors import BusyError, ChecksumError, DestinationError, SourceError, TransferError
-from bigearthnet.source.http import Http, Patience
-from bigearthnet.source.opening import Remote
-from bigearthnet.source.record import Record, RecordFile, read_folder
-from bigearthnet.source.zenodo import fetch_record
+from bigearthnet.source.old.http import Http, Patience
+from bigearthnet.source.old.opening import Remote
+from bigearthnet.source.old.record import Record, RecordFile, read_folder
+from bigearthnet.source.old.zenodo import fetch_record
 from bigearthnet.store.s3 import mirror as bucket_mirror
 from bigearthnet.store.s3.lock import hold
 from bigearthnet.store.s3.mirror import Mirror, md5_of, open_mirror
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.source import read_bucket
+
+from bigearthnet.errors import BusyError, ChecksumError, DestinationError, SourceError, TransferError
 from tests.support.line import Line
 from tests.support.record_server import Fault, RecordServer
 from tests.support.remotes import over_http
@@ -209,8 +209,8 @@ KILLED = textwrap.dedent(
     from bigearthnet.store.s3.lock import hold
     from bigearthnet.store.s3.mirror import open_mirror
     from bigearthnet.store.s3.place import parse_place
-    from bigearthnet.source.http import Http
-    from bigearthnet.source.zenodo import fetch_record
+    from bigearthnet.source.old.http import Http
+    from bigearthnet.source.old.zenodo import fetch_record
     from tests.support.remotes import over_http
     from tests.support.s3_server import make_client
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from bigearthnet.source.old.http import Http, Patience
+from bigearthnet.source.old.record import RecordFile
+from bigearthnet.source.old.stream import Mark, Stream
+from bigearthnet.source.old.zenodo import fetch_record
 
 from bigearthnet.errors import ChecksumError
-from bigearthnet.source.http import Http, Patience
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.stream import Mark, Stream
-from bigearthnet.source.zenodo import fetch_record
 from tests.support.record_server import Fault, RecordServer
 from tests.support.remotes import over_http
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import boto3
-from moto import mock_aws
-
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Place
+from moto import mock_aws
 
 _ANYBODY = "anybody"
 

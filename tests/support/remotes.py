@@ -1,7 +1,7 @@
 """Openers of files for tests."""
 
-from bigearthnet.source.http import Http, Patience
-from bigearthnet.source.opening import Remote
+from bigearthnet.source.old.http import Http, Patience
+from bigearthnet.source.old.opening import Remote
 from bigearthnet.store.s3.objects import Bucket
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bigearthnet.store.s3.objects import Bucket
 from prefect_aws import AwsClientParameters, AwsCredentials
 
-from bigearthnet.store.s3.objects import Bucket
 from tests.support.published import CARD, Published
 from tests.support.s3_server import REGION, S3Server
 

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-
 from bigearthnet.store.s3.objects import Bucket
+
 from tests.support.s3_server import S3Server, running
 
 

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from botocore.config import Config
-
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Place
+from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

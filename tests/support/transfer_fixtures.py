@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bigearthnet.source.old.http import Http, Patience
+from bigearthnet.source.old.record import RecordFile
 
-from bigearthnet.source.http import Http, Patience
-from bigearthnet.source.record import RecordFile
 from tests.support.record_server import RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, NOW, SIZE
 

@@ -3,9 +3,10 @@
 import hashlib
 import random
 
-from bigearthnet.source.http import Http
-from bigearthnet.source.http_reader import HttpReader
-from bigearthnet.source.record import RecordFile
+from bigearthnet.source.old.http import Http
+from bigearthnet.source.old.http_reader import HttpReader
+from bigearthnet.source.old.record import RecordFile
+
 from tests.support.record_server import RecordServer
 
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"

@@ -3,11 +3,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.source.answers import (
+from bigearthnet.source.old.answers import (
     Answer,
     FailedTryError,
     backoff_seconds,
@@ -17,7 +13,11 @@ from bigearthnet.source.answers import (
     retry_after_seconds,
     without_secrets,
 )
-from bigearthnet.source.record import RecordFile
+from bigearthnet.source.old.record import RecordFile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigearthnet.errors import ChecksumError, SourceError, TransferError
 
 FILE = RecordFile("maps", 1000, None, "https://zenodo.org/maps")
 NOW = datetime(2024, 11, 7, 12, 0, tzinfo=UTC)

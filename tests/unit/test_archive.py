@@ -172,7 +172,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         (1, range(10), True, True, 1),
     ],
 )
-def test_no_more_is_read_than_needed(  # noqa: PLR0917
+def test_no_more_is_read_than_needed(
     long: bytes, nth: int, rows: Iterable[int], to_the_end: bool, last: bool, share: float
 ) -> None:
     source = Counting(long)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bigearthnet.store.s3.objects
 import pytest
+from bigearthnet.store.s3.objects import Bucket, ConditionFailedError
 from botocore.exceptions import ClientError
 
-import bigearthnet.store.s3.objects
 from bigearthnet.errors import ChecksumError, DestinationError, TransferError
-from bigearthnet.store.s3.objects import Bucket, ConditionFailedError
 from tests.support.moto_bucket import moto_bucket
 
 MIB = 1 << 20

@@ -1,4 +1,5 @@
 import pytest
+from bigearthnet.store.s3.errors import told
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
@@ -12,7 +13,6 @@ from botocore.exceptions import (
 )
 
 from bigearthnet.errors import ChecksumError, DestinationError, SourceError, TransferError
-from bigearthnet.store.s3.errors import told
 
 URL = "s3://bucket/data/x"
 

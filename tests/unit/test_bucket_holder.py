@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from bigearthnet.store.s3.holder import Holder, Process, start_of, this_process, why_free
 
 HERE = Process(host="host", machine="m", boot="b", namespace="pid:[1]", process=10, started="500")

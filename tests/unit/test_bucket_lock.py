@@ -3,10 +3,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from bigearthnet.errors import BusyError
 from bigearthnet.store.s3.lock import hold
 from bigearthnet.store.s3.objects import Bucket
+
+from bigearthnet.errors import BusyError
 from tests.support.moto_bucket import moto_bucket
 
 HOUR = 3600.0

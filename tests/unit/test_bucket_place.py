@@ -1,11 +1,11 @@
 import re
 
 import pytest
+from bigearthnet.store.s3.place import Place, parse_place
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.errors import DestinationError
-from bigearthnet.store.s3.place import Place, parse_place
 
 PIECES = st.text("abzAZ09-_.= é", min_size=1, max_size=20).filter(lambda piece: piece not in (".", ".."))
 

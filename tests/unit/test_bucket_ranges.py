@@ -1,9 +1,9 @@
 from typing import Any
 
 import pytest
+from bigearthnet.store.s3.reader import BucketReader
 
 from bigearthnet.errors import ChecksumError
-from bigearthnet.store.s3.reader import BucketReader
 from tests.support.moto_bucket import moto_bucket
 
 

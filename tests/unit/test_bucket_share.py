@@ -8,11 +8,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
-from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
-from botocore.session import get_session
-
-from bigearthnet.errors import DestinationError, SourceError, TransferError
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.place import Place
 from bigearthnet.store.s3.share import (
@@ -26,6 +21,11 @@ from bigearthnet.store.s3.share import (
     sign,
     write_links,
 )
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.session import get_session
+
+from bigearthnet.errors import DestinationError, SourceError, TransferError
 from tests.support.moto_bucket import moto_bucket
 
 PLACE = Place("bucket", "data")

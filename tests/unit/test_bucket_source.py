@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bigearthnet.errors import SourceError
-from bigearthnet.source.local import held, left_to_fetch, obtain
-from bigearthnet.source.record import Record, RecordFile
+from bigearthnet.source.old.local import held, left_to_fetch, obtain
+from bigearthnet.source.old.record import Record, RecordFile
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.source import dump_record, is_place, read_bucket, read_mirror
+
+from bigearthnet.errors import SourceError
 from bigearthnet.work.workspace import Workspace
 from tests.support.moto_bucket import moto_bucket
 from tests.support.remotes import out_of

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bigearthnet.source.old.http import Patience
 from prefect_aws import AwsClientParameters, AwsCredentials
+from tasks.buckets import open_bucket, s3_client
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
-from bigearthnet.source.http import Patience
 from tasks import policy
-from tasks.buckets import open_bucket, s3_client
 
 ENDPOINT = "http://127.0.0.1:1"
 

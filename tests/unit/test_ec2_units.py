@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from bigearthnet.source.old.http import PROJECT_URL
 from prefect.settings import Settings
 
-from bigearthnet.source.http import PROJECT_URL
 from deployments.ec2.environment import STATE, environment_file, host_environment
 from tests.support.stack import template
 

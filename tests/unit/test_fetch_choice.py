@@ -1,7 +1,7 @@
 import pytest
+from bigearthnet.dataset.choice import choose_files, choose_names, tile_of
 
 from bigearthnet.dataset.card import Card, parse_card
-from bigearthnet.dataset.choice import choose_files, choose_names, tile_of
 from bigearthnet.errors import SelectionError
 from tests.support.cards import NAMES, OTHER_SHARDS, OTHER_TILE, SHARDS, TILE, ZIPS, card, files
 

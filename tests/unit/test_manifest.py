@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from bigearthnet.source.old.local import read_held
 
 from bigearthnet.archive.bundle import Extractor, index_archive
 from bigearthnet.archive.reader import ArchiveReader
@@ -32,7 +33,6 @@ from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.metadata import read_metadata
 from bigearthnet.plan.selection import plan
 from bigearthnet.sample.archives import Sample, patch_files
-from bigearthnet.source.local import read_held
 from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs

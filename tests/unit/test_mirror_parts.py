@@ -2,11 +2,11 @@ import random
 from collections.abc import Iterator
 
 import pytest
-
-from bigearthnet.errors import DestinationError
 from bigearthnet.store.s3.multipart import Upload
 from bigearthnet.store.s3.objects import Bucket
 from bigearthnet.store.s3.unfinished import abort_unfinished, unfinished
+
+from bigearthnet.errors import DestinationError
 from tests.support.moto_bucket import moto_bucket
 
 MIB = 1 << 20

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+from bigearthnet.source.old.record import Record, RecordFile, listed, read_folder
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.record import Record, RecordFile, listed, read_folder
 
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
 

@@ -4,12 +4,12 @@ import hashlib
 import json
 
 import pytest
+from bigearthnet.source.old.record import Record, RecordFile
 
 from bigearthnet import __version__
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.freshness import Comparison, compare, markdown
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.source.record import Record, RecordFile
 from tests.support import cards
 
 ARCHIVES = {"BigEarthNet-S2.tar.zst": 59, "Reference_Maps.tar.zst": 3}

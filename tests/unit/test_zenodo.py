@@ -3,11 +3,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bigearthnet.source.old.zenodo import parse_record, record_url
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.zenodo import parse_record, record_url
 
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
 URL = "https://zenodo.org/api/records/10891137"

@@ -1,0 +1,143 @@
+"""A record in a store: a mirror, which describes it in `record.json`, or just the archives."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bigearthnet.errors import ChangedError, SourceError
+from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, require_names
+from bigearthnet.store.base import Store, StoredFile
+from bigearthnet.store.reader import ResumingReader
+
+RECORD: Final = "record.json"
+"""Description of a mirror; written last."""
+
+_NAMES_LISTED: Final = 1000
+_ADVICE: Final = "Run the mirror again, or remove that file if it is something else."
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    size: int = Field(ge=0)
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class _Document(BaseModel):
+    """The content of `record.json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    kind: Literal["zenodo", "folder"]
+    record_id: str
+    version: str
+    title: str
+    files: list[_File]
+
+
+class StoredSource:
+    """The archives of a record in a folder or bucket, under their names on Zenodo, with or without metadata.
+
+    Args:
+        store: opened for reading, so that its refusals are SourceErrors.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def text(self) -> str:
+        """Its path or URL."""
+        return self._store.url
+
+    def __str__(self) -> str:
+        return self._store.url
+
+    def record(self) -> Record:
+        """Return the record that was mirrored; without `record.json`, one of the files that are there."""
+        record = read_mirror(self._store)
+        if record is not None:
+            return replace(record, files=tuple(self._mirrored(file) for file in record.files))
+        found = [file for name in RECORD_FILES if (file := self._store.head(name)) is not None]
+        names = [file.name for file in found]
+        if not set(names) >= set(RECORD_FILES):
+            names += [
+                file.name for file in islice(self._store.list(), _NAMES_LISTED) if file.name not in names
+            ]
+        require_names(names, str(self), "Put the archives there under their names on Zenodo.")
+        return Record("folder", "", "", "", tuple(self._file(file, None) for file in found))
+
+    def latest(self) -> Self:
+        """Return itself."""
+        return self
+
+    def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
+        """Open a file at a byte; raises ChangedError at once if it is not the one that was listed."""
+        found = self._store.head(file.name)
+        if found is None:
+            raise ChangedError(f"{file.location} was removed. Run again.")
+        if found.size != file.size or file.etag not in {None, found.etag}:
+            raise ChangedError(
+                f"{file.location} is not the file that was listed: it was replaced. Run again."
+            )
+        if start and validator != found.etag:
+            raise ChangedError(f"{file.location} changed after {start:,} bytes had been read. Run again.")
+        return self._store.open(found, start)
+
+    def local_path(self, file: RecordFile) -> Path | None:
+        """Return the path of a file in a folder."""
+        return None if self._store.folder is None else self._store.folder / file.name
+
+    def _mirrored(self, file: RecordFile) -> RecordFile:
+        found = self._store.head(file.name)
+        if found is None or found.size != file.size:
+            size = "it is not there" if found is None else f"it has {found.size:,}"
+            raise SourceError(
+                f"{RECORD} in {self} states {file.size:,} bytes of {file.name}, but {size}. Run the mirror again."
+            )
+        return self._file(found, file.md5)
+
+    def _file(self, found: StoredFile, md5: str | None) -> RecordFile:
+        location = f"{self._store.url.rstrip('/')}/{found.name}"
+        return RecordFile(found.name, found.size, md5, location, None if md5 else found.etag)
+
+
+def read_mirror(store: Store) -> Record | None:
+    """Return the record that a store mirrors, without looking at its files; None if it is not a mirror.
+
+    Raises:
+        SourceError: its `record.json` is something else.
+    """
+    data = store.read(RECORD)
+    if data is None:
+        return None
+    place = f"{store.url.rstrip('/')}/{RECORD}"
+    try:
+        found = _Document.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the beginning"
+        raise SourceError(
+            f"{place} does not describe a mirror ({where}: {first['msg']}). {_ADVICE}"
+        ) from None
+    names = [file.name for file in found.files]
+    require_names(names, place, _ADVICE)
+    if not set(names) <= set(RECORD_FILES):
+        raise SourceError(f"{place} names files that are not of BigEarthNet v2. {_ADVICE}")
+    files = tuple(RecordFile(file.name, file.size, file.md5, "") for file in found.files)
+    return Record(found.kind, found.record_id, found.version, found.title, files)
+
+
+def dump_record(record: Record) -> bytes:
+    """Return `record.json` of a record whose md5s are known; the same bytes for the same record."""
+    document = {
+        "kind": record.kind,
+        "record_id": record.record_id,
+        "version": record.version,
+        "title": record.title,
+        "files": [{"name": file.name, "size": file.size, "md5": file.md5} for file in record.files],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"

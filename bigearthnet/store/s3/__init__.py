@@ -1,1 +1,0 @@
-"""Datasets and archives in S3 buckets. `objects` is the lowest room; no other package knows boto3."""
