@@ -15,7 +15,7 @@ from bigearthnet.store.reader import ResumingReader
 from bigearthnet.work.workspace import folder
 
 FORMS: Final = (
-    "Name a Zenodo record (10891137, its URL or DOI), s3://bucket/prefix, or a folder that holds the archives."
+    "Name a Zenodo record (10891137, its URL or DOI), s3://bucket/prefix, or a folder with the archives."
 )
 
 

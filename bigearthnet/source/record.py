@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from pydantic import ValidationError
+
 from bigearthnet.errors import SourceError
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
 
@@ -33,7 +35,7 @@ class RecordFile:
     name: str
     size: int
     md5: str | None
-    location: str = field(repr=False)  # can hold a token
+    location: str = field(default="", repr=False)  # can hold a token
     etag: str | None = None
 
     def verification(self, *, complete: bool = True) -> Verification:
@@ -104,3 +106,9 @@ def shown(names: Iterable[str]) -> str:
     if len(listed) > _NAMES_SHOWN:
         return f"{', '.join(listed[:_NAMES_SHOWN])} and {len(listed) - _NAMES_SHOWN} more"
     return ", ".join(listed) or "no files"
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a document, and where."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"

@@ -41,7 +41,9 @@ class Stream:
     ) -> None:
         self._name = file.name
         self._reader = source.open(file)
-        self._marks = deque(sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position}))
+        self._marks = deque(
+            sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position})
+        )
         self._on_bytes = on_bytes
         self._digest = hashlib.md5(usedforsecurity=False)
         self._position = self._verified = 0
@@ -84,7 +86,7 @@ class Stream:
     def _compare(self, expected: Mark) -> None:
         if self.mark() != expected:
             raise ChecksumError(
-                f"{self._name} has md5 {self._digest.hexdigest()} after {self._position:,} streamed bytes, not "
-                f"{expected.md5} after {expected.position:,}. What was made of it is dropped. Run again."
+                f"{self._name} has md5 {self._digest.hexdigest()} after {self._position:,} streamed bytes, "
+                f"but should have {expected.md5} after {expected.position:,}. Run again."
             )
         self._verified = self._position
