@@ -203,7 +203,7 @@ class _Retry(urllib3.Retry):
     def increment(
         self,
         method: str | None = None,
-        url: str | None = None,
+        url: str | None = None,  # noqa: ARG002
         response: urllib3.BaseHTTPResponse | None = None,
         error: Exception | None = None,
         _pool: ConnectionPool | None = None,
@@ -218,7 +218,8 @@ class _Retry(urllib3.Retry):
                     "SSL_CERT_FILE to its certificate."
                 ) from error
             cause = cause.args[-1] if cause.args else None
-        return super().increment(method, url, response, error, _pool, _stacktrace)
+        # Without the URL, which can hold a token, in urllib3's errors and log lines.
+        return super().increment(method, None, response, error, _pool, _stacktrace)
 
     def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
         seconds = None
