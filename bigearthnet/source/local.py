@@ -1,7 +1,7 @@
 """Verified local copies of record files: downloaded into the work folder, or used in place."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, ChecksumError, SourceError
@@ -30,8 +30,8 @@ class LocalFile:
     size: int
     md5: str
     verification: Verification
-    _store: FolderStore
-    _stored: StoredFile
+    _store: FolderStore = field(repr=False, compare=False)
+    _stored: StoredFile = field(repr=False)
 
     def open(self) -> ResumingReader:
         """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""

@@ -77,7 +77,7 @@ class Record:
         if file is None:
             source = f"record {self.record_id}" if self.record_id else "the source"
             names = shown(file.name for file in self.files)
-            raise SourceError(f"{source} has no {name}, only {names}. Choose a source that has it.")
+            raise SourceError(f"{source} has no {name}; it has {names}. Choose a source that has it.")
         return file
 
 
@@ -94,7 +94,7 @@ def require_names(names: list[str], place: str, advice: str) -> None:
     """
     missing = [name for name in ARCHIVES if name not in names]
     if missing:
-        raise SourceError(f"{place} has no {' and no '.join(missing)}, only {shown(names)}. {advice}")
+        raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown(names)}. {advice}")
     used = [name for name in names if name in RECORD_FILES]
     if len(set(used)) < len(used):
         raise SourceError(f"{place} names a file twice: {shown(names)}. {advice}")

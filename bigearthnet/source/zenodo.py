@@ -1,7 +1,7 @@
 """Records of Zenodo: ids, URLs and DOIs, and the JSON that describes a record."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -54,7 +54,7 @@ class ZenodoSource:
         http: makes the requests.
     """
 
-    url: str
+    url: str = field(repr=False)
     http: Http
 
     def __str__(self) -> str:
