@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, ChecksumError, SourceError
-from bigearthnet.source.download import OnBytes, fetch_file, md5_of
+from bigearthnet.source.download import fetch_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, Verification
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
+from bigearthnet.store.transfer import OnBytes
 from bigearthnet.work.workspace import Workspace
 
 
@@ -32,6 +33,11 @@ class LocalFile:
     verification: Verification
     _store: FolderStore = field(repr=False, compare=False)
     _stored: StoredFile = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the file in the record."""
+        return self.path.name
 
     def open(self) -> ResumingReader:
         """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""

@@ -30,6 +30,11 @@ class StoredSource:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def text(self) -> str:
+        """Its path or URL."""
+        return self._store.url
+
     def __str__(self) -> str:
         return self._store.url
 

@@ -57,6 +57,11 @@ class ZenodoSource:
     url: str = field(repr=False)
     http: Http
 
+    @property
+    def text(self) -> str:
+        """The URL."""
+        return self.url
+
     def __str__(self) -> str:
         return safe_url(self.url)
 
