@@ -4,8 +4,9 @@ from pathlib import Path
 
 from prefect import task
 
-from bigearthnet.archive.bundle import Bundles, Extractor
+from bigearthnet.archive.bundle import Bundles
 from bigearthnet.plan.selection import TilePlan
+from bigearthnet.tile.extract import Extractor
 from tasks.pulse import pulse
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
-from bigearthnet.archive.bundle import Extractor
 from bigearthnet.archive.reader import ArchiveReader
 from bigearthnet.dataset.destination import Destination
 from bigearthnet.errors import ArchiveError, ChecksumError
@@ -22,6 +21,7 @@ from bigearthnet.progress import Tally
 from bigearthnet.source.local import read_held
 from bigearthnet.source.stream import Stream
 from bigearthnet.tile.convert import MadeTile
+from bigearthnet.tile.extract import Extractor
 from bigearthnet.work.workspace import Workspace
 from tasks.convert import WAITING, Conversion, done_before, submit
 from tasks.download import download, reporting

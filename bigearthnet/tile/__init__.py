@@ -1,1 +1,1 @@
-"""From a tile's bundles to its shards and rows."""
+"""From a tile's members of the archives to its shards and rows."""
