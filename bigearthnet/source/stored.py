@@ -25,10 +25,12 @@ class StoredSource:
 
     Args:
         store: opened for reading, so that its refusals are SourceErrors.
+        title: of a record without `record.json`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, title: str = "") -> None:
         self._store = store
+        self._title = title
 
     @property
     def text(self) -> str:
@@ -50,7 +52,7 @@ class StoredSource:
                 file.name for file in islice(self._store.list(), _NAMES_LISTED) if file.name not in names
             ]
         require_names(names, str(self), "Put the archives there under their names on Zenodo.")
-        return Record("folder", "", "", "", tuple(self._file(file, None) for file in found))
+        return Record("folder", "", "", self._title, tuple(self._file(file, None) for file in found))
 
     def latest(self) -> Self:
         """Return itself."""
