@@ -95,7 +95,7 @@ class Extractor:
                 unknown[member.patch_id] = None
 
         images = maps = None
-        if request.images:
+        if request.images or request.known is not None:
             images = folder / f"{request.tile}.images.tar"
             wanted = Wanted(request.tile, request.images, RGB_BANDS, to_the_end=request.complete)
             with images.open("wb", buffering=_BUFFER) as sink:
