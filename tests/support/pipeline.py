@@ -12,7 +12,6 @@ from bigearthnet.archive import ArchiveReader, Extractor, Index, TileRequest, de
 from bigearthnet.dataset import (
     Card,
     FinishedTile,
-    Job,
     Publication,
     TileCache,
     find_published,
@@ -25,13 +24,11 @@ from bigearthnet.dataset import (
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan import (
-    Kind,
     Metadata,
     Plan,
     Recipe,
     RecordUsed,
     SourceFile,
-    TilePlan,
     plan_tiles,
     read_metadata,
 )
@@ -60,7 +57,9 @@ def store_at(destination: Path) -> FolderStore:
 def contents(destination: Path) -> dict[str, str]:
     """SHA-256 of each file of a dataset, also of those that a finished run leaves none of."""
     store = store_at(destination)
-    return {file.name: hashlib.sha256((destination / file.name).read_bytes()).hexdigest() for file in store.list()}
+    return {
+        file.name: hashlib.sha256((destination / file.name).read_bytes()).hexdigest() for file in store.list()
+    }
 
 
 def index_of(record: Path) -> Index:
@@ -92,7 +91,7 @@ def prepare(
     destination: Path,
     on_tile: Callable[[FinishedTile], object] = lambda _: None,
     *,
-    rendering: Mapping[str, Any] = {},  # noqa: B006
+    rendering: Mapping[str, Any] = {},
     **selection: Any,
 ) -> Prepared:
     """Prepare a dataset; `on_tile` is called with each tile, and can end the run by an exception."""
