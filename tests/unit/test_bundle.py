@@ -188,7 +188,7 @@ def test_the_index_lists_tiles_and_cells(tmp_path: Path) -> None:
 rows = st.sets(st.integers(0, 9))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(asked=rows, images=rows, maps=rows, none=st.booleans())
 def test_patch_files_look_up_each_patch(
     tmp_path_factory: pytest.TempPathFactory, asked: set[int], images: set[int], maps: set[int], none: bool
