@@ -92,9 +92,12 @@ def _begin(job: Job, archives: _Archives, survey: Survey, cache: TileCache, open
         return _Pending(job, None, None)
     request, conversion = plan_tile(job, cache, opened.store)
     bundles = extract(archives.extractor, request, opened.work.bundles)
-    mark = archives.stream.mark() if archives.stream is not None and request.images else None
+    marks = job.marks
+    if archives.stream is not None and bundles.images is not None:
+        marks.append(archives.stream.mark())
     folder = _scratch(job, opened.work)
-    return _Pending(job, convert.submit(conversion, bundles, survey.recipe.rendering, folder), mark)
+    converted = convert.submit(conversion, bundles, survey.recipe.rendering, folder)
+    return _Pending(job, converted, max(marks, default=None))
 
 
 def _finish(
@@ -130,7 +133,7 @@ def _open_archives(
     chunks: Iterator[bytes] = iter(())
     if any(needs_images(job, cache) for job in jobs):
         if survey.streams:
-            marks = [shard.mark for job in jobs for shard in job.finished.values() if shard.mark is not None]
+            marks = [mark for job in jobs for mark in job.marks]
             on_bytes = byte_progress(f"streaming {survey.images.name}", survey.images.size)
             stream = Stream(opened.source, survey.images, marks, on_bytes)
             chunks = decompress(stream)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bigearthnet.archive.reader import ArchiveReader, Wanted, plain
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Member, Root, parse_patch
+from bigearthnet.store.disk import translate_os_errors
 
 _BUFFER = 1 << 20
 
@@ -87,6 +88,8 @@ class Extractor:
 
         Raises:
             ArchiveError: an archive is damaged, or not in the published form.
+            DestinationError: the folder cannot be written.
+            SpaceError: the disk is full.
         """
         known = None if request.known is None else frozenset(request.known.tolist())
         unknown: dict[str, None] = {}
@@ -96,15 +99,15 @@ class Extractor:
                 unknown[member.patch_id] = None
 
         images = maps = None
-        if request.images:
+        if request.images or request.known is not None:
             images = folder / f"{request.tile}.images.tar"
             wanted = Wanted(request.tile, request.images, RGB_BANDS, to_the_end=request.complete)
-            with images.open("wb", buffering=_BUFFER) as sink:
+            with translate_os_errors("write", images), images.open("wb", buffering=_BUFFER) as sink:
                 self._images.copy_tile(wanted, sink, on_passed=on_passed, last=request.last)
         if request.maps:
             maps = folder / f"{request.tile}.maps.tar"
             wanted = Wanted(request.tile, request.maps, (MAP,), to_the_end=request.complete)
-            with maps.open("wb", buffering=_BUFFER) as sink:
+            with translate_os_errors("write", maps), maps.open("wb", buffering=_BUFFER) as sink:
                 self._maps.copy_tile(wanted, sink, on_passed=lambda _: None, last=request.last)
         return Bundles(images, maps, tuple(unknown))
 

@@ -104,7 +104,11 @@ def build_card(
         license=LICENSE,
         citation=CITATION,
         source=recipe.source,
-        parameters=Parameters(selection=recipe.selection, rendering=recipe.rendering),
+        parameters=Parameters(
+            selection=recipe.selection,
+            rendering=recipe.rendering,
+            digests={kind: recipe.digest(kind) for kind in KINDS},
+        ),
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
         counts=Counts(
             tiles=sum(tile.patches > 0 for tile in tiles),
