@@ -204,11 +204,10 @@ class S3Store:
     @contextmanager
     def _prepared(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> Iterator[Upload]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
-        parts = plan_parts(pieces)
         paths = [piece for piece in pieces if isinstance(piece, Path)]
         with Upload(self._prefix, name, metadata) as upload:
             with translate_os_errors("read", paths[0] if paths else Path()), require_unchanged(paths):
-                for part in parts:
+                for part in plan_parts(pieces):
                     if part.copied is not None:
                         upload.copy(part.copied)
                     else:
