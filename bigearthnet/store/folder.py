@@ -233,9 +233,8 @@ class FolderStore:
         try:
             yield StagedFile(path, partial(self._move, path, name, target))
         finally:
-            path.unlink(
-                missing_ok=True
-            )  # also after a rename, which does nothing between two links to one file
+            # Also after a rename: between two links to the same file it does nothing.
+            path.unlink(missing_ok=True)
 
     def _move(self, path: Path, name: str, target: Path) -> StoredFile:
         with self._writing(name):
