@@ -110,5 +110,5 @@ def shown(names: Iterable[str]) -> str:
 
 def first_error(error: ValidationError) -> str:
     """Return the first thing that is wrong with a document, and where."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"

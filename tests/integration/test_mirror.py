@@ -93,7 +93,6 @@ def test_a_mirror_is_the_record_and_is_left_alone_then(
     assert replace(copy, files=()) == replace(record, files=())
     assert [(f.name, f.size, f.md5) for f in copy.files] == [(f.name, f.size, f.md5) for f in record.files]
     server.requests.clear()
-    place.put("record.json", place.files()["record.json"])
     assert mirror(source, place) == 0
     assert [request.name for request in server.requests] == ["record"]
 
@@ -125,15 +124,6 @@ def test_a_broken_mirror_goes_on_where_it_ended(
     assert mirror(source, place) == server.bytes_sent(IMAGES) == len(CONTENT) - begun
     assert server.requests_for(MAPS) == []
     assert server.requests_for(IMAGES)[0].headers["Range"] == f"bytes={begun}-"
-    require_complete(place, folder)
-
-
-@pytest.mark.usefixtures("begun")
-def test_another_version_is_copied_from_its_beginning(
-    server: RecordServer, source: Source, place: Place, folder: Path
-) -> None:
-    server.faults[IMAGES] = [Fault(etag='"new"')] * 2
-    assert mirror(source, place) == len(CONTENT)
     require_complete(place, folder)
 
 
@@ -240,10 +230,3 @@ def test_files_without_md5_are_compared_by_the_computed_one(
     require_complete(place, folder)
     (folder / MAPS).write_bytes(b"more maps")
     assert mirror(in_folder, place) == len(b"more maps")
-
-
-def test_another_record_json_is_left_alone(source: Source, place: Place) -> None:
-    place.open().write("record.json", b"{}")
-    with pytest.raises(SourceError, match=r"record.json does not describe a mirror"):
-        mirror(source, place)
-    assert place.files()["record.json"] == b"{}"
