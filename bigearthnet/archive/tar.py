@@ -100,17 +100,27 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
         ArchiveError: it is not a tar, it is cut off, or a member is not a plain file or too large.
     """
     buffer, start, position = b"", 0, 0
+    chunk, used = b"", 0
 
     def fill(size: int) -> None:
-        """Have `size` bytes at `position`; keep those from `start` on."""
-        nonlocal buffer, start, position
-        pieces, missing = [buffer[start:]], size - (len(buffer) - position)
+        """Have `size` bytes at `position`, and keep those from `start` on. Copies only what spans chunks."""
+        nonlocal buffer, start, position, chunk, used
+        if start == len(buffer):
+            buffer, start, position = chunk, used, used
+            chunk, used = b"", 0
+        missing = size - (len(buffer) - position)
+        if missing <= 0:
+            return
+        pieces = [buffer[start:]]
         while missing > 0:
-            piece = next(chunks, None)
-            if piece is None:
-                raise ArchiveError("the tar is cut off. Fetch the file again.")
-            pieces.append(piece)
-            missing -= len(piece)
+            if used == len(chunk):
+                following = next(chunks, None)
+                if following is None:
+                    raise ArchiveError("the tar is cut off. Fetch the file again.")
+                chunk, used = following, 0
+            pieces.append(chunk[used : used + missing])
+            used += len(pieces[-1])
+            missing -= len(pieces[-1])
         buffer, start, position = b"".join(pieces), 0, position - start
 
     while True:

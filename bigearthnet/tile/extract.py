@@ -8,8 +8,6 @@ from bigearthnet.archive.bundle import cell_of
 from bigearthnet.names import MAP, RGB_BANDS, Member
 from bigearthnet.plan.selection import Plan, TilePlan
 
-_BUFFER = 1 << 20
-
 
 class Extractor:
     """Reads both archives side by side, a tile at a time.
@@ -51,7 +49,7 @@ class Extractor:
             reader: ArchiveReader, kind: str, layers: tuple[str, ...], on_passed: Callable[[Member], None]
         ) -> Path:
             path = folder / f"{tile.tile}.{kind}.tar"
-            with path.open("wb", buffering=_BUFFER) as sink:
+            with path.open("wb") as sink:
                 wanted = Wanted(tile.tile, patch_ids, layers, to_the_end=tile.is_complete)
                 reader.copy_tile(wanted, sink, on_passed=on_passed, last=last)
             return path

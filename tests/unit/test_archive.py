@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import tarfile
 import tracemalloc
@@ -87,6 +88,7 @@ def test_foreign_members_are_refused_with_the_command_that_packs_none(tmp_path: 
         everything(packed(tmp_path, [(path, b"")]))
 
 
+@pytest.mark.skipif(not shutil.which("zstd"), reason="zstd is not installed")
 def test_the_command_packs_an_archive_that_is_read(tmp_path: Path) -> None:
     for path, content in [*SECOND, *FIRST]:
         file = tmp_path / path

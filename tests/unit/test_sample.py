@@ -43,6 +43,7 @@ from bigearthnet.sample import (
 )
 from bigearthnet.sample.geotiff import geotiff
 from tests.support.archives import members as members_of
+from tests.support.archives import needs_gnu_tar
 
 # Longitude and latitude, west, south, east, north, in whole degrees outwards.
 COUNTRIES = {
@@ -117,6 +118,7 @@ def test_the_folder_holds_the_four_files_of_a_record(made: Sample) -> None:
     assert list(made.tiles) == sorted(made.tiles)
 
 
+@needs_gnu_tar
 @pytest.mark.parametrize(("archive", "root"), ARCHIVES, ids=["images", "maps"])
 def test_archives_are_as_published(made: Sample, archive: str, root: Any, tmp_path: Path) -> None:
     members = dict(members_of(made.folder / archive))
@@ -138,6 +140,7 @@ def test_archives_are_as_published(made: Sample, archive: str, root: Any, tmp_pa
         assert len(content) / len(tar) == pytest.approx(63.25 / 102, abs=0.1)
 
 
+@needs_gnu_tar
 def test_names_and_contents_of_any_length_are_as_gnu_tar_writes_them(tmp_path: Path) -> None:
     names = ("short.tif", "a" * 50 + "/" + "b" * 49, "c" * 50 + "/" + "d" * 50, "e" * 99, "é" * 60)
     members = {name: b"x" * size for name, size in zip(names, (0, 1, 512, 513, 9000), strict=True)}
@@ -174,9 +177,7 @@ def test_files_are_as_published(layers: dict[str, dict[str, Read]]) -> None:
 def test_tiles_lie_in_their_country(tile: str) -> None:
     file = read(patch_files(Patch(tile, 45, 45))["B01"])
     corner = [file.transform.c], [file.transform.f]
-    (longitude,), (latitude,) = project(
-        f"EPSG:{file.epsg}", "EPSG:4326", [file.transform.c], [file.transform.f]
-    )
+    (longitude,), (latitude,) = project(f"EPSG:{file.epsg}", "EPSG:4326", *corner)
     west, south, east, north = COUNTRIES[archives._TILES[tile][0]]
     assert west < longitude < east
     assert south < latitude < north
