@@ -37,15 +37,6 @@ _REFUSED = {
 }
 
 
-class Header(NamedTuple):
-    """A header block: path, bytes of content, bytes of the blocks that hold the content, and type."""
-
-    path: bytes
-    size: int
-    padded: int
-    kind: bytes
-
-
 class TarMember(NamedTuple):
     """A regular file of the archive; all its blocks (headers, content, padding) are `buffer[start:end]`."""
 
@@ -68,12 +59,8 @@ class TarMember(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def parse_header(block: bytes) -> Header:
-    """Parse a header block of 512 bytes.
-
-    Raises:
-        ArchiveError: its checksum or a number is wrong, or it states too large a size.
-    """
+def _header(block: bytes) -> tuple[bytes, int, int, bytes]:
+    """Parse a header block: path, size of the content, size of the blocks that hold it, and type."""
     stated = _number(block[148:156], "checksum")
     rest = block[:148] + b" " * 8 + block[156:]
     if stated not in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest)):
@@ -86,8 +73,8 @@ def parse_header(block: bytes) -> Header:
         kind = _FOLDER if path.endswith(b"/") else _FILE
     size = _number(block[124:136], "size")
     if kind in _EXTENSIONS:
-        return Header(path, size, _padded(size, _EXTENSION_LIMIT, path), kind)
-    return Header(path, size, _padded(size, MEMBER_LIMIT, path) if kind == _FILE else 0, kind)
+        return path, size, _padded(size, _EXTENSION_LIMIT, path), kind
+    return path, size, _padded(size, MEMBER_LIMIT, path) if kind == _FILE else 0, kind
 
 
 def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0915 - calls cost more than the rest
@@ -136,7 +123,7 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
                 for _ in chunks:
                     pass
                 return
-            path, size, padded, kind = parse_header(block)
+            path, size, padded, kind = _header(block)
             position += BLOCK
             if kind not in _EXTENSIONS:
                 break
