@@ -78,26 +78,15 @@ def test_a_description_in_another_form_is_not_taken(tmp_path: Path, made: Path) 
     assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
 
 
-@pytest.mark.parametrize("written", [0, 1, 2])
-def test_the_description_is_written_last_and_removed_first(tmp_path: Path, made: Path, written: int) -> None:
-    class Failing(FolderStore):
-        """Fails after so many files."""
-
-        left = written
-
-        def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-            self.left -= 1
-            if self.left < 0:
-                raise DestinationError("no more")
-            return super().upload(path, name, sha256)
-
-        def write(self, name: str, data: bytes) -> StoredFile:
-            raise DestinationError("no more")
-
-    with pytest.raises(DestinationError):
-        TileCache(Failing(tmp_path / "d"), None, tmp_path).add("masks", "a-key", MADE, MARK, made)
-    names = sorted(path.name for path in (tmp_path / "d" / ".tiles").rglob("*") if path.is_file())
-    assert names == ["members", "rows.parquet"][:written]
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -> None:
+    names, folder = ["members", "rows.parquet", "tile.json"], tmp_path / "d" / ".tiles" / "a-key"
+    FolderStore(tmp_path / "d").write("another", b"")
+    (folder / names[nth]).mkdir(parents=True)
+    with pytest.raises(DestinationError, match=f"{names[nth]}: there is a folder of that name"):
+        cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == names[:nth]
+    (folder / names[nth]).rmdir()
     assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
 
 
