@@ -64,13 +64,14 @@ def make_tiles(
     finished: list[FinishedTile] = []
     pending: deque[_Pending] = deque()
     with _open_archives(survey, jobs, cache, opened) as archives:
-        tally = Tally(len(jobs), sum(_patches(job) for job in jobs if job.tile is None), time.monotonic)
+        tally = Tally(len(jobs), survey.plan.patches, time.monotonic)
 
         def finish_oldest() -> None:
             one = pending.popleft()
             finished.append(_finish(one, cache, digests, opened))
-            line = tally.advance(0 if one.converted is None else _patches(one.job))
-            if one.converted is not None:
+            is_new = one.converted is not None
+            line = tally.advance(len(one.job.plan.cells), is_new=is_new)
+            if is_new:
                 get_run_logger().info(line)
 
         try:
@@ -121,10 +122,6 @@ def _finish(
 
 def _scratch(job: Job, work: Workspace) -> Path:
     return work.tiles / job.plan.tile
-
-
-def _patches(job: Job) -> int:
-    return len(job.plan.cells)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
 from bigearthnet.plan.recipe import KINDS, Recipe
 
-TITLE: Final = "BigEarthNet v2 as RGB and mask PNGs"
 LICENSE: Final = "CDLA-Permissive-1.0"
 CITATION: Final = (
     "K. Clasen, L. Hackel, T. Burgert, G. Sumbul, B. Demir, V. Markl: reBEN: Refined BigEarthNet Dataset "
@@ -101,7 +100,7 @@ def build_card(
     rejected = [one for tile in tiles for one in tile.rejected]
     return Card(
         format=FORMAT,
-        title=TITLE if recipe.source.title == "" else recipe.source.title + ", as RGB and mask PNGs",
+        title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
         license=LICENSE,
         citation=CITATION,
         source=recipe.source,
