@@ -7,7 +7,6 @@ from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 from rasterio.io import MemoryFile
@@ -17,12 +16,13 @@ from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
 from bigearthnet.plan import KINDS, Kind
-from bigearthnet.sample.archives import Sample
+from bigearthnet.sample import Sample
 from bigearthnet.tile import Conversion, ConvertedTile, Held, Rejected, convert_tile, shard_file
 from bigearthnet.tile.convert import rows_file
 from bigearthnet.tile.rows import SCHEMAS, SUFFIXES, members
 from bigearthnet.zips import CentralDirectory
 from tests.support import archives
+from tests.support.rasters import geotiff
 
 Layers = dict[str, bytes]
 Files = dict[str, Layers]
@@ -176,19 +176,13 @@ def test_a_first_patch_without_a_place_is_rejected_and_the_next_locates_the_tile
     tmp_path: Path, whole: Files
 ) -> None:
     first, *others = whole
-    made = convert(tmp_path / "some", whole | {first: whole[first] | {"B04": tiff(np.ones((120, 120)))}})
+    made = convert(
+        tmp_path / "some",
+        whole | {first: whole[first] | {"B04": geotiff(np.ones((120, 120), np.uint16), crs=None)}},
+    )
     convert(tmp_path / "fresh", {p: whole[p] for p in others})
     assert [one.patch_id for one in made.rejected] == [first]
     assert outcome(tmp_path / "some") == outcome(tmp_path / "fresh")
-
-
-def tiff(pixels: npt.NDArray[Any]) -> bytes:
-    """A TIFF that says nothing of its place."""
-    height, width = pixels.shape
-    with MemoryFile() as memory:
-        with memory.open(driver="GTiff", width=width, height=height, count=1, dtype="uint16") as file:
-            file.write(pixels.astype(np.uint16), 1)
-        return bytes(memory.getbuffer())
 
 
 def test_rejected_and_unknown_patches_are_listed_in_their_order(tmp_path: Path, whole: Files) -> None:

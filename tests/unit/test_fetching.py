@@ -28,7 +28,7 @@ from bigearthnet.dataset import (
 )
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import KINDS, Kind
-from bigearthnet.sample.archives import Sample
+from bigearthnet.sample import Sample
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare, store_at
 from tests.support.published import ZIPS, unzip_tests

@@ -17,7 +17,7 @@ from bigearthnet.classes import BEN19
 from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, ManifestWriter
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
-from bigearthnet.sample.archives import Sample
+from bigearthnet.sample import Sample
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
 from tests.support import archives
 from tests.support.published import ZIPS

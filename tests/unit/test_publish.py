@@ -34,7 +34,7 @@ from bigearthnet.errors import (
     SpaceError,
 )
 from bigearthnet.plan import KINDS, recipe
-from bigearthnet.sample.archives import Sample
+from bigearthnet.sample import Sample
 from bigearthnet.tile import Rejected
 from tests.support import archives
 from tests.support.pipeline import Prepared, contents, prepare, store_at

@@ -10,7 +10,7 @@ import pytest
 from bigearthnet.dataset import TileCache
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.plan import TilePlan
-from bigearthnet.sample.archives import Sample
+from bigearthnet.sample import Sample
 from bigearthnet.source import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import ConvertedTile, Rejected

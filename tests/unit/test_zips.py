@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearthnet.errors import DestinationError, SpaceError
@@ -73,6 +73,7 @@ def unzip(*arguments: str | Path) -> bytes:
     return done.stdout
 
 
+@settings(deadline=None, max_examples=60)
 @given(shards_of_members())
 def test_joined_shards_are_the_zip_that_zipfile_writes(
     tmp_path_factory: pytest.TempPathFactory, shards: list[Members]
