@@ -9,7 +9,6 @@ from zipfile import ZipFile
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rasterio.io import MemoryFile
 
 from bigearthnet.archive import Bundles
 from bigearthnet.errors import ArchiveError, SpaceError
@@ -114,26 +113,11 @@ def test_images_are_red_green_and_blue_and_masks_the_maps(tmp_path: Path, whole:
     assert (made.patches, made.rejected, list(images), list(masks)) == (5, (), list(whole), list(whole))
     assert made.sizes == {kind: (tmp_path / shard_file(kind)).stat().st_size for kind in KINDS}
     assert outcome(tmp_path).keys() == {"images.shard", "masks.shard", "images.parquet", "masks.parquet"}
-    rows = zip(rows_of(tmp_path, "images"), rows_of(tmp_path, "masks"), strict=True)
-    for p, (image_row, mask_row) in zip(whole, rows, strict=True):
+    for p in whole:
         dn = np.concatenate([archives.pixels(whole[p][band]) for band in ("B04", "B03", "B02")])
         expected = np.rint(np.clip(dn.astype(np.float64) / 3000, 0, 1) * 255)
         np.testing.assert_array_equal(archives.pixels(images[p]), expected)
-        codes = archives.pixels(whole[p][MAP])
-        np.testing.assert_array_equal(archives.pixels(masks[p]), codes)
-        flat = expected.reshape(3, -1).astype(np.uint64)
-        for channel, values in zip(("red", "green", "blue"), flat, strict=True):
-            assert image_row[f"{channel}_sum"] == values.sum()
-            assert image_row[f"{channel}_squares"] == (values**2).sum()
-        values, counts = np.unique(codes, return_counts=True)
-        assert mask_row["class_pixels"] == [
-            {"value": value, "pixels": count} for value, count in zip(values, counts, strict=True)
-        ]
-        with MemoryFile(whole[p]["B04"]) as memory, memory.open() as file:
-            assert image_row["crs"] == file.crs.to_epsg()
-            assert tuple(image_row[name] for name in ("x_min", "y_min", "x_max", "y_max")) == tuple(
-                file.bounds
-            )
+        np.testing.assert_array_equal(archives.pixels(masks[p]), archives.pixels(whole[p][MAP]))
 
 
 Change = Callable[[Layers], Layers]
@@ -176,10 +160,8 @@ def test_a_first_patch_without_a_place_is_rejected_and_the_next_locates_the_tile
     tmp_path: Path, whole: Files
 ) -> None:
     first, *others = whole
-    made = convert(
-        tmp_path / "some",
-        whole | {first: whole[first] | {"B04": geotiff(np.ones((120, 120), np.uint16), crs=None)}},
-    )
+    nowhere = geotiff(np.ones((120, 120), np.uint16), crs=None)
+    made = convert(tmp_path / "some", whole | {first: whole[first] | {"B04": nowhere}})
     convert(tmp_path / "fresh", {p: whole[p] for p in others})
     assert [one.patch_id for one in made.rejected] == [first]
     assert outcome(tmp_path / "some") == outcome(tmp_path / "fresh")

@@ -1,8 +1,6 @@
 """The contact sheet and the report of a run."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearthnet.classes import MASK_FORMS, MaskForm, mask_classes
-from bigearthnet.dataset import CARD, MANIFEST, PREVIEW, Effort, Stopwatch, report_markdown, summary
+from bigearthnet.dataset import CARD, MANIFEST, PREVIEW, Effort, report_markdown, summary
 from bigearthnet.dataset.card import Card, parse_card
 from bigearthnet.dataset.preview import colours, contact_sheet, pick
 from bigearthnet.dataset.report import table
@@ -19,6 +17,11 @@ from tests.support import archives
 from tests.support.published import member
 
 EFFORT = Effort(3725.0, 90.0, 3)
+
+
+@pytest.fixture
+def card(published_sample: Path) -> Card:
+    return parse_card((published_sample / CARD).read_bytes(), "a test")
 
 
 @settings(deadline=None)
@@ -55,29 +58,18 @@ def test_a_sheet_shows_every_pair_side_by_side(pairs: int, columns: int, rows: i
     assert (sheet[left] == 255).all()
 
 
-def test_the_preview_shows_images_and_coloured_masks_of_the_dataset(published_sample: Path) -> None:
+def test_the_preview_shows_images_and_coloured_masks(published_sample: Path, card: Card) -> None:
     sheet = archives.pixels((published_sample / PREVIEW).read_bytes()).transpose(1, 2, 0)
     ids = pq.read_table(published_sample / MANIFEST).column("patch_id").to_pylist()
-    classes = {entry["value"]: entry["colour"] for entry in read(published_sample)["mask_classes"]}
+    classes = {entry.value: entry.colour for entry in card.mask_classes}
     for i, nth in enumerate((2, 6, 10, 14, 18, 22)):
         top, at = 8 + i // 3 * 248, 8 + i % 3 * 492
         image = archives.pixels(member(published_sample, "images", ids[nth])).transpose(1, 2, 0)
         mask = archives.pixels(member(published_sample, "masks", ids[nth]))[0]
         np.testing.assert_array_equal(sheet[top : top + 240 : 2, at : at + 240 : 2], image)
         coloured = sheet[top : top + 240 : 2, at + 244 : at + 484 : 2]
-        np.testing.assert_array_equal(
-            coloured, np.array([[classes[v] for v in row] for row in mask.tolist()])
-        )
-
-
-def read(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / CARD).read_bytes())
-    return found
-
-
-@pytest.fixture
-def card(published_sample: Path) -> Card:
-    return parse_card((published_sample / CARD).read_bytes(), "a test")
+        expected = np.array([[classes[value] for value in row] for row in mask.tolist()])
+        np.testing.assert_array_equal(coloured, expected)
 
 
 def test_the_summary_says_what_the_run_took(card: Card) -> None:
@@ -86,13 +78,6 @@ def test_the_summary_says_what_the_run_took(card: Card) -> None:
     )
     rejected = card.model_copy(update={"counts": card.counts.model_copy(update={"rejected": 1200})})
     assert summary(rejected, "/data", EFFORT).startswith("24 patches in /data, 1,200 rejected; 3 converted")
-
-
-def test_a_stopwatch_measures_from_its_creation() -> None:
-    effort = Stopwatch().effort(5)
-    assert 0 <= effort.cpu_seconds < 60
-    assert 0 <= effort.wall_seconds < 60
-    assert effort.converted == 5
 
 
 def test_the_report_lists_files_classes_and_sources(published_sample: Path, card: Card) -> None:
