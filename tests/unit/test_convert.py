@@ -15,7 +15,7 @@ from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
 from bigearthnet.plan import KINDS, Kind
-from bigearthnet.sample import Sample
+from bigearthnet.sample import patch_files, sample_patches
 from bigearthnet.tile import Conversion, ConvertedTile, Held, Rejected, convert_tile, shard_file
 from bigearthnet.tile.convert import rows_file
 from bigearthnet.tile.rows import SCHEMAS, SUFFIXES, members
@@ -27,19 +27,11 @@ Layers = dict[str, bytes]
 Files = dict[str, Layers]
 RENDERING = Rendering(mask_classes="clc")
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 
 @pytest.fixture(scope="module")
-def whole(sample: Sample) -> Files:
+def whole() -> Files:
     """Layers of five patches of a tile; not to be changed."""
-    files: Files = {}
-    for name in (archives.IMAGES, archives.MAPS):
-        for path, content in archives.members(sample.folder / name):
-            _, tile, patch_id, file = path.split("/")
-            if tile == sample.tiles[-1]:
-                files.setdefault(patch_id, {})[file[len(patch_id) + 1 : -4]] = content
-    return {patch_id: files[patch_id] for patch_id in sorted(files)[:5]}
+    return {patch.patch_id: patch_files(patch) for patch in sample_patches(5, 1)}
 
 
 def bundled(folder: Path, files: Files, layers: Iterable[str], root: str) -> Path:
@@ -75,11 +67,6 @@ def convert(
     return convert_tile(Conversion(ids[0][:-6], ids, kinds, held, rejected), bundles, RENDERING, folder)
 
 
-def rows_of(folder: Path, kind: Kind) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(folder / rows_file(kind)).to_pylist()
-    return rows
-
-
 def pngs(folder: Path, kind: Kind) -> dict[str, bytes]:
     """PNG of each patch, after comparing rows and shard by zipfile."""
     table = pq.read_table(folder / rows_file(kind))
@@ -100,7 +87,8 @@ def held_of(folder: Path, kind: Kind, patch_ids: Iterable[str], asked: list[str]
         asked.append(row["patch_id"])
         return made[row["patch_id"]]
 
-    return Held({row["patch_id"]: row for row in rows_of(folder, kind) if row["patch_id"] in patch_ids}, read)
+    rows = pq.read_table(folder / rows_file(kind)).to_pylist()
+    return Held({row["patch_id"]: row for row in rows if row["patch_id"] in patch_ids}, read)
 
 
 def outcome(folder: Path) -> dict[str, bytes]:

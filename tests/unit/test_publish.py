@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,6 @@ from bigearthnet.dataset import (
     MANIFEST,
     MASKS_ZIP,
     PREVIEW,
-    Card,
     FinishedTile,
     find_published,
     require_few_rejected,
@@ -51,10 +50,10 @@ class StoppedError(Exception):
 
 
 def stop_after(tiles: int) -> Callable[[FinishedTile], None]:
-    counter = count(1)
+    left = iter(range(tiles - 1))
 
     def on_tile(_: FinishedTile) -> None:
-        if next(counter) == tiles:
+        if next(left, None) is None:
             raise StoppedError
 
     return on_tile
@@ -66,13 +65,9 @@ def read(prepared: Prepared) -> tuple[int, int]:
     return sum(len(one.images) for one in requests), sum(len(one.maps) for one in requests)
 
 
-def card_of(folder: Path) -> Card:
-    return require_published(store_at(folder)).card
-
-
 def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Path, sample: Sample) -> None:
     require_whole(published_sample)
-    card = card_of(published_sample)
+    card = require_published(store_at(published_sample)).card
     assert [file.name for file in card.files] == [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
     assert contents(published_sample).keys() == {*(file.name for file in card.files), CARD}
     assert all(unzip_tests(published_sample / name) for name in (IMAGES_ZIP, MASKS_ZIP))
@@ -261,10 +256,6 @@ def test_a_full_disk_is_named_and_the_old_dataset_stays(
     assert contents(folder) == contents(published_sample)
 
 
-class CancelledError(BaseException):
-    """As Prefect ends a run."""
-
-
 @pytest.mark.parametrize(("failing", "card"), [(0, b"old"), (1, None), (2, b"new")])
 def test_the_old_card_comes_back_only_if_nothing_has_changed(
     tmp_path: Path, failing: int, card: bytes | None
@@ -274,14 +265,14 @@ def test_the_old_card_comes_back_only_if_nothing_has_changed(
     def commit(nth: int) -> None:
         calls.append(store.read(CARD))
         if nth == failing:
-            raise CancelledError
+            raise KeyboardInterrupt
 
     store.write(CARD, b"old")
     old = SimpleNamespace(data=b"old")
     commits = [lambda nth=nth: commit(nth) for nth in range(2)]
     try:
         replace_dataset(store, commits, b"new", old)  # type: ignore[arg-type]
-    except CancelledError:
+    except KeyboardInterrupt:
         assert failing < 2
     assert store.read(CARD) == card
     assert set(calls) == {None}
