@@ -60,9 +60,8 @@ def join(folder: Path, shards: list[Members]) -> bytes:
         body += (folder / "shard").read_bytes()
         assert directory.offset == len(body)
         offsets = data_offsets([len(name) for name, _, _ in listed], [size for _, size, _ in listed], start)
-        assert [
-            body[at:][: len(data)] for at, data in zip(offsets.tolist(), members.values(), strict=True)
-        ] == [*members.values()]
+        found = [body[at : at + size] for at, (_, size, _) in zip(offsets.tolist(), listed, strict=True)]
+        assert found == list(members.values())
     assert directory.members == sum(map(len, shards))
     return body + entries + directory.end()
 
