@@ -159,6 +159,9 @@ def test_pieces_are_joined_and_seen_when_they_are_committed(
     assert published(place)["a.zip"] == joined
     assert store.digest(file) == sha256
     assert place.unfinished() == []
+    with store.stage("empty", [], "0" * 64) as staged:
+        assert staged.commit().size == 0
+    assert store.read("empty") == b""
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
@@ -176,12 +179,6 @@ def test_what_is_not_committed_leaves_nothing(
         pass
     assert place.files() == before
     assert place.unfinished() == []
-
-
-def test_an_empty_file_can_be_joined(place: Place, store: Store) -> None:
-    with store.stage("empty", [], "0" * 64) as staged:
-        staged.commit()
-    assert published(place) == {"empty": b""}
 
 
 def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:

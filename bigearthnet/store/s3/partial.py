@@ -116,7 +116,7 @@ class S3Partial:
 
     def _send(self) -> None:
         self._check()
-        self._upload.send(bytes(self._waiting))
+        self._upload.send(self._waiting)
         self._waiting.clear()
 
     def _load(self) -> None:
