@@ -16,6 +16,7 @@ from bigearthnet.dataset import (
     TileCache,
     find_published,
     is_published,
+    needs_images,
     plan_jobs,
     plan_tile,
     publish,
@@ -119,7 +120,9 @@ def prepare(
                 request, conversion = plan_tile(job, cache, store)
                 requests[job.plan.tile] = request
                 folder.mkdir()
-                made = convert_tile(conversion, extractor.extract(request, scratch), recipe.rendering, folder)
+                bundles = extractor.extract(request, scratch)
+                assert bundles.images is None or needs_images(job, cache)
+                made = convert_tile(conversion, bundles, recipe.rendering, folder)
                 shards |= {kind: cache.add(kind, job.keys[kind], made, None, folder) for kind in job.missing}
             for kind, digest in digests.items():
                 made_now = kind in job.missing
