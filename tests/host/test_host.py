@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from tests.support.house import ROOT, eventually
 from tests.support.machine import SERVICES, TOOL, Machine, repository, stack_user_data
+from tests.support.served import ROOT, eventually
 
 pytestmark = [
     pytest.mark.host,

@@ -12,7 +12,7 @@ from typing import Any
 
 import urllib3
 
-from tests.support.house import FINAL, ROOT, eventually, free_port
+from tests.support.served import FINAL, ROOT, eventually, free_port
 from tests.support.stack import properties
 
 TOOL = os.environ.get("T2MICRO", "")
