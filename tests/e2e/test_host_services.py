@@ -1,4 +1,4 @@
-"""Who knows a host's secret gets in, and nobody else: over its API, and in a real browser."""
+"""Login to a host's server and UI: only with its secret."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +12,13 @@ from tests.support.published import require_whole
 from tests.support.services import Services, host_services
 
 pytestmark = pytest.mark.e2e
-needs_browser = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason=f"expected a browser at {CHROMIUM}, found none"
-)
+needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser at {CHROMIUM}")
 GUESS = "bigearthnet:guess"
 
 
 @pytest.fixture(autouse=True)
 def quick() -> None:
-    """Instead of that of whole flows: no flow runs in this process, and it needs no server here."""
+    """Override the fixture of whole flows: no flow runs in this process."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def services(home: Path) -> Iterator[Services]:
 
 @pytest.fixture
 def page(services: Services, tmp_path: Path) -> Iterator[Page]:
-    """The UI, as somebody finds it who has not been there before."""
+    """The UI in a new browser."""
     with browsing(tmp_path) as browser, browser.new_page() as page:
         page.goto(services.url)
         yield page
@@ -52,20 +50,20 @@ def log_in(page: Page, secret: str) -> None:
     [
         ("GET", "health", "nobody", 200),
         ("GET", "admin/version", "nobody", 401),
-        ("GET", "admin/version", "guessing", 401),
-        ("GET", "admin/version", "knowing", 200),
-        ("POST", "flows/filter", "knowing", 403),  # without the token that only the UI's own page gets
+        ("GET", "admin/version", "guesser", 401),
+        ("GET", "admin/version", "owner", 200),
+        ("POST", "flows/filter", "owner", 403),  # without the CSRF token of the UI
     ],
 )
 def test_the_api_answers(services: Services, *, method: str, path: str, who: str, status: int) -> None:
-    secret = {"nobody": None, "guessing": GUESS, "knowing": services.secret}[who]
+    secret = {"nobody": None, "guesser": GUESS, "owner": services.secret}[who]
     headers = urllib3.make_headers(basic_auth=secret)
     answer = urllib3.request(method, f"{services.url}/api/{path}", headers=headers, json={})
     assert answer.status == status
 
 
 @needs_browser
-def test_the_ui_lets_nobody_in_who_guesses(page: Page) -> None:
+def test_a_wrong_secret_does_not_open_the_ui(page: Page) -> None:
     with page.expect_response("**/api/**") as answer:
         log_in(page, GUESS)
     assert answer.value.status == 401
@@ -73,9 +71,7 @@ def test_the_ui_lets_nobody_in_who_guesses(page: Page) -> None:
 
 
 @needs_browser
-def test_who_knows_the_secret_starts_a_run_and_sees_its_end(
-    page: Page, services: Services, home: Path
-) -> None:
+def test_with_the_secret_a_run_is_started_and_completes(page: Page, services: Services, home: Path) -> None:
     log_in(page, services.secret)
     page.wait_for_url("**/dashboard*")
     ui = Ui(page, services.url)

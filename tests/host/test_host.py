@@ -1,8 +1,8 @@
 """The host on a virtual machine as small as a t2.micro, from first boot to removal.
 
 T2MICRO names the program that runs the machine: `up [--fresh] [--user-data FILE] [--disk KIND]`,
-`ssh [COMMAND]`, `push SOURCE TARGET`, `down`, `kill`. The tests build on each other, in the order of the file.
-Without hardware virtualization they take about half an hour, and user-mode Linux needs
+`ssh [COMMAND]`, `push SOURCE TARGET`, `down`, `kill`. The tests build on each other, in the order of the
+file. Without hardware virtualization they take about half an hour, and user-mode Linux needs
 `sysctl vm.max_map_count=1048576`.
 """
 

@@ -56,7 +56,8 @@ def _command(unit: str) -> list[str]:
     """What a unit starts, by the Python that runs this."""
     lines = (_UNITS / f"bigearthnet-{unit}.service").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("ExecStart=")]
-    return [sys.executable, *line.split()[1:]]
+    program, *arguments = line.removeprefix("ExecStart=").replace("%H", "host").split()
+    return [str(Path(sys.executable).with_name(Path(program).name)), *arguments]
 
 
 @contextmanager
