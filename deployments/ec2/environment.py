@@ -15,7 +15,6 @@ _SETTINGS: Final = {
     "MALLOC_ARENA_MAX": "1",  # less memory, at no cost on a single core
     "PREFECT_HOME": f"{STATE}/prefect",
     "PREFECT_UI_STATIC_DIRECTORY": f"{STATE}/ui",  # the server writes there; its own code is read-only
-    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3D",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P60D",  # runs and their logs
     # A t2.micro earns a tenth of its core in CPU credits: the server's loops run less often.

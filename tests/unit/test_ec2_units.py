@@ -16,7 +16,7 @@ from tests.support.stack import template
 EC2 = Path(__file__).parents[2] / "deployments" / "ec2"
 UNITS = {path.stem: path.read_text() for path in (EC2 / "units").glob("*.service")}
 SHARED = (EC2 / "units/bigearthnet-.service.d/hardening.conf").read_text()
-ALIASES = {"PREFECT_LOGGING_SETTINGS_PATH", "PREFECT_UI_STATIC_DIRECTORY"}
+ALIASES = {"PREFECT_UI_STATIC_DIRECTORY"}
 """Names that Prefect reads, but lists under other names."""
 
 
