@@ -75,7 +75,7 @@ def test_with_the_secret_a_run_is_started_and_completes(page: Page, services: Se
     log_in(page, services.secret)
     page.wait_for_url("**/dashboard*")
     ui = Ui(page, services.url)
-    ui.open_form("prepare/sample")
+    ui.open_form("prepare/prepare-sample")
     ui.submit()
     ui.wait_for_state("Completed")
     require_whole(home / "bigearthnet" / "sample" / "dataset")

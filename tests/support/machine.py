@@ -1,20 +1,22 @@
 """A virtual machine as small as a t2.micro, run by the program that T2MICRO names."""
 
-import json
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
-import urllib3
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import State, WorkerStatus
+from prefect.states import Scheduled
 
-from tests.support.house import FINAL, ROOT, eventually, free_port
+from tests.support.house import ROOT, eventually, free_port
 from tests.support.stack import properties
 
 TOOL = os.environ.get("T2MICRO", "")
@@ -23,25 +25,17 @@ GATEWAY = "10.0.2.2"
 CLONE = "/usr/local/src/bigearthnet"
 PROVISION = f"{CLONE}/deployments/ec2/provision.sh"
 SERVICES = "bigearthnet-server bigearthnet-worker"
-_BUSY = urllib3.Retry(
-    total=8, connect=0, read=0, status_forcelist=[503], allowed_methods=None, backoff_factor=0.2
-)
 
 
-@dataclass
 class Machine:
-    """The machine, with an SSH tunnel to its API as in the README."""
+    """The machine, with an SSH tunnel to its server as in the README."""
 
-    engine: str = ""
-    """T2MICRO_ENGINE; empty for the program's default."""
-    port: int = field(default_factory=free_port)
-    tunnel: subprocess.Popen[bytes] | None = None
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.tunnel: subprocess.Popen[bytes] | None = None
 
     def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | ({"T2MICRO_ENGINE": self.engine} if self.engine else {})
-        done = subprocess.run(
-            [TOOL, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=3000
-        )
+        done = subprocess.run([TOOL, *arguments], capture_output=True, text=True, check=False, timeout=3000)
         assert not check or done.returncode == 0, (arguments, done.stdout, done.stderr)
         return done
 
@@ -89,31 +83,26 @@ class Machine:
             self.tunnel = None
         self.tool(how)
 
-    def request(
-        self, method: str, path: str, body: object = None, **headers: str
-    ) -> urllib3.BaseHTTPResponse:
-        url = f"http://127.0.0.1:{self.port}{path}"
-        headers |= {
-            "Connection": "close"
-        }  # the server may close a kept connection just when it is used again
-        return urllib3.request(method, url, json=body, headers=headers, retries=_BUSY, timeout=60)
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the API as the UI does, with the secret and a CSRF token."""
-        headers = urllib3.make_headers(basic_auth=self.secret())
-        token = json.loads(self.request("GET", "/api/csrf-token?client=test", **headers).data)["token"]
-        headers |= {"Prefect-Csrf-Client": "test", "Prefect-Csrf-Token": token}
-        answer = self.request(method, f"/api/{path}", body, **headers)
-        assert answer.status < 300, (method, path, answer.status, answer.data)
-        return json.loads(answer.data) if answer.data else None
+    @property
+    def client(self) -> SyncPrefectClient:
+        """A new client with the host's secret: connections end with the tunnel."""
+        return SyncPrefectClient(f"{self.url}/api", auth_string=self.secret())
 
     def secret(self) -> str:
         return self.ssh("sudo sed -n s/^PREFECT_API_AUTH_STRING=//p /etc/bigearthnet/secret")
 
     def wait_for_worker(self) -> None:
         def is_online() -> bool:
-            found = self.ask("POST", "work_pools/bigearthnet/workers/filter", {})
-            return any(worker["status"] == "ONLINE" for worker in found)
+            try:
+                with self.client as client:
+                    workers = client.read_workers_for_work_pool("bigearthnet")
+            except httpx.HTTPError:
+                return False
+            return any(worker.status == WorkerStatus.ONLINE for worker in workers)
 
         eventually(is_online, "worker", 600)
 
@@ -121,14 +110,14 @@ class Machine:
         """When server and worker were started."""
         return self.ssh(f"systemctl show -p ExecMainStartTimestamp -p ExecMainPID {SERVICES}")
 
-    def start_run(self, deployment_id: str, **parameters: object) -> str:
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return str(self.ask("POST", f"deployments/{deployment_id}/create_flow_run", body)["id"])
+    def start_sample(self) -> UUID:
+        with self.client as client:
+            return self._start(client, client.read_deployment_by_name("prepare/prepare-sample").id)
 
-    def start_sample(self) -> str:
-        return self.start_run(self.ask("GET", "deployments/name/prepare/sample")["id"])
+    def _start(self, client: SyncPrefectClient, deployment: UUID, **parameters: object) -> UUID:
+        return client.create_flow_run_from_deployment(deployment, parameters=parameters, state=Scheduled()).id
 
-    def halt_sample(self) -> str:
+    def halt_sample(self) -> UUID:
         """Start a run of the sample and halt its process after its first tile; returns the run's id."""
         self.ssh("sudo rm -rf /data/bigearthnet/sample")
         run = self.start_sample()
@@ -136,39 +125,47 @@ class Machine:
             "grep -q -m 1 'tiles done' < <(sudo journalctl -u bigearthnet-worker -n 0 -f); "
             "sudo pkill -STOP -u bigearthnet -f prefect.engine"
         )
-        assert self.state(run) == "RUNNING"
+        assert self.state(run).is_running()
         return run
 
     def continue_sample(self) -> None:
         self.ssh("sudo pkill -CONT -u bigearthnet -f prefect.engine")
 
-    def start_greedy(self, mib: int) -> str:
+    def start_greedy(self, mib: int) -> UUID:
         """Start a run that allocates so much memory; returns its id."""
-        step = {"prefect.deployments.steps.set_working_directory": {"directory": "/opt/bigearthnet"}}
-        deployment = {
-            "flow_id": self.ask("POST", "flows/", {"name": "greedy"})["id"],
-            "name": "greedy",
-            "entrypoint": "tests.support.greedy.greedy",
-            "work_pool_name": "bigearthnet",
-            "pull_steps": [step],
-        }
-        return self.start_run(self.ask("POST", "deployments/", deployment)["id"], mib=mib)
+        with self.client as client:
+            deployment = client.create_deployment(
+                flow_id=client.create_flow_from_name("greedy"),
+                name="greedy",
+                entrypoint="tests.support.greedy.greedy",
+                work_pool_name="bigearthnet",
+                pull_steps=[
+                    {"prefect.deployments.steps.set_working_directory": {"directory": "/opt/bigearthnet"}}
+                ],
+            )
+            return self._start(client, deployment, mib=mib)
 
-    def state(self, run: str) -> str:
-        return str(self.ask("GET", f"flow_runs/{run}")["state"]["type"])
+    def state(self, run: UUID) -> State:
+        with self.client as client:
+            state = client.read_flow_run(run).state
+        assert state
+        return state
 
-    def final_state(self, run: str) -> str:
+    def final_state(self, run: UUID) -> str:
         """Wait for the end of a run; returns the type of its state."""
 
         def final() -> str | None:
             state = self.state(run)
-            return state if state in FINAL else None
+            return state.type.value if state.is_final() else None
 
         return eventually(final, f"end of run {run}", 900)
 
-    def logs(self, run: str) -> str:
-        found = self.ask("POST", "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
-        return "\n".join(line["message"] for line in found)
+    def logs(self, run: UUID) -> str:
+        with self.client as client:
+            return "\n".join(
+                log.message
+                for log in client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), limit=200)
+            )
 
 
 @contextmanager
