@@ -4,10 +4,10 @@
 
 LABEL=bigearthnet
 
-# Whole disks, except the root disk.
+# Print the whole, writable disks, except the root disk.
 list_disks() {
     local disk
-    for disk in $(lsblk -dnrpo NAME,TYPE | awk '$2 == "disk" { print $1 }'); do
+    for disk in $(lsblk -bdnrpo NAME,TYPE,RO,SIZE | awk '$2 == "disk" && $3 == 0 && $4 > 0 { print $1 }'); do
         lsblk -nro MOUNTPOINTS "$disk" | grep -qx / || printf '%s\n' "$disk"
     done
 }

@@ -95,23 +95,22 @@ def test_the_one_blank_disk_is_formatted_and_mounted_once(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "host",
+    ("host", "contents"),
     [
-        [FOREIGN],
-        ["mkswap $disk"],
-        ["mkfs.ext4 -q -L photos $disk; wipefs --all $disk"],
-        ["echo 1MiB,4MiB | sfdisk $disk"],
-        ["echo label: gpt | sfdisk $disk"],
-        ["echo label: gpt | sfdisk $disk; dd if=/dev/zero of=$disk bs=1M count=1 conv=notrunc"],
-        ["echo label: dos | sfdisk $disk"],
-        *([f"{POKE}{place}"] for place in (0, MIB - 1, 15 * MIB, 16 * MIB - 1)),
+        ([FOREIGN], "a signature (ext4)"),
+        (["mkswap $disk"], "a signature (swap)"),
+        (["echo 1MiB,4MiB | sfdisk $disk; partx --update $disk"], "partitions or volumes"),
+        (["echo label: gpt | sfdisk $disk"], "a signature (gpt)"),
+        (["echo label: gpt | sfdisk $disk; dd if=/dev/zero of=$disk bs=1M count=1"], "a signature (gpt)"),
+        (["echo label: dos | sfdisk $disk"], "a signature (dos)"),
+        *(([f"{POKE}{place}"], "data in its") for place in (0, MIB - 1, 15 * MIB, 16 * MIB - 1)),
     ],
-    indirect=True,
+    indirect=["host"],
 )
-def test_a_disk_with_contents_is_left_alone(host: Host, tmp_path: Path) -> None:
+def test_a_disk_with_contents_is_left_alone(host: Host, tmp_path: Path, contents: str) -> None:
     before = (tmp_path / "0.img").read_bytes()
     output = host.ensure()
-    assert f"{host.disks[0]} is left alone: it has " in output
+    assert f"{host.disks[0]} is left alone: it has {contents}" in output
     assert "there is no data volume" in output
     assert output.startswith("0 ")
     assert (tmp_path / "0.img").read_bytes() == before
@@ -170,3 +169,18 @@ def test_a_volume_that_is_being_attached_is_waited_for(
     )
     assert output.endswith(f"sleeps: {sleeps}\n")
     assert ("formatting" in output) is found
+
+
+@pytest.mark.parametrize("host", [[]], indirect=True)
+def test_only_writable_disks_besides_the_root_disk_are_considered(host: Host) -> None:
+    disks = [
+        f"/dev/{disk}"
+        for disk in ("xvda disk 0 8", "xvdf disk 0 9", "xvdg disk 1 9", "zram0 disk 0 0", "sr0 rom 0 9")
+    ]
+    output = host.ensure(f"""
+        lsblk() {{ case "$*" in -b*) printf '%s\\n' {" ".join(map(repr, disks))} ;; *xvda) echo / ;; esac; }}
+        source {PROVISION.with_name("data_volume.sh")}
+        list_disks
+        exit
+    """)
+    assert output == "0 /dev/xvdf\n"
