@@ -56,6 +56,7 @@ ensure_data_volume() {
             die "cannot mount the volume that $FSTAB names for $DATA. Attach it, or delete the line, and try again."
         return
     fi
+    ((DATA_VOLUME_SECONDS == 0)) || say "waiting up to $DATA_VOLUME_SECONDS s for the data volume"
     until find_disks && ((${#ours[@]} + ${#blank[@]})) || ((SECONDS >= DATA_VOLUME_SECONDS)); do
         sleep 5
     done
