@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.support.browser import CHROMIUM, Ui, browsing
 from tests.support.published import require_whole
 from tests.support.services import Services, host_services
 
 pytestmark = pytest.mark.e2e
-needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser at {CHROMIUM}")
 GUESS = "bigearthnet:guess"
 
 
@@ -32,19 +31,6 @@ def services(home: Path) -> Iterator[Services]:
         yield services
 
 
-@pytest.fixture
-def page(services: Services, tmp_path: Path) -> Iterator[Page]:
-    """The UI in a new browser."""
-    with browsing(tmp_path) as browser, browser.new_page() as page:
-        page.goto(services.url)
-        yield page
-
-
-def log_in(page: Page, secret: str) -> None:
-    page.get_by_role("textbox").fill(secret)
-    page.get_by_role("button", name="Login").click()
-
-
 @pytest.mark.parametrize(
     ("method", "path", "who", "status"),
     [
@@ -62,20 +48,21 @@ def test_the_api_answers(services: Services, *, method: str, path: str, who: str
     assert answer.status == status
 
 
-@needs_browser
-def test_a_wrong_secret_does_not_open_the_ui(page: Page) -> None:
-    with page.expect_response("**/api/**") as answer:
-        log_in(page, GUESS)
-    assert answer.value.status == 401
-    expect(page.get_by_role("button", name="Login")).to_be_visible()
-
-
-@needs_browser
-def test_with_the_secret_a_run_is_started_and_completes(page: Page, services: Services, home: Path) -> None:
-    log_in(page, services.secret)
-    page.wait_for_url("**/dashboard*")
-    ui = Ui(page, services.url)
-    ui.open_form("prepare/prepare-sample")
-    ui.submit()
-    ui.wait_for_state("Completed")
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser at {CHROMIUM}")
+def test_only_the_secret_opens_the_ui(services: Services, home: Path, tmp_path: Path) -> None:
+    with browsing(tmp_path) as browser, browser.new_page() as page:
+        page.goto(services.url)
+        field, button = page.get_by_role("textbox"), page.get_by_role("button", name="Login")
+        field.fill(GUESS)
+        with page.expect_response("**/api/**") as answer:
+            button.click()
+        assert answer.value.status == 401
+        expect(button).to_be_visible()
+        field.fill(services.secret)
+        button.click()
+        page.wait_for_url("**/dashboard*")
+        ui = Ui(page, services.url)
+        ui.open_form("prepare/prepare-sample")
+        ui.submit()
+        ui.wait_for_state("Completed")
     require_whole(home / "bigearthnet" / "sample" / "dataset")
