@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 
-from tests.support.house import ROOT
+from tests.support.house import ROOT, eventually
 from tests.support.machine import PROVISION, SERVICES, TOOL, Machine, repository, stack_user_data
 
 pytestmark = [
@@ -116,13 +116,13 @@ def test_nothing_runs_as_root_or_listens_beyond_the_loopback(machine: Machine) -
 
 
 def test_a_run_stays_within_the_memory_limits(machine: Machine) -> None:
-    with machine.start("while sleep 0.3; do ps -u bigearthnet -o rss=,args= ; done") as sampler:
-        run = machine.start_sample()
-        state = machine.final_state(run)
-    assert sampler.stdout is not None
+    machine.start("sampler", "while sleep 0.3; do ps -u bigearthnet -o rss=,args=; done")
+    run = machine.start_sample()
+    state = machine.final_state(run)
+    machine.ssh("sudo systemctl stop sampler")
     peaks: dict[str, int] = {}
     for rss, name in re.findall(
-        r"(\d+) .*(prefect server|prefect worker|prefect\.engine)", sampler.stdout.read()
+        r"(\d+) .*(prefect server|prefect worker|prefect\.engine)", machine.output("sampler")
     ):
         peaks[name] = max(peaks.get(name, 0), int(rss) // 1024)
     sys.stdout.write(f"peak resident memory in MiB: {peaks}\n{machine.ssh('free -m; df -h / /data')}\n")
@@ -153,11 +153,11 @@ def test_an_update_is_refused_during_a_run_or_waits_for_its_end(machine: Machine
     run, started, secret = machine.halt_sample(), machine.started(), machine.secret()
     assert f"cannot update: flow run {run} is running" in machine.fail(f"sudo {PROVISION}")
     assert machine.started() == started
-    with machine.start(f"sudo RUNNING=wait {PROVISION}", f"waiting for the end of flow run {run}") as update:
-        machine.continue_sample()
-        assert machine.final_state(run) == "COMPLETED"
-        output, _ = update.communicate(timeout=1800)
-    assert "server and worker are running" in output
+    machine.start("update", f"RUNNING=wait {PROVISION}")
+    eventually(lambda: f"waiting for the end of flow run {run}" in machine.output("update"), "update", 600)
+    machine.continue_sample()
+    assert machine.final_state(run) == "COMPLETED"
+    eventually(lambda: "server and worker are running" in machine.output("update"), "end of the update", 1800)
     assert machine.ssh("tail -n 1 /opt/bigearthnet/flows/__init__.py") == "# an update"
     assert (machine.secret(), machine.state(run).is_completed()) == (secret, True)
 

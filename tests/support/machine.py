@@ -49,24 +49,12 @@ class Machine:
         assert done.returncode, done.stdout
         return done.stdout + done.stderr
 
-    @contextmanager
-    def start(self, command: str, until: str = "") -> Iterator[subprocess.Popen[str]]:
-        """Start a command, wait until it prints a text, and end it with the block."""
-        process = subprocess.Popen(
-            [TOOL, "ssh", command], stdout=-1, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-        assert process.stdout is not None
-        try:
-            lines = [""] if not until else []
-            while not any(until in line for line in lines):
-                lines.append(process.stdout.readline())
-                assert lines[-1], "".join(lines)
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, 15)
-            process.wait(10)
-            process.stdout.close()
+    def start(self, unit: str, command: str) -> None:
+        """Start a command as root, in a unit whose log is the command's output."""
+        self.ssh(f"sudo systemd-run --quiet --unit={unit} sh -c '{command}'")
+
+    def output(self, unit: str) -> str:
+        return self.ssh(f"sudo journalctl --no-pager -o cat -u {unit}")
 
     def boot(self, *arguments: str) -> None:
         self.tool("up", *arguments)
@@ -198,14 +186,8 @@ def repository(folder: Path) -> Iterator[str]:
 def stack_user_data(repository: str) -> str:
     """Return the user data of the stack's host, for a repository of ours."""
     text: str = properties("Instance")["UserData"]["Fn::Base64"]["Fn::Sub"][0]
-    values = {
-        "Ref": "main",
-        "Repository": repository,
-        "Source": CLONE,
-        "AWS::Region": "eu-central-1",
-        "VolumeSeconds": "600",
-    }
-    for name, value in values.items():
+    values = {"Ref": "main", "Repository": repository, "Source": CLONE, "AWS::Region": "eu-central-1"}
+    for name, value in (values | {"VolumeSeconds": "600"}).items():
         text = text.replace(f"${{{name}}}", value)
     assert "${" not in text
     return text

@@ -44,7 +44,7 @@ def test_scripts_are_executable_and_stop_at_the_first_failure(name: str) -> None
     "command",
     [
         ["verify", "--man=no"],
-        ["security", "--no-pager", "--offline=yes", "--threshold=30"],  # of 100; systemd calls 40 acceptable
+        ["security", "--no-pager", "--offline=yes", "--threshold=20"],  # of 100
     ],
 )
 def test_systemd_accepts_the_units_and_their_exposure(tmp_path: Path, command: list[str], unit: str) -> None:

@@ -1,6 +1,7 @@
 """The choice of the data volume, with loop devices as the host's disks."""
 
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ def can_loop() -> bool:
     return os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
 
 
-pytestmark = pytest.mark.skipif(not can_loop(), reason="needs root and loop devices")
+pytestmark = pytest.mark.skipif(
+    not can_loop() or not shutil.which("sfdisk"), reason="needs root, loop devices and sfdisk"
+)
 
 
 @contextmanager
