@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 
-from tests.support.house import ROOT, eventually
+from tests.support.served import ROOT, eventually
 from tests.support.machine import PROVISION, SERVICES, TOOL, Machine, repository, stack_user_data
 
 pytestmark = [
