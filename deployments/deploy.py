@@ -1,62 +1,31 @@
-"""Bring work pool, deployments and automations to the server: `python -m deployments.deploy`.
+"""Create or refresh work pool, deployments and automations on the server: `python -m deployments.deploy`."""
 
-Done again, it changes nothing that a person has changed on the server: a paused schedule stays paused.
-"""
-
-import subprocess
+import argparse
+import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectNotFound
-from prefect.workers.process import ProcessWorker
-
-from deployments import automations
-from deployments.guard import require_server
-from deployments.settings import POOL
-
-ROOT = Path(__file__).resolve().parents[1]
-"""The folder of prefect.yaml; runs start in it."""
+from deployments.settings import apply
 
 
-def deploy() -> None:
-    """Have everything on the server that the environment names."""
-    with get_client(sync_client=True) as client:
-        _ensure_pool(client)
-        _deploy_all()
-        automations.ensure(client)
-
-
-def _ensure_pool(client: SyncPrefectClient) -> None:
-    try:
-        client.read_work_pool(POOL)
-    except ObjectNotFound:
-        client.create_work_pool(
-            WorkPoolCreate(
-                name=POOL,
-                type=ProcessWorker.type,
-                description="Runs on this host, one at a time.",
-                base_job_template=ProcessWorker.get_default_base_job_template(),
-            )
-        )
-
-
-def _deploy_all() -> None:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(  # noqa: S603 - arguments of our own
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(
-            f"{done.stdout}\nexpected every deployment of {ROOT / 'prefect.yaml'} on the server; see above"
-        )
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Deploy."""
-    require_server()
-    deploy()
+    parser = argparse.ArgumentParser(prog="python -m deployments.deploy", description="Deploy the flows.")
+    parser.add_argument(
+        "--reset",
+        action="store_true",
+        help="set everything to what prefect.yaml says: parameters, schedules, tags, limits, descriptions",
+    )
+    reset = parser.parse_args(arguments).reset
+    apply()
+    if not os.environ.get("PREFECT_API_URL"):  # Prefect would start a server that ends with this process
+        sys.exit(
+            "PREFECT_API_URL is not set. Start a server with `make serve`, "
+            "then set it to http://127.0.0.1:4200/api."
+        )
+    from deployments.registry import deploy  # noqa: PLC0415 - Prefect reads its settings when it is imported
+
+    deploy(reset=reset)
 
 
 if __name__ == "__main__":
