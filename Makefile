@@ -1,10 +1,8 @@
-# Everything is installed into .venv, with the versions of uv.lock; Prefect's own files go to .prefect.
+# Everything is installed into .venv, with the versions of uv.lock. Prefect's own files are in .prefect.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
-export PREFECT_HOME ?= $(CURDIR)/.prefect
-export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT ?= false
 DESTINATION ?= ~/bigearthnet/dataset
 OPTIONS ?=
 PORT ?= 4200
@@ -26,16 +24,16 @@ setup: .venv/.done  ## install everything into .venv
 	touch $@
 
 run: setup  ## prepare the embedded sample into sample-dataset
-	@$(BIN)/python -m flows sample-dataset --source sample --work-dir sample-work
+	@$(BIN)/bigearthnet prepare sample-dataset --source sample --work-dir sample-work
 
 dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream"
-	@$(BIN)/python -m flows $(DESTINATION) $(OPTIONS)
+	@$(BIN)/bigearthnet prepare '$(subst ','\'',$(DESTINATION))' $(OPTIONS)
 
-serve: setup  ## Prefect's server and UI, deployments and worker, on 127.0.0.1: make serve PORT=4200
-	@$(BIN)/python -m deployments.serve --port $(PORT)
+serve: setup  ## run Prefect's server and UI, the deployments and a worker on 127.0.0.1: make serve PORT=4200
+	@$(BIN)/bigearthnet serve --port $(PORT)
 
-deploy: setup  ## bring the deployments to the server of PREFECT_API_URL
-	@$(BIN)/python -m deployments.deploy
+deploy: setup  ## create or refresh the deployments on the server of PREFECT_API_URL; RESET=1 sets all to prefect.yaml
+	@$(BIN)/bigearthnet deploy $(if $(RESET),--reset)
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -58,5 +56,5 @@ format: setup  ## bring the code into shape
 bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove what make run made
-	rm -rf sample-dataset sample-work .prefect .swift-venv
+clean:  ## remove the sample that make run prepared
+	rm -rf sample-dataset sample-work
