@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = " ".join(("bigearthnet", *(error.command_chain or ())))
         sys.exit(f"{command}: {_plain(error)}\nSee {command} --help")
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Run the same command again to continue.\n")
+        sys.stderr.write("Run the same command again to continue: finished work is kept.\n")
         sys.exit(_INTERRUPTED)
 
 
@@ -107,6 +107,7 @@ def _app(chosen: Sequence[str]) -> App:
         help="BigEarthNet v2 as RGB and mask PNGs.",
         help_epilogue="Start with: bigearthnet prepare sample-dataset --source sample",
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,
         version=lambda: version("bigearthnet-prefect"),
         default_parameter=Parameter(negative=(), show_default=_shown),
     )
@@ -156,9 +157,15 @@ def _command(name: str) -> Callable[..., None]:
 
 def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
     """Run a flow, and print where its results are and what comes next."""
-    state = flow(**arguments, return_state=True)
+    from deployments.temporary_server import start_temporary_server  # noqa: PLC0415 - imports Prefect
+
+    try:
+        start_temporary_server()
+        state = flow(**arguments, return_state=True)
+    except RuntimeError as error:  # of Prefect: errors of the flow are in its state
+        sys.exit(f"bigearthnet {name}: {error}\nStart the server that PREFECT_API_URL names, or unset it.")
     if not state.is_completed():
-        sys.exit(f"bigearthnet {name} failed. Run it again to continue; finished work is kept.")
+        sys.exit(f"bigearthnet {name} failed. Correct the cause, then run it again: finished work is kept.")
     if state.name != "Completed":  # nothing was to do
         sys.stdout.write(f"{state.message}\n")
     elif name == "prepare":
