@@ -21,6 +21,7 @@ from bigearthnet.dataset.freshness import (
 )
 from bigearthnet.dataset.jobs import Job, converted_patches, needs_images, plan_jobs, plan_tile
 from bigearthnet.dataset.layout import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
+from bigearthnet.dataset.links import Link, life_of, links_as_markdown, links_path, saved_as, utc, write_links
 from bigearthnet.dataset.publish import Publication, ZipDigest, is_published, publish, zip_digests
 from bigearthnet.dataset.published import (
     Published,
@@ -44,6 +45,7 @@ __all__ = [
     "Effort",
     "FinishedTile",
     "Job",
+    "Link",
     "Publication",
     "Published",
     "PublishedFile",
@@ -61,6 +63,9 @@ __all__ = [
     "find_published",
     "finish",
     "is_published",
+    "life_of",
+    "links_as_markdown",
+    "links_path",
     "local_manifest",
     "matching",
     "missing_files",
@@ -73,8 +78,11 @@ __all__ = [
     "report_markdown",
     "require_few_rejected",
     "require_published",
+    "saved_as",
     "summary",
     "tile_rows",
     "tile_zip",
+    "utc",
+    "write_links",
     "zip_digests",
 ]

@@ -1,11 +1,8 @@
-"""HTTP requests: proxies, retries and redirects, and files that are opened at a byte.
+"""HTTP requests: proxies, retries, redirects, and files that are opened at a byte.
 
 A request that fails for a passing reason is retried by urllib3, a body that breaks off by `ResumingReader`.
-Rules: RFC 9110, sections 8.8 (validators), 10.2.3 (Retry-After), 13.1.5 (If-Range) and 14 (ranges). Zenodo
-sends `Retry-After` with success, too, and sometimes the whole file in answer to a range.
 """
 
-import html
 import logging
 import re
 import ssl
@@ -13,10 +10,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from types import TracebackType
+from typing import Any, Final, Self, cast
 from urllib.parse import unquote, urljoin
 
 import urllib3
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import (
     HTTPError,
     InvalidHeader,
@@ -28,7 +27,16 @@ from urllib3.exceptions import (
 from urllib3.util import make_headers, parse_url
 
 from bigearthnet import __version__
-from bigearthnet.errors import ChangedError, SourceError, TransferError
+from bigearthnet.errors import SourceError, TransferError
+from bigearthnet.source.answers import (
+    FORBIDDEN,
+    RETRIED,
+    ResponseBody,
+    first_byte,
+    reason,
+    require_success,
+    validator_of,
+)
 from bigearthnet.source.record import RecordFile
 from bigearthnet.store.reader import BACKOFF_LIMIT_SECONDS, TRIES, Opened
 
@@ -37,12 +45,9 @@ USER_AGENT: Final = f"bigearthnet-prefect/{__version__} (+{PROJECT_URL})"
 """Zenodo slows down the default user agents of HTTP libraries."""
 RETRY_AFTER_LIMIT_SECONDS: Final = 600
 DOCUMENT_LIMIT_BYTES: Final = 16 << 20
-SLOWEST_BYTES_PER_SECOND: Final = 1 << 10
 
-_RETRIED: Final = frozenset({408, 429, *range(500, 600)})
-_BLOCK_BYTES: Final = 256 << 10
+_BLOCK_BYTES: Final = 64 << 10
 _REDIRECTS: Final = 5
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +78,7 @@ class Http:
         self._tries = tries
         self._clock = clock
         self._pools: dict[str | None, urllib3.PoolManager] = {}
-        logging.getLogger("urllib3.connectionpool").addFilter(_without_urls)
+        logging.getLogger("urllib3.connectionpool").addFilter(_hides_urls)
 
     def document(self, url: str) -> bytes:
         """Read a small document.
@@ -82,26 +87,21 @@ class Http:
             TransferError: the server did not answer, or not to the end.
             SourceError: the server refused the request, or the document has more than 16 MiB.
         """
-        name = safe_url(url)
-        retries = self._retries(name, _RETRIED)
+        retries = self._retries(safe_url(url), RETRIED)
         while True:
-            response = self._request(url, {}, retries)
-            with response:
-                _require_success(response, name, passing=False)
+            with self._request(url, {}, retries) as response:
+                require_success(response, retries.name)
                 try:
-                    return self._read_document(response, name)
+                    return self._read_document(response, retries.name)
                 except TransferError as error:
-                    with _translated(name):
-                        # The same count as for the request: urllib3 does not retry bodies.
-                        retries = (response.retries or retries).increment(
-                            "GET", url, error=ProtocolError(str(error))
-                        )
-                    retries.sleep()
+                    # urllib3 does not retry bodies; this goes on with the count of the request's tries.
+                    with _translate_errors(retries.name):
+                        failed = ProtocolError(str(error))
+                        retries = cast(_Retry, response.retries).increment("GET", url, error=failed)
+            retries.sleep()
 
     def open_at(self, file: RecordFile, start: int, validator: str | None) -> Opened:
         """Open a file at a byte, see `OpenAt`.
-
-        Zenodo's 403 is a limit for guests: after a file has begun, it is waited for.
 
         Raises:
             TransferError: the server did not answer.
@@ -112,27 +112,23 @@ class Http:
         if start and validator:
             headers["If-Range"] = validator
         name = f"{file.name} from {safe_url(file.location)}"
-        retried = {*_RETRIED, 403} if start else _RETRIED
-        response = self._request(file.location, headers, self._retries(name, retried))
+        retries = self._retries(name, {*RETRIED, FORBIDDEN} if start else RETRIED)
+        response = self._request(file.location, headers, retries)
         try:
-            _require_success(response, name, passing=start > 0)
-            found = _validator(response.headers)
-            if start and validator and _changed(response.headers, validator):
-                raise ChangedError(
-                    f"{file.name} changed on the server at byte {start:,}: it was {validator} and is "
-                    f"{found} now. Run again."
-                )
-            begins = _first_byte(response, file, start)
+            require_success(response, name, has_begun=start > 0)
+            begins = first_byte(response, file, start, validator)
         except BaseException:
             response.close()
             raise
-        return Opened(_Body(response, self._stall_seconds, self._clock, begins is None), begins or 0, found)
+        failure = "the server sent another range than it was asked for" if begins is None else None
+        body = ResponseBody(response, self._stall_seconds, self._clock, failure)
+        return Opened(body, begins or 0, validator_of(response.headers))
 
     def _request(self, url: str, headers: Mapping[str, str], retries: "_Retry") -> urllib3.BaseHTTPResponse:
         """Get a URL and follow redirects on its host; the caller closes the response."""
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         for _ in range(_REDIRECTS + 1):
-            with _translated(retries.name):
+            with _translate_errors(retries.name):
                 response = self._pool(url).request(
                     "GET", url, headers=headers, retries=retries, redirect=False, preload_content=False
                 )
@@ -182,13 +178,13 @@ class Http:
             ) from None
 
     def _read_document(self, response: urllib3.BaseHTTPResponse, name: str) -> bytes:
-        body = _Body(response, self._stall_seconds, self._clock)
+        body = ResponseBody(response, self._stall_seconds, self._clock)
         document, block = bytearray(), memoryview(bytearray(_BLOCK_BYTES))
         while count := body.readinto(block):
             document += block[:count]
             if len(document) > DOCUMENT_LIMIT_BYTES:
                 raise SourceError(
-                    f"{name} has more than 16 MiB, so it is not a record. Choose the record, not one of its files."
+                    f"{name} has more than 16 MiB, so it is not a record. Choose the record, not its files."
                 )
         return bytes(document)
 
@@ -204,7 +200,15 @@ class _Retry(urllib3.Retry):
         fresh.name, fresh.wait = self.name, self.wait
         return fresh
 
-    def increment(self, *args: Any, error: Exception | None = None, **kwargs: Any) -> Self:
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,  # noqa: ARG002
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
         cause: object = error
         while isinstance(cause, Exception):
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -214,7 +218,8 @@ class _Retry(urllib3.Retry):
                     "SSL_CERT_FILE to its certificate."
                 ) from error
             cause = cause.args[-1] if cause.args else None
-        return super().increment(*args, error=error, **kwargs)
+        # Without the URL, which can hold a token, in urllib3's errors and log lines.
+        return super().increment(method, None, response, error, _pool, _stacktrace)
 
     def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
         seconds = None
@@ -223,8 +228,8 @@ class _Retry(urllib3.Retry):
         if seconds is None:
             seconds = self.get_backoff_time()
         last = self.history[-1]
-        reason = _reason(last.error) if last.error else f"the server answered {last.status}"
-        logger.warning("%s: %s; trying again in %.0f s", self.name, reason, seconds)
+        failure = reason(last.error) if last.error else f"the server answered {last.status}"
+        logger.warning("%s: %s; trying again in %.0f s", self.name, failure, seconds)
         self.wait(seconds)
 
     def asked_seconds(self, response: urllib3.BaseHTTPResponse) -> float | None:
@@ -233,49 +238,6 @@ class _Retry(urllib3.Retry):
             return self.get_retry_after(response)
         except (InvalidHeader, ValueError, OverflowError):
             return None
-
-
-class _Body:
-    """The body of a response. Fails when it is slower than 1 KiB/s, or `useless`."""
-
-    def __init__(
-        self,
-        response: urllib3.BaseHTTPResponse,
-        window_seconds: float,
-        clock: Callable[[], float],
-        useless: bool = False,
-    ) -> None:
-        self._response = response
-        self._window = window_seconds
-        self._clock = clock
-        self._useless = useless
-        self._seconds = self._bytes = 0.0
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if self._useless:
-            raise TransferError("the server sent another range than it was asked for")
-        began = self._clock()
-        try:
-            # read1 returns what has arrived; read(n) would lose it when the connection breaks before n.
-            data = self._response.read1(min(len(buffer), _BLOCK_BYTES), decode_content=False) or b""
-        except HTTPError as error:
-            raise TransferError(f"the connection broke: {_reason(error)}") from error
-        buffer[: len(data)] = data
-        self._measure(self._clock() - began, len(data))
-        return len(data)
-
-    def close(self) -> None:
-        self._response.close()
-
-    def _measure(self, seconds: float, count: int) -> None:
-        """Count the time spent waiting for bytes; time between two reads is the reader's own."""
-        self._seconds += seconds
-        self._bytes += count
-        if self._seconds < self._window:
-            return
-        if count and self._bytes < self._seconds * SLOWEST_BYTES_PER_SECOND:
-            raise TransferError(f"only {self._bytes:,.0f} bytes arrived in {self._seconds:.0f} s")
-        self._seconds = self._bytes = 0.0
 
 
 def safe_url(url: str) -> str:
@@ -294,18 +256,18 @@ def require_same_host(url: str, target: str, name: str) -> None:
     Raises:
         SourceError: it leads to another host, from https to http, or is not a URL.
     """
-    with _translated(target):
+    with _translate_errors(target):
         here, there = parse_url(url), parse_url(target)
     allowed = {"https"} if here.scheme == "https" else {"http", "https"}
     if there.host != here.host or there.scheme not in allowed:
         raise SourceError(
-            f"{name} leads to {safe_url(target)}, which is not on {here.scheme}://{here.host}. Links to other "
-            "hosts are not followed. Choose a record whose files are on its own host."
+            f"{name} leads to {safe_url(target)}, which is not on {here.scheme}://{here.host}. Only links "
+            "on the same host are followed. Choose a record whose files are on its own host."
         )
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     """Translate urllib3's errors raised in the block; theirs can hold a URL with a token."""
     try:
         yield
@@ -313,76 +275,13 @@ def _translated(name: str) -> Iterator[None]:
         raise SourceError(f"{safe_url(name)} is not a valid http or https URL. Correct it.") from None
     except MaxRetryError as error:
         raise TransferError(
-            f"cannot read {name}: {_reason(error.reason)}, in several tries. Try again later."
+            f"cannot read {name}: {reason(error.reason)}, in several tries. Try again later."
         ) from error.reason
     except HTTPError as error:
-        raise TransferError(f"cannot read {name}: {_reason(error)}. Try again later.") from error
+        raise TransferError(f"cannot read {name}: {reason(error)}. Try again later.") from error
 
 
-def _require_success(response: urllib3.BaseHTTPResponse, name: str, *, passing: bool) -> None:
-    """Refuse what is not an answer to use. `passing`: a 403 counts as a passing failure."""
-    if response.status in {200, 206, 416}:
-        return
-    answer = f"cannot read {name}: the server answered {response.status}{_words(response)}."
-    if response.status in _RETRIED or (passing and response.status == 403):
-        raise TransferError(f"{answer} Try again later.")
-    if response.status == 403:
-        raise SourceError(
-            f"{answer} Zenodo does so when too much comes from one network: wait an hour or use another "
-            "network. Files that are not open to everyone cannot be used."
-        )
-    raise SourceError(f"{answer} Check that the source is written as on Zenodo and open to everyone.")
-
-
-def _words(response: urllib3.BaseHTTPResponse) -> str:
-    """Return the beginning of what the server says, as one line in quotes."""
-    try:
-        text = response.read(4096, decode_content=False).decode(errors="replace")
-    except HTTPError:
-        return ""
-    text = re.sub(r"(?is)<(script|style|title).*?</\1>|<[^>]*>", " ", text)
-    line = " ".join(word for word in html.unescape(text).split() if word.isprintable())
-    return f' ("{line[:300]}")' if line else ""
-
-
-def _validator(headers: Mapping[str, str]) -> str | None:
-    """Return what `If-Range` can hold: a strong ETag, else the date of the last change."""
-    etag = headers.get("ETag", "")
-    return etag if etag.startswith('"') else headers.get("Last-Modified")
-
-
-def _changed(headers: Mapping[str, str], validator: str) -> bool:
-    current = headers.get("ETag" if validator.startswith('"') else "Last-Modified")
-    return current is not None and current.removeprefix("W/") != validator
-
-
-def _first_byte(response: urllib3.BaseHTTPResponse, file: RecordFile, start: int) -> int | None:
-    """Return the byte that a body begins with: `start` or 0; None if it is another range."""
-    if response.status == 200:
-        length = response.headers.get("Content-Length", "")
-        size, begins = (int(length) if length.isdecimal() else file.size), 0
-    elif response.status == 206:
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != start:
-            return None
-        size, begins = int(match[2]), start
-    else:
-        raise ChangedError(
-            f"{file.name} has {file.size:,} bytes in the record, but the server has none after byte {start:,}. "
-            "Run again."
-        )
-    if size != file.size:
-        raise ChangedError(
-            f"{file.name} has {file.size:,} bytes in the record, but {size:,} on the server. Run again."
-        )
-    return begins
-
-
-def _reason(error: BaseException | None) -> str:
-    """Return the first part of what urllib3 says; the rest repeats it."""
-    return str(error.args[0]) if error is not None and error.args else repr(error)
-
-
-def _without_urls(record: logging.LogRecord) -> bool:
-    """Drop lines of urllib3 that hold a query, and those about retries, which are logged here."""
-    return not record.getMessage().startswith("Retrying") and "?" not in record.getMessage()
+def _hides_urls(record: logging.LogRecord) -> bool:
+    """Drop urllib3's lines that hold a query, and those about retries, which are logged here."""
+    line = record.getMessage()
+    return "?" not in line and not line.startswith("Retrying")

@@ -1,7 +1,7 @@
 """Verified local copies of record files: downloaded into the work folder, or used in place."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, ChecksumError, SourceError
@@ -31,8 +31,8 @@ class LocalFile:
     size: int
     md5: str
     verification: Verification
-    _store: FolderStore
-    _stored: StoredFile
+    _store: FolderStore = field(repr=False, compare=False)
+    _stored: StoredFile = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -46,17 +46,17 @@ class LocalFile:
 
 def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
     """Return the local copy of a file if it is known to be right without reading it."""
-    store, name = _place(source, file, work)
+    store, name, path = _place(source, file, work)
     found = store.head(name)
-    if found is None:
+    md5 = known_digest(path, found.etag, work.md5s) if found else None
+    if found is None or md5 is None or file.md5 not in {None, md5}:
         return None
-    md5 = known_digest(store.folder / name, found.etag, work.md5s)
-    return _local(store, found, md5, file) if md5 and file.md5 in {None, md5} else None
+    return LocalFile(path, found.size, md5, file.verification(), store, found)
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     """Return the bytes of a file that still have to be downloaded."""
-    store, name = _place(source, file, work)
+    store, name, _ = _place(source, file, work)
     if source.local_path(file) or store.head(name):
         return 0
     with store.resume(name, file.size, file.md5) as partial:
@@ -79,31 +79,28 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
     known = find_local(source, file, work)
     if known is not None:
         return known
-    store, name = _place(source, file, work)
+    store, name, path = _place(source, file, work)
     found = store.head(name)
     md5 = md5_of(store.open(found), on_bytes) if found else None
     if found is None or md5 is None or found.size != file.size or file.md5 not in {None, md5}:
         if source.local_path(file):
-            raise _refusal(store.folder / name, found, md5, file)
+            raise _refusal(path, found, md5, file)
         if found is not None:
             on_bytes(-found.size)
         fetched = fetch_file(source, file, store, name, on_bytes)
         found, md5 = fetched.stored, fetched.md5
-    note_digest(store.folder / name, found.etag, md5, work.md5s)
-    return _local(store, found, md5, file)
+    note_digest(path, found.etag, md5, work.md5s)
+    return LocalFile(path, found.size, md5, file.verification(), store, found)
 
 
-def _place(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderStore, str]:
-    """Return the folder that a local copy is in, and its name there."""
+def _place(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderStore, str, Path]:
+    """Return the folder of a local copy, and its name and path."""
     path = source.local_path(file)
     if path is not None:
-        return FolderStore(path.parent, work.digests, SourceError), path.name
+        return FolderStore(path.parent, SourceError), path.name, path
     version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
-    return FolderStore(work.archives, work.digests), f"{version}/{file.name}"
-
-
-def _local(store: FolderStore, stored: StoredFile, md5: str, file: RecordFile) -> LocalFile:
-    return LocalFile(store.folder / stored.name, stored.size, md5, file.verification(), store, stored)
+    name = f"{version}/{file.name}"
+    return FolderStore(work.archives), name, work.archives / name
 
 
 def _refusal(path: Path, found: StoredFile | None, md5: str | None, file: RecordFile) -> Exception:

@@ -1,6 +1,5 @@
 """A record copied into a store, where it can be used as a source."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from bigearthnet.source.download import FetchedFile, fetch_file, md5_of
@@ -14,17 +13,17 @@ from bigearthnet.store.transfer import OnBytes
 class Mirror:
     """A store that becomes the mirror of a record: `put` each file, then `finish`.
 
+    Put large files last: one that an interrupted run has put is read back by the next run.
+
     Args:
         store: locked by this run; complete, unfinished or empty.
-        check: raises BusyError if the lock is not ours any more.
 
     Raises:
         SourceError: its `record.json` is something else.
     """
 
-    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._check = check
         self._published = read_mirror(store)
         self._md5s: dict[str, str] = {}
 
@@ -40,18 +39,13 @@ class Mirror:
             TransferError, ChecksumError, ChangedError, SourceError: as `fetch_file`.
             BusyError: another run has locked the store.
         """
-
-        def checked(count: int) -> None:
-            self._check()
-            on_bytes(count)
-
         there = self._store.head(file.name)
-        if there is None or there.size != file.size or not self._is_right(source, file, there, checked):
-            self._check()
+        md5 = self._md5_if_right(source, file, there, on_bytes) if there else None
+        if there is None or md5 is None:
             self._store.delete([RECORD])
-            fetched = fetch_file(source, file, self._store, file.name, checked)
+            fetched = fetch_file(source, file, self._store, file.name, on_bytes)
         else:
-            fetched = FetchedFile(there, self._md5s[file.name], 0)
+            fetched = FetchedFile(there, md5, 0)
         self._md5s[file.name] = fetched.md5
         return fetched
 
@@ -63,20 +57,20 @@ class Mirror:
         """
         files = tuple(replace(file, md5=self._md5s[file.name]) for file in record.files)
         data = dump_record(replace(record, files=files))
-        self._check()
         if self._store.read(RECORD) != data:
             self._store.write(RECORD, data)
 
-    def _is_right(self, source: Source, file: RecordFile, there: StoredFile, on_bytes: OnBytes) -> bool:
-        """Compare md5s; one that is not known is computed."""
+    def _md5_if_right(
+        self, source: Source, file: RecordFile, there: StoredFile, on_bytes: OnBytes
+    ) -> str | None:
+        """Compare md5s, of which at most one is computed; None if they differ or both are unknown."""
         described = self._published.file(file.name) if self._published else None
-        if described is None and file.md5 is None:
-            return False  # copying it costs no more than reading both
+        known = described.md5 if described else None
+        if there.size != file.size or not (known or file.md5):
+            return None  # without md5s, copying costs no more than reading both
         expected = file.md5 or md5_of(source.open(file), on_bytes)
-        found = described.md5 if described else md5_of(self._store.open(there), on_bytes)
-        if found == expected:
-            self._md5s[file.name] = expected
-            return True
-        if described is None or file.md5 is None:
+        if (known or md5_of(self._store.open(there), on_bytes)) == expected:
+            return expected
+        if not (known and file.md5):
             on_bytes(-file.size)
-        return False
+        return None

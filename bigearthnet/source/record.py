@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from pydantic import ValidationError
+
 from bigearthnet.errors import SourceError
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
 
@@ -33,7 +35,7 @@ class RecordFile:
     name: str
     size: int
     md5: str | None
-    location: str = field(repr=False)  # can hold a token
+    location: str = field(default="", repr=False)  # can hold a token
     etag: str | None = None
 
     def verification(self, *, complete: bool = True) -> Verification:
@@ -75,7 +77,7 @@ class Record:
         if file is None:
             source = f"record {self.record_id}" if self.record_id else "the source"
             names = shown(file.name for file in self.files)
-            raise SourceError(f"{source} has no {name}, only {names}. Choose a source that has it.")
+            raise SourceError(f"{source} has no {name}; it has {names}. Choose a source that has it.")
         return file
 
 
@@ -92,7 +94,7 @@ def require_names(names: list[str], place: str, advice: str) -> None:
     """
     missing = [name for name in ARCHIVES if name not in names]
     if missing:
-        raise SourceError(f"{place} has no {' and no '.join(missing)}, only {shown(names)}. {advice}")
+        raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown(names)}. {advice}")
     used = [name for name in names if name in RECORD_FILES]
     if len(set(used)) < len(used):
         raise SourceError(f"{place} names a file twice: {shown(names)}. {advice}")
@@ -104,3 +106,9 @@ def shown(names: Iterable[str]) -> str:
     if len(listed) > _NAMES_SHOWN:
         return f"{', '.join(listed[:_NAMES_SHOWN])} and {len(listed) - _NAMES_SHOWN} more"
     return ", ".join(listed) or "no files"
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a document, and where."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"

@@ -1,15 +1,14 @@
 """A record in a store: a mirror, which describes it in `record.json`, or just the archives."""
 
-import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from bigearthnet.errors import ChangedError, SourceError
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, require_names
+from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, first_error, require_names
 from bigearthnet.store.base import Store, StoredFile
 from bigearthnet.store.reader import ResumingReader
 
@@ -17,25 +16,8 @@ RECORD: Final = "record.json"
 """Description of a mirror; written last."""
 
 _NAMES_LISTED: Final = 1000
+_DOCUMENT: Final = TypeAdapter(Record)
 _ADVICE: Final = "Run the mirror again, or remove that file if it is something else."
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-    name: str
-    size: int = Field(ge=0)
-    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-
-
-class _Document(BaseModel):
-    """The content of `record.json`."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    kind: Literal["zenodo", "folder"]
-    record_id: str
-    version: str
-    title: str
-    files: list[_File]
 
 
 class StoredSource:
@@ -43,10 +25,12 @@ class StoredSource:
 
     Args:
         store: opened for reading, so that its refusals are SourceErrors.
+        title: of a record without `record.json`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, title: str = "") -> None:
         self._store = store
+        self._title = title
 
     @property
     def text(self) -> str:
@@ -68,7 +52,7 @@ class StoredSource:
                 file.name for file in islice(self._store.list(), _NAMES_LISTED) if file.name not in names
             ]
         require_names(names, str(self), "Put the archives there under their names on Zenodo.")
-        return Record("folder", "", "", "", tuple(self._file(file, None) for file in found))
+        return Record("folder", "", "", self._title, tuple(self._file(file, None) for file in found))
 
     def latest(self) -> Self:
         """Return itself."""
@@ -96,7 +80,8 @@ class StoredSource:
         if found is None or found.size != file.size:
             size = "it is not there" if found is None else f"it has {found.size:,}"
             raise SourceError(
-                f"{RECORD} in {self} states {file.size:,} bytes of {file.name}, but {size}. Run the mirror again."
+                f"{RECORD} in {self} states {file.size:,} bytes of {file.name}, but {size}. "
+                "Run the mirror again."
             )
         return self._file(found, file.md5)
 
@@ -116,28 +101,17 @@ def read_mirror(store: Store) -> Record | None:
         return None
     place = f"{store.url.rstrip('/')}/{RECORD}"
     try:
-        found = _Document.model_validate_json(data)
+        record = _DOCUMENT.validate_json(data, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the beginning"
-        raise SourceError(
-            f"{place} does not describe a mirror ({where}: {first['msg']}). {_ADVICE}"
-        ) from None
-    names = [file.name for file in found.files]
+        raise SourceError(f"{place} does not describe a mirror ({first_error(error)}). {_ADVICE}") from None
+    names = [file.name for file in record.files]
     require_names(names, place, _ADVICE)
     if not set(names) <= set(RECORD_FILES):
         raise SourceError(f"{place} names files that are not of BigEarthNet v2. {_ADVICE}")
-    files = tuple(RecordFile(file.name, file.size, file.md5, "") for file in found.files)
-    return Record(found.kind, found.record_id, found.version, found.title, files)
+    return record
 
 
 def dump_record(record: Record) -> bytes:
-    """Return `record.json` of a record whose md5s are known; the same bytes for the same record."""
-    document = {
-        "kind": record.kind,
-        "record_id": record.record_id,
-        "version": record.version,
-        "title": record.title,
-        "files": [{"name": file.name, "size": file.size, "md5": file.md5} for file in record.files],
-    }
-    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
+    """Return `record.json` of a record; the same bytes for the same record."""
+    left_out = {"files": {"__all__": {"location", "etag"}}}
+    return _DOCUMENT.dump_json(record, indent=1, exclude=left_out) + b"\n"

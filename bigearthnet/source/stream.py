@@ -86,7 +86,7 @@ class Stream:
     def _compare(self, expected: Mark) -> None:
         if self.mark() != expected:
             raise ChecksumError(
-                f"{self._name} has md5 {self._digest.hexdigest()} after {self._position:,} streamed bytes, not "
-                f"{expected.md5} after {expected.position:,}. What was made of it is dropped. Run again."
+                f"{self._name} has md5 {self._digest.hexdigest()} after {self._position:,} streamed bytes, "
+                f"but should have {expected.md5} after {expected.position:,}. Run again."
             )
         self._verified = self._position

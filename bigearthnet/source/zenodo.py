@@ -1,16 +1,16 @@
 """Records of Zenodo: ids, URLs and DOIs, and the JSON that describes a record."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from bigearthnet.errors import SourceError
 from bigearthnet.source.http import Http, require_same_host, safe_url
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, require_names
+from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, first_error, require_names
 from bigearthnet.store.reader import ResumingReader
 
 _ID = r"(?P<id>[0-9]+)"
@@ -28,33 +28,21 @@ _URL: Final = re.compile(r"https?://[^/]", re.IGNORECASE)
 _ADVICE: Final = "Choose a record of BigEarthNet v2, such as 10891137."
 
 
-class _Links(BaseModel):
-    self: str
-
-
 class _File(BaseModel):
     key: str
     size: int = Field(ge=0)
     checksum: str
-    links: _Links
-
-
-class _Metadata(BaseModel):
-    version: str | None = None
-    title: str | None = None
-
-
-class _RecordLinks(BaseModel):
-    latest: str | None = None
+    link: str = Field(validation_alias=AliasPath("links", "self"))
 
 
 class _Document(BaseModel):
     """The parts that are used of the JSON of a record."""
 
-    id: int | Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    metadata: _Metadata = _Metadata()
+    id: int | Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    version: str | None = Field(None, validation_alias=AliasPath("metadata", "version"))
+    title: str | None = Field(None, validation_alias=AliasPath("metadata", "title"))
     files: list[_File]
-    links: _RecordLinks = _RecordLinks()
+    latest: str | None = Field(None, validation_alias=AliasPath("links", "latest"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +54,7 @@ class ZenodoSource:
         http: makes the requests.
     """
 
-    url: str
+    url: str = field(repr=False)
     http: Http
 
     @property
@@ -83,7 +71,7 @@ class ZenodoSource:
 
     def latest(self) -> Self:
         """Return the latest version of the record, which is itself where it names none."""
-        latest = _parse(self.http.document(self.url), str(self)).links.latest
+        latest = _parse(self.http.document(self.url), str(self)).latest
         if latest is None:
             return self
         require_same_host(self.url, latest, str(self))
@@ -130,8 +118,7 @@ def parse_record(document: bytes, url: str) -> Record:
     found = _parse(document, place)
     require_names([file.key for file in found.files], f"the record at {place}", _ADVICE)
     files = tuple(_record_file(file, url) for file in found.files if file.key in RECORD_FILES)
-    about = found.metadata
-    version, title = (" ".join((text or "").split()) for text in (about.version, about.title))
+    version, title = (" ".join((text or "").split()) for text in (found.version, found.title))
     return Record("zenodo", str(found.id), version, title, files)
 
 
@@ -139,19 +126,15 @@ def _parse(document: bytes, place: str) -> _Document:
     try:
         return _Document.model_validate_json(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the beginning"
-        raise SourceError(
-            f"{place} is not the JSON of a record ({where}: {first['msg']}). {_ADVICE}"
-        ) from None
+        raise SourceError(f"{place} is not the JSON of a record ({first_error(error)}). {_ADVICE}") from None
 
 
 def _record_file(file: _File, url: str) -> RecordFile:
     match = _MD5.fullmatch(file.checksum)
     if match is None:
         raise SourceError(
-            f"the record at {safe_url(url)} states no md5 of {file.key} but {file.checksum!r}. Without its md5 "
+            f"the record at {safe_url(url)} states no md5 of {file.key} but {file.checksum!r}. Without it "
             "the file cannot be checked."
         )
-    require_same_host(url, file.links.self, f"the link to {file.key} in {safe_url(url)}")
-    return RecordFile(file.key, file.size, match[1].lower(), file.links.self)
+    require_same_host(url, file.link, f"the link to {file.key} in {safe_url(url)}")
+    return RecordFile(file.key, file.size, match[1].lower(), file.link)

@@ -3,6 +3,7 @@
 from bigearthnet.store.base import Lock, Partial, Piece, Range, Refusal, Staged, Store, StoredFile
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
+from bigearthnet.store.s3_url import names_bucket, parse_s3_url
 
 __all__ = [
     "FolderStore",
@@ -15,4 +16,6 @@ __all__ = [
     "Staged",
     "Store",
     "StoredFile",
+    "names_bucket",
+    "parse_s3_url",
 ]

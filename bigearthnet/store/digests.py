@@ -1,4 +1,4 @@
-"""Notes of the SHA-256 of local files, so that a file that has not changed is read once."""
+"""Notes of digests of local files, so that a file that has not changed is read once."""
 
 import hashlib
 import os
@@ -14,29 +14,29 @@ class _Note(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     etag: str
-    sha256: str
+    digest: str
 
 
 def known_digest(path: Path, etag: str, notes: Path) -> str | None:
-    """SHA-256 (hex) of that version of a file; None where it was not noted."""
+    """Digest (hex) of that version of a file; None where it was not noted."""
     try:
         note = _Note.model_validate_json(_note_path(path, notes).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    return note.sha256 if note.etag == etag else None
+    return note.digest if note.etag == etag else None
 
 
-def note_digest(path: Path, etag: str, sha256: str, notes: Path) -> None:
-    """Note the SHA-256 (hex) of a version of a file.
+def note_digest(path: Path, etag: str, digest: str, notes: Path) -> None:
+    """Note the digest (hex) of a version of a file.
 
     Args:
         path: of the file.
         etag: of the version, see `etag_of`.
-        sha256: of its bytes.
-        notes: folder of the notes; made if need be.
+        digest: of its bytes.
+        notes: folder of the notes, all of one kind of digest; made if need be.
     """
     make_folder(notes)
-    replace_file(_note_path(path, notes), _Note(etag=etag, sha256=sha256).model_dump_json().encode())
+    replace_file(_note_path(path, notes), _Note(etag=etag, digest=digest).model_dump_json().encode())
 
 
 def _note_path(path: Path, notes: Path) -> Path:

@@ -3,12 +3,12 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.errors import BigEarthNetError, DestinationError, SpaceError
+from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SpaceError
 from bigearthnet.store.base import Refusal
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -24,6 +24,7 @@ _REASONS: Final = {
     errno.ENOLCK: "its file system does not support locks. Choose a folder on a local disk",
     errno.ELOOP: "its symbolic links lead in a circle. Correct them, or choose another path",
     errno.ENOTDIR: "a part of the path is a file, not a folder. Choose another path",
+    errno.EEXIST: "a file or a broken link of that name is there. Move it away, or choose another path",
     errno.EISDIR: "there is a folder of that name. Move it away, then run again",
     errno.ENAMETOOLONG: "the path is too long. Choose a shorter one",
     errno.EFBIG: "the file system or a limit (ulimit -f) does not allow so large a file. Choose another path",
@@ -58,6 +59,20 @@ def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationErr
 def etag_of(status: os.stat_result) -> str:
     """A version of a local file: it changes with its size, its time of change and its inode."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+
+
+@contextmanager
+def require_unchanged(paths: Iterable[Path]) -> Iterator[None]:
+    """Make sure that local files do not change while the block reads them.
+
+    Raises:
+        ChangedError: one did.
+    """
+    before = {path: etag_of(path.stat()) for path in paths}
+    yield
+    for path, etag in before.items():
+        if etag_of(path.stat()) != etag:
+            raise ChangedError(f"{path} changed while it was read. Run again.")
 
 
 def sync(path: Path) -> None:

@@ -42,6 +42,7 @@ class FolderPartial:
         self._move = move
         self._file: FileIO | None = None
         self._note = _Note(size=size, md5=md5)
+        self._begun = False  # what is in the part is ours to go on with
         self.position = 0
         with translate_os_errors("read", part, refusal):
             self._load()
@@ -58,16 +59,16 @@ class FolderPartial:
         self._close()
 
     def held(self) -> Iterator[memoryview]:
-        """Yield the bytes that are there, in blocks that are valid until the next one."""
-        buffer, left = memoryview(bytearray(_BLOCK_BYTES)), self.position
+        """Yield the bytes that are there, in blocks."""
+        left = self.position
         while left:
-            with translate_os_errors("read", self._part, self._refusal), self._part.open("rb", 0) as file:
+            with translate_os_errors("read", self._part, self._refusal), self._part.open("rb") as file:
                 file.seek(self.position - left)
-                count = file.readinto(buffer[: min(left, _BLOCK_BYTES)])
-            if not count:
+                block = file.read(min(left, _BLOCK_BYTES))
+            if not block:
                 raise self._refusal(f"cannot read {self._part}: it became shorter. Run again.")
-            left -= count
-            yield buffer[:count]
+            left -= len(block)
+            yield memoryview(block)
 
     def restart(self, validator: str | None) -> None:
         """Drop the bytes that are there and note the version that the next ones come from."""
@@ -76,9 +77,12 @@ class FolderPartial:
             self._part.unlink(missing_ok=True)
             self._note.validator, self.position = validator, 0
             replace_file(self._note_path, self._note.model_dump_json().encode())
+        self._begun = True
 
     def write(self, data: memoryview) -> None:
         """Append bytes."""
+        if not self._begun:
+            self.restart(None)
         with translate_os_errors("write", self._part, self._refusal):
             if self._file is None:
                 self._file = FileIO(self._part, "ab")
@@ -91,9 +95,9 @@ class FolderPartial:
         """Bring the file to the disk and move it to its name."""
         if self.position != self._note.size:
             raise ValueError(f"{self._part} has {self.position} bytes of {self._note.size}")
+        self.write(memoryview(b""))  # a file of no bytes was never opened
         self._close()
         with translate_os_errors("write", self._part, self._refusal):
-            self._part.touch()  # a file of no bytes was never written
             sync(self._part)
         stored = self._move(self._part)
         with translate_os_errors("remove", self._note_path, self._refusal):
@@ -106,7 +110,7 @@ class FolderPartial:
         with translate_os_errors("remove", self._part, self._refusal):
             self._part.unlink(missing_ok=True)
             self._note_path.unlink(missing_ok=True)
-        self._note.validator, self.position = None, 0
+        self._note.validator, self.position, self._begun = None, 0, False
 
     def _load(self) -> None:
         """Go on with the earlier beginning if it is of the same file."""
@@ -116,7 +120,7 @@ class FolderPartial:
         except (FileNotFoundError, ValidationError):
             return
         if (note.size, note.md5) == (self._note.size, self._note.md5) and held <= note.size:
-            self._note, self.position = note, held
+            self._note, self.position, self._begun = note, held, True
 
     def _close(self) -> None:
         if self._file is not None:

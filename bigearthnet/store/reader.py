@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 TRIES: Final = 10
-"""Tries in a row without a new byte before a transfer fails."""
+"""Tries in a row without progress before a transfer fails."""
+PROGRESS_BYTES: Final = 64 << 10
+"""Fewer new bytes do not count as progress, so that a server that sends a byte now and then is given up."""
 BACKOFF_LIMIT_SECONDS: Final = 120.0
 SMALL_BYTES: Final = 64 << 20
 """Size of the largest file that is read into memory."""
@@ -102,6 +104,7 @@ class ResumingReader(io.RawIOBase):
         self._body: Body | None = None
         self._skip = 0  # bytes of the body that lie before `position`
         self._failures = 0
+        self._failed_at = start
 
     def readable(self) -> bool:
         """Return True."""
@@ -118,7 +121,7 @@ class ResumingReader(io.RawIOBase):
         """Read what has arrived into the buffer; 0 only at `stop`.
 
         Raises:
-            TransferError: no new byte arrived in 10 tries.
+            TransferError: fewer than 64 KiB arrived in each of 10 tries in a row.
             ChangedError: the file changed since its first byte was read.
             SourceError, DestinationError: the request was refused.
         """
@@ -135,7 +138,6 @@ class ResumingReader(io.RawIOBase):
                 self._fail(error)
                 continue
             self.position += count
-            self._failures = 0
             return count
         self._drop()
         return 0
@@ -158,10 +160,14 @@ class ResumingReader(io.RawIOBase):
 
     def _fail(self, error: TransferError) -> None:
         self._drop()
+        if self.position - self._failed_at >= PROGRESS_BYTES:
+            self._failures = 0
+        self._failed_at = self.position
         self._failures += 1
         if self._failures >= TRIES:
             raise TransferError(
-                f"cannot read {self.name}: nothing new in {TRIES} tries, at last: {error}. Try again later."
+                f"cannot read {self.name}: {TRIES} tries in a row brought next to nothing, "
+                f"at last: {error}. Try again later."
             ) from error
         seconds = backoff_seconds(self._failures)
         logger.warning("%s: %s; trying again in %.0f s", self.name, error, seconds)

@@ -19,10 +19,11 @@ from bigearthnet.errors import (
     SourceError,
     SpaceError,
 )
-from bigearthnet.sample.archives import Sample, geotiff
+from bigearthnet.sample.archives import Sample
 from flows.prepare import prepare
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
 from tests.support.published import Published, patch_ids, read_card, require_whole
+from tests.support.rasters import geotiff
 from tests.support.record_server import RecordServer
 from tests.support.runs import Place, start
 
@@ -83,19 +84,19 @@ def _flipped(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_empty, "found an empty file"),
-        (_no_zstd, "expected zstd data, found something else"),
-        (_no_tar, "this is no tar"),
-        (_cut, "the file|zstd frame.*cut off"),
-        (_tar_cut, "the tar was cut off"),
-        (_flipped, "the file is damaged|checksum|tar header|expected members"),
+        (_empty, "the file is empty"),
+        (_no_zstd, "this is not zstd"),
+        (_no_tar, "this is not a tar"),
+        (_cut, "the file is cut off"),
+        (_tar_cut, "the tar is cut off"),
+        (_flipped, "damaged|checksum|is not a member|not sorted"),
     ],
 )
 def test_a_damaged_archive(
     record: Path, place: Place, name: str, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     replace(record / name, damage((record / name).read_bytes()))
-    with pytest.raises(ArchiveError, match=rf"^{name}: .*({message})"):
+    with pytest.raises(ArchiveError, match=rf"^{name}, .*({message})"):
         start(record, place)
     assert nothing_published(place)
 
@@ -103,7 +104,7 @@ def test_a_damaged_archive(
 @pytest.mark.parametrize("damage", [_cut, _tar_cut, _flipped])
 def test_a_damaged_archive_in_a_stream(record: Path, place: Place, damage: Callable[[bytes], bytes]) -> None:
     replace(record / IMAGES, damage((record / IMAGES).read_bytes()))
-    with RecordServer(record) as server, pytest.raises(ArchiveError, match=rf"^{IMAGES}: expected"):
+    with RecordServer(record) as server, pytest.raises(ArchiveError, match=rf"^{IMAGES}, "):
         start(server.record_url, place, transfer="stream")
     assert nothing_published(place)
 
@@ -146,15 +147,15 @@ def _huge(path: str) -> bytes:
 @pytest.mark.parametrize(
     ("archive", "message"),
     [
-        (tar([_file("../x")]), r"expected members named .*, found '\.\./x'"),
-        (tar([_file("/etc/x")]), r"expected members named .*, found '/etc/x'"),
+        (tar([_file("../x")]), r"'\.\./x' is not a member of the form"),
+        (tar([_file("/etc/x")]), r"'/etc/x' is not a member of the form"),
         (
             tar([_file("BigEarthNet-S2/x", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")]),
-            "expected plain files, found a symbolic link",
+            "'BigEarthNet-S2/x' is a symbolic link; only plain files",
         ),
         (
             _huge("BigEarthNet-S2/x"),
-            "expected files of up to 1,048,576 bytes, found a header that claims 10,000,000,000",
+            "'BigEarthNet-S2/x' claims 10,000,000,000 bytes, more than the limit of 1,048,576",
         ),
     ],
     ids=["up", "absolute", "symlink", "10 GB"],
@@ -162,7 +163,7 @@ def _huge(path: str) -> bytes:
 def test_a_hostile_member(record: Path, place: Place, name: str, archive: bytes, message: str) -> None:
     replace(record / name, archive)
     around = {path for path in record.parent.rglob("*") if place.work not in path.parents}
-    with pytest.raises(ArchiveError, match=rf"^{name}: {message}"):
+    with pytest.raises(ArchiveError, match=rf"^{name}, .*: {message}"):
         start(record, place)
     left = {path for path in record.parent.rglob("*") if place.work not in path.parents}
     assert left - around <= {place.work, place.destination, place.destination / ".lock"}
@@ -172,18 +173,13 @@ def test_a_hostile_member(record: Path, place: Place, name: str, archive: bytes,
 
 
 def _band(side: int, dtype: str) -> bytes:
-    return geotiff(
-        np.ones((side, side), dtype),
-        crs="EPSG:32633",
-        transform=Affine(1200 / side, 0, 0, 0, -1200 / side, 0),
-        compress=False,
-    )
+    return geotiff(np.ones((side, side), dtype), transform=Affine(1200 / side, 0, 0, 0, -1200 / side, 0))
 
 
 def _map_with(code: int) -> bytes:
     codes = np.full((120, 120), 311, np.uint16)
     codes[60, 60] = code
-    return geotiff(codes, crs="EPSG:32633", transform=Affine(10, 0, 0, 0, -10, 0), compress=True)
+    return geotiff(codes, compress="deflate", predictor=2)
 
 
 @pytest.mark.parametrize(
@@ -191,11 +187,11 @@ def _map_with(code: int) -> bytes:
     [
         (IMAGES, "B03", None, "missing in the images' archive: B03"),
         (MAPS, "reference_map", None, "missing in the reference maps' archive"),
-        (IMAGES, "B02", _band(60, "uint16"), "B02: expected 1 band of 120 × 120, uint16, found 1 of 60 × 60"),
-        (IMAGES, "B04", _band(120, "float32"), "B04: expected .* uint16, found 1 of 120 × 120, float32"),
-        (IMAGES, "B04", b"GIF89a", "B04: expected a GeoTIFF, found 6 bytes"),
-        (MAPS, "reference_map", _map_with(777), r"expected codes of CLC 2018 or 999, found \[777\]"),
-        (MAPS, "reference_map", _map_with(0), r"expected codes of CLC 2018 or 999, found \[0\]"),
+        (IMAGES, "B02", _band(60, "uint16"), "B02: .* has not 1 band of 120 × 120 .* but 1 of 60 × 60"),
+        (IMAGES, "B04", _band(120, "float32"), "B04: .* but 1 of 120 × 120, float32"),
+        (IMAGES, "B04", b"GIF89a", "B04: 6 bytes that are not a GeoTIFF"),
+        (MAPS, "reference_map", _map_with(777), r"\[777\] are not codes of CLC 2018"),
+        (MAPS, "reference_map", _map_with(0), r"\[0\] are not codes of CLC 2018"),
     ],
     ids=["no band", "no map", "60 x 60", "float", "no TIFF", "code 777", "code 0"],
 )
@@ -317,7 +313,7 @@ def test_a_folder_without_an_archive(record: Path, place: Place) -> None:
 
 def test_metadata_that_is_no_parquet(record: Path, place: Place) -> None:
     replace(record / "metadata.parquet", b"patch_id,labels\n")
-    with pytest.raises(SourceError, match=r"metadata\.parquet: expected a Parquet file"):
+    with pytest.raises(SourceError, match=r"metadata\.parquet: this is not a metadata file"):
         start(record, place)
 
 

@@ -43,10 +43,10 @@ def test_a_second_run_does_nothing(server: RecordServer, place: Place, sample: S
 def test_another_rendering_downloads_nothing(server: RecordServer, place: Place, sample: Sample) -> None:
     start(server.record_url, place)
     server.requests.clear()
-    runs = observed(server.record_url, place, rendering={"mask_classes": "ben19"})
+    runs = observed(server.record_url, place, rendering={"mask_classes": "clc_l3"})
     assert {request.name for request in server.requests} == {RECORD}
     assert runs.named("extract") == sorted(sample.tiles)
-    assert require_whole(place.destination)["parameters"]["rendering"]["mask_classes"] == "ben19"
+    assert require_whole(place.destination)["parameters"]["rendering"]["mask_classes"] == "clc_l3"
 
 
 def test_another_destination_is_filled_from_what_is_there(

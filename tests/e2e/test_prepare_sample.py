@@ -36,6 +36,9 @@ pytestmark = pytest.mark.e2e
 Pixels = npt.NDArray[Any]
 
 
+CODES = {"mask_classes": "clc"}
+
+
 @pytest.fixture(scope="module")
 def source(sample: Sample) -> dict[str, bytes]:
     """All files of both archives."""
@@ -51,9 +54,9 @@ def listed(sample: Sample) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def everything(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole sample, published with the default parameters."""
+    """The whole sample, published with masks of CLC codes and the other parameters' defaults."""
     place = Place.below(tmp_path_factory.mktemp("everything"))
-    done = start(sample.folder, place)
+    done = start(sample.folder, place, rendering=CODES)
     assert done["destination"] == str(place.destination)
     assert (done["patches"], done["rejected"]) == (sample.patches, 0)
     return place.destination
@@ -145,7 +148,7 @@ def test_the_card_tells_files_counts_classes_and_statistics(
 
 def test_the_same_bytes_come_out_elsewhere(everything: Path, sample: Sample, tmp_path: Path) -> None:
     place = Place(tmp_path / "other" / "work", tmp_path / "there")
-    start(linked(sample.folder, tmp_path / "copy"), place)
+    start(linked(sample.folder, tmp_path / "copy"), place, rendering=CODES)
     assert Published.read(place.destination) == Published.read(everything)
 
 

@@ -76,9 +76,9 @@ def test_a_new_version_is_prepared(server: RecordServer, place: Place, tmp_path:
 
 def test_other_parameters_are_prepared(server: RecordServer, place: Place) -> None:
     run(server.record_url, place)
-    state = run(server.record_url, place, rendering={"mask_classes": "ben19"})
+    state = run(server.record_url, place, rendering={"mask_classes": "clc_l3"})
     assert "because of parameters" in told(state)
-    assert require_whole(place.destination)["parameters"]["rendering"]["mask_classes"] == "ben19"
+    assert require_whole(place.destination)["parameters"]["rendering"]["mask_classes"] == "clc_l3"
 
 
 def test_a_folder_that_did_not_change_is_not_read_again(sample: Sample, place: Place, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from bigearthnet.source.old.local import read_held
+from bigearthnet.tile.extract import Extractor
 
-from bigearthnet.archive.bundle import Extractor, index_archive
-from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.archive import ArchiveReader, index_archive
 from bigearthnet.classes import BEN19
 from bigearthnet.dataset.manifest import (
     MANIFEST_SCHEMA,
@@ -120,7 +120,7 @@ def test_sizes_and_crcs_are_those_of_the_zips(made: Made, manifest: tuple[Path, 
 
 def test_bounds_are_those_that_rasterio_finds(manifest: tuple[Path, Statistics]) -> None:
     for row in pq.read_table(manifest[0]).to_pylist():
-        files = patch_files(parse_patch(row["patch_id"]), 0)
+        files = patch_files(parse_patch(row["patch_id"]))
         with rasterio.open(io.BytesIO(files["B03"])) as file:
             assert (row["x_min"], row["y_min"], row["x_max"], row["y_max"]) == tuple(file.bounds)
             assert row["crs"] == file.crs.to_epsg()

@@ -1,0 +1,5 @@
+"""Stores in S3 buckets, and in what speaks its language; the only package that imports boto3."""
+
+from bigearthnet.store.s3.store import S3Store
+
+__all__ = ["S3Store"]
