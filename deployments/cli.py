@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic import BaseModel, Field, ValidationError
 
+from bigearthnet.options import explain
 from deployments import settings
 
 if TYPE_CHECKING:
-    from prefect import Flow
+    from prefect import Flow, State
 
 FLOWS: Final = {
     "prepare": (
@@ -68,11 +69,11 @@ def serve(*, port: Annotated[int, Field(ge=1, le=65535)] = 4200) -> None:
     Args:
         port: Port of the server and the UI.
     """
-    from deployments.serve import ServeError, serve as run  # noqa: PLC0415 - only this command needs it
+    from deployments import serve as server  # noqa: PLC0415 - only this command needs it
 
     try:
-        run(port)
-    except ServeError as error:
+        server.serve(port)
+    except server.ServeError as error:
         sys.exit(str(error))
 
 
@@ -82,9 +83,9 @@ def deploy(*, reset: bool = False) -> None:
     Args:
         reset: Set everything to what prefect.yaml says, also what was set in the UI.
     """
-    from deployments.deploy import main as run  # noqa: PLC0415 - only this command needs it
+    from deployments import deploy as client  # noqa: PLC0415 - only this command needs it
 
-    run(["--reset"] if reset else [])
+    client.main(["--reset"] if reset else [])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -140,7 +141,8 @@ def _command(name: str) -> Callable[..., None]:
         is_positional = parameter.default is parameter.empty or parameter.name == "destination"
         annotation = parameter.annotation
         if isinstance(parameter.default, BaseModel):
-            annotation = Annotated[annotation, Parameter(name="*", group=Group.create_ordered(parameter.name.capitalize()))]
+            panel = Group.create_ordered(parameter.name.capitalize())
+            annotation = Annotated[annotation, Parameter(name="*", group=panel)]
         kind = parameter.POSITIONAL_OR_KEYWORD if is_positional else parameter.KEYWORD_ONLY
         parameters.append(parameter.replace(annotation=annotation, kind=kind))
     parameters.sort(key=lambda parameter: parameter.kind)
@@ -161,7 +163,7 @@ def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
 
     try:
         start_temporary_server()
-        state = flow(**arguments, return_state=True)
+        state: State[Any] = flow(**arguments, return_state=True)  # type: ignore[assignment]  # overloads
     except RuntimeError as error:  # of Prefect: errors of the flow are in its state
         sys.exit(f"bigearthnet {name}: {error}\nStart the server that PREFECT_API_URL names, or unset it.")
     if not state.is_completed():
@@ -185,12 +187,9 @@ def _plain(error: CycloptsError) -> str:
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return str(error)
-    detail = cause.errors(include_url=False)[0]
-    message = detail["msg"].removeprefix("Value error, ")
-    named = [part for part in detail["loc"] if isinstance(part, str)]
-    argument = getattr(error, "argument", None)
-    option = f"--{named[0].replace('_', '-')}" if named else getattr(argument, "name", "*")
-    return message if option == "*" else f"{option}: {message}"
+    option = getattr(getattr(error, "argument", None), "name", "")
+    text = explain(cause)
+    return f"{option}: {text}" if option.startswith("--") else text
 
 
 if __name__ == "__main__":

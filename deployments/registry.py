@@ -24,7 +24,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from deployments.settings import POOL, ROOT
+from deployments.settings import POOL, ROOT, project_file
 
 BLOCK: Final = "nightly-alarm"
 """Name of the webhook block that the automations for nightly runs use."""
@@ -58,7 +58,7 @@ def deploy(*, reset: bool = False) -> None:
     with get_client(sync_client=True) as client:
         _wait_for_server(client)
         _ensure_pool(client)
-        for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        for entry in yaml.safe_load(project_file("prefect.yaml").read_text())["deployments"]:
             _ensure_deployment(client, entry, reset=reset)
         _ensure_automations(client, reset=reset)
 
