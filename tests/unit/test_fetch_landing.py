@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.dataset.card import PublishedFile, parse_card
-from bigearthnet.dataset.fetch import Edition, Landing
+from bigearthnet.dataset.copies import Edition, Landing
 from bigearthnet.errors import SourceError, SpaceError
 from tests.support.cards import NAMES, OTHER_SHARDS, SHARDS, card, entry, files
 from tests.support.published import Published
