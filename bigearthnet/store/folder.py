@@ -198,9 +198,8 @@ class FolderStore:
             return
         make_folder(self._root)
         marker = self._root / MARKER
-        names = [entry.name for entry in self._root.iterdir()]
-        if not marker.exists():  # looked for after the rest: another run may have just begun here
-            require_unused(names, self.url)
+        if not marker.exists():
+            require_unused((entry.name for entry in self._root.iterdir()), self.url)
             marker.write_bytes(MARKER_TEXT)
             sync(self._root)
         self._is_ours = True

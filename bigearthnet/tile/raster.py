@@ -140,14 +140,14 @@ def georeference(tiff: bytes, patch: Patch) -> Georeference:
     }
     epsg = int(keys.get(_PROJECTED_CRS, _USER_DEFINED))
     width, height, left, top = _grid(tags)
-    if (
-        not math.isfinite(left + top)
-        or epsg == _USER_DEFINED
-        or (width, height) != (PIXEL_METRES, PIXEL_METRES)
-    ):
+    if epsg == _USER_DEFINED:
         raise PatchError(
-            f"{patch.patch_id}: the GeoTIFF states no EPSG code (GeoKey 3072), or pixels that are not 10 m, "
-            f"north up: EPSG {epsg}, {width:g} × {height:g} m"
+            f"{patch.patch_id}: the GeoTIFF states no EPSG code of a projected CRS (GeoKey 3072)"
+        )
+    if (width, height) != (PIXEL_METRES, PIXEL_METRES) or not math.isfinite(left + top):
+        raise PatchError(
+            f"{patch.patch_id}: the GeoTIFF has not pixels of {PIXEL_METRES} m, north up, but of "
+            f"{width:g} × {height:g} m at {left:g}, {top:g}"
         )
     if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
         left, top = left - width / 2, top + height / 2

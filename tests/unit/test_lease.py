@@ -11,24 +11,24 @@ import pytest
 
 from bigearthnet.errors import BusyError
 from bigearthnet.store.s3.lease import Lease, lease
-from bigearthnet.store.s3.lock_owner import LockOwner, Process, start_of, takeover_reason, this_process
+from bigearthnet.store.s3.lock_owner import LockOwner, start_of, takeover_reason, this_process
 from bigearthnet.store.s3.prefix import Prefix
 from tests.support.places import BucketPlace, moto_place
 
 HOUR = 3600.0
-HERE = Process(host="host", machine="m", boot="b", namespace="pid:[1]", process=10, started="500")
+OURS = this_process("second", 1, 1000).model_copy(
+    update={"host": "host", "machine": "m", "boot": "b", "namespace": "pid:[1]"}
+)
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 
 
-def reason(
-    by: Process, *, refreshed: float = 1000, now: float = 1000, started: str | None = None
-) -> str | None:
-    owner = LockOwner(run="run", by=by, lease=1, since=0, refreshed=refreshed)
-    return takeover_reason(owner, HERE, now, stale_after_seconds=600, start_of=lambda _: started)
+def reason(owner: LockOwner, *, now: float = 1000, started: str | None = None) -> str | None:
+    ours = OURS.model_copy(update={"refreshed": now})
+    return takeover_reason(owner, ours, 600, start_of=lambda _: started)
 
 
-def other(**changes: str | int) -> Process:
-    return HERE.model_copy(update={"process": 20, "started": "400", **changes})
+def other(**changes: str | int) -> LockOwner:
+    return OURS.model_copy(update={"run": "first", "process": 20, "started": "400", **changes})
 
 
 def test_a_process_of_this_machine_counts_as_long_as_it_runs() -> None:
@@ -40,7 +40,7 @@ def test_a_process_of_this_machine_counts_as_long_as_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "by",
+    "owner",
     [
         pytest.param(other(host="other", machine="n", boot="c"), id="another machine"),
         pytest.param(other(machine="n", boot="c"), id="another machine of the same name"),
@@ -49,22 +49,21 @@ def test_a_process_of_this_machine_counts_as_long_as_it_runs() -> None:
         pytest.param(other(machine="", boot=""), id="a machine without ids"),
     ],
 )
-def test_of_other_processes_only_the_time_is_known(by: Process) -> None:
-    assert reason(by) is None
-    assert reason(by, now=1599.9) is None
-    assert reason(by, now=1600) == "it was not refreshed for 600 s"
-    assert reason(by, now=0) is None  # its clock is ahead
+def test_of_other_processes_only_the_time_is_known(owner: LockOwner) -> None:
+    assert reason(owner) is None
+    assert reason(owner, now=1599.9) is None
+    assert reason(owner, now=1600) == "it was not refreshed for 600 s"
+    assert reason(owner, now=0) is None  # its clock is ahead
 
 
 def test_two_machines_without_ids_are_not_one() -> None:
-    silent = Process(host="host", machine="", boot="", namespace="", process=1, started="")
-    owner = LockOwner(run="run", by=silent, lease=1, since=0, refreshed=0)
-    assert takeover_reason(owner, silent, 0, stale_after_seconds=600, start_of=lambda _: None) is None
+    silent = other(machine="", boot="", namespace="")
+    assert takeover_reason(silent, silent, 600, start_of=lambda _: None) is None
 
 
 @linux_only
 def test_a_process_starts_once_and_ends() -> None:
-    here = this_process()
+    here = this_process("run", 1, 0)
     assert (here.process, here.started) == (os.getpid(), start_of(os.getpid()))
     assert here.boot
     assert here.namespace
