@@ -128,7 +128,7 @@ def _app(chosen: Sequence[str]) -> App:
 
 def _shown(default: object) -> str:
     """Return a default for the help."""
-    return (" ".join(map(str, default)) if isinstance(default, tuple) else str(default)) or "none"
+    return (" ".join(map(str, default)) if isinstance(default, tuple) else str(default)) or "empty"
 
 
 def _command(name: str) -> Callable[..., None]:
