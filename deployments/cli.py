@@ -22,7 +22,7 @@ FLOWS: Final = {
         (
             "prepare ~/bigearthnet/dataset",
             "prepare ~/trial --transfer stream --max-patches 1000",
-            "prepare s3://bucket/north --countries Finland --countries Lithuania",
+            "prepare s3://bucket/ben --countries Finland --countries Kosovo",
             "prepare sample-dataset --source sample --work-dir sample-work",
         ),
     ),
@@ -34,7 +34,7 @@ FLOWS: Final = {
         "Create presigned links to the files of a dataset in a bucket.",
         (
             "share s3://bucket/finland",
-            "share s3://bucket/finland --files manifest.parquet --expires-minutes 720",
+            "share s3://bucket/finland --files '*.zip' --expires-minutes 720",
         ),
     ),
     "fetch": (
