@@ -1,4 +1,5 @@
-# Everything is installed into .venv, with the versions of uv.lock. Prefect's own files are in .prefect.
+# Everything is installed into .venv, with the versions of uv.lock. Prefect's own files go to .prefect
+# (see [tool.prefect] in pyproject.toml).
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -9,7 +10,7 @@ PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,7 +33,8 @@ dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearth
 serve: setup  ## run Prefect's server and UI, the deployments and a worker on 127.0.0.1: make serve PORT=4200
 	@$(BIN)/bigearthnet serve --port $(PORT)
 
-deploy: setup  ## create or refresh the deployments on the server of PREFECT_API_URL; RESET=1 sets all to prefect.yaml
+deploy: export PREFECT_API_URL ?= http://127.0.0.1:$(PORT)/api
+deploy: setup  ## refresh the deployments on the server; RESET=1 sets them to what prefect.yaml says
 	@$(BIN)/bigearthnet deploy $(if $(RESET),--reset)
 
 test: setup  ## run all tests
@@ -58,3 +60,10 @@ bench: setup  ## print times and memory, side by side with the recipe in use
 
 clean:  ## remove the sample that make run prepared
 	rm -rf sample-dataset sample-work
+
+purge: clean  ## remove Prefect's database too: history, blocks, what was set in the UI; YES=1 does not ask
+	@if find -L /proc/[0-9]*/fd -samefile .prefect/prefect.db 2>/dev/null | grep -q .; then \
+		echo "A Prefect server uses .prefect. Stop it first (Ctrl-C in make serve)."; exit 1; fi
+	@test -n "$(YES)" || { printf 'Remove .prefect with runs, logs, blocks and all that was set in the UI? [y/N] '; \
+		read answer && test "$$answer" = y; }
+	rm -rf .prefect

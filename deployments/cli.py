@@ -1,6 +1,7 @@
 """The command line: `bigearthnet --help`. Its options are the parameters of the flows."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -59,6 +60,9 @@ Next, the first 1,000 patches of the real dataset (400 MB to download; all 549,4
 or Prefect's web UI, which also shows this run:
   make serve
 """
+_NO_SERVER: Final = """\
+PREFECT_API_URL is not set.
+Start a server with `bigearthnet serve`, then set it to http://127.0.0.1:4200/api."""
 _INTERRUPTED: Final = 130
 """Exit code of a program that Ctrl-C ended."""
 
@@ -83,9 +87,12 @@ def deploy(*, reset: bool = False) -> None:
     Args:
         reset: Set everything to what prefect.yaml says, also what was set in the UI.
     """
-    from deployments import deploy as client  # noqa: PLC0415 - only this command needs it
+    settings.apply()
+    if not os.environ.get("PREFECT_API_URL"):  # Prefect would start a server that ends with this process
+        sys.exit(_NO_SERVER)
+    from deployments import registry  # noqa: PLC0415 - Prefect reads its settings when it is imported
 
-    client.main(["--reset"] if reset else [])
+    registry.deploy(reset=reset)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

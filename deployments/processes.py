@@ -10,7 +10,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_KILL_SECONDS = 5.0
+_KILL_SECONDS = 3.0
 _libc = ctypes.CDLL(None)
 
 

@@ -24,6 +24,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
+from deployments.output import say
 from deployments.settings import POOL, ROOT, project_file
 
 BLOCK: Final = "nightly-alarm"
@@ -31,22 +32,6 @@ BLOCK: Final = "nightly-alarm"
 _START_SECONDS: Final = 300.0
 _TOLD_SECONDS: Final = 5.0
 _PLACEHOLDER: Final = "https://example.invalid/put-the-address-of-your-webhook-here"
-# Without command, env and working_dir, who can start a run still cannot choose what it executes.
-_JOB_TEMPLATE: Final[dict[str, Any]] = {
-    "job_configuration": {"stream_output": "{{ stream_output }}"},
-    "variables": {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "stream_output": {
-                "type": "boolean",
-                "default": True,
-                "title": "Stream output",
-                "description": "Write the run's output to the worker's, too.",
-            }
-        },
-    },
-}
 
 
 def deploy(*, reset: bool = False) -> None:
@@ -58,7 +43,7 @@ def deploy(*, reset: bool = False) -> None:
     with get_client(sync_client=True) as client:
         _wait_for_server(client)
         _ensure_pool(client)
-        for entry in yaml.safe_load(project_file("prefect.yaml").read_text())["deployments"]:
+        for entry in _read("prefect.yaml")["deployments"]:
             _ensure_deployment(client, entry, reset=reset)
         _ensure_automations(client, reset=reset)
 
@@ -71,21 +56,17 @@ def _wait_for_server(client: SyncPrefectClient) -> None:
             sys.exit(f"The server at {client.api_url} does not answer: {error}. See its log.")
         if now - told > _TOLD_SECONDS:
             told = now
-            _say(f"Waiting for the server, for {now - began:.0f} s until now ...")
+            say(f"Waiting for the server, for {now - began:.0f} s until now ...")
         time.sleep(0.2)
 
 
 def _ensure_pool(client: SyncPrefectClient) -> None:
+    wanted = WorkPoolCreate.model_validate(_read("deployments/work_pool.yaml"))
     try:
         client.read_work_pool(POOL)
-        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=_JOB_TEMPLATE))
+        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=wanted.base_job_template))
     except ObjectNotFound:
-        description = "Runs on this host, one at a time."
-        client.create_work_pool(
-            WorkPoolCreate(
-                name=POOL, type="process", description=description, base_job_template=_JOB_TEMPLATE
-            )
-        )
+        client.create_work_pool(wanted)
 
 
 def _ensure_deployment(client: SyncPrefectClient, entry: Mapping[str, Any], *, reset: bool) -> None:
@@ -109,23 +90,19 @@ def _ensure_deployment(client: SyncPrefectClient, entry: Mapping[str, Any], *, r
             name=entry["name"],
             description=entry["description"],
             parameters=entry.get("parameters"),
-            tags=entry["tags"],
-            schedules=[_schedule(one) for one in entry.get("schedules", [])],
+            schedules=[
+                DeploymentScheduleCreate.model_validate({"slug": one.pop("slug"), "schedule": one})
+                for one in entry.get("schedules", [])
+            ],
             work_pool_name=entry["work_pool"]["name"],
             enforce_parameter_schema=True,
             **code,
         )
-    _say(f"{name}: {'refreshed' if found else 'deployed as in prefect.yaml'}")
-
-
-def _schedule(entry: Mapping[str, Any]) -> DeploymentScheduleCreate:
-    timing = {key: entry[key] for key in ("cron", "timezone")}
-    return DeploymentScheduleCreate.model_validate({"schedule": timing, "slug": entry["slug"]})
+    say(f"{name}: {'refreshed' if found else 'deployed as in prefect.yaml'}")
 
 
 def _ensure_automations(client: SyncPrefectClient, *, reset: bool) -> None:
-    text = (ROOT / "deployments" / "automations.yaml").read_text()
-    for entry in yaml.safe_load(text.replace("<block>", str(_ensure_block(client)))):
+    for entry in _read("deployments/automations.yaml", str(_ensure_block(client))):
         wanted = AutomationCore.model_validate(entry)
         found = client.read_automations_by_name(wanted.name)
         if not found:
@@ -145,6 +122,5 @@ def _ensure_block(client: SyncPrefectClient) -> UUID:
         return cast(UUID, block.save(BLOCK))  # a coroutine only where there is an event loop
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+def _read(file: str, block: str = "") -> Any:
+    return yaml.safe_load(project_file(file).read_text().replace("<block>", block))

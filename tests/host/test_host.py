@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 
-from tests.support.house import ROOT, eventually
 from tests.support.machine import PROVISION, SERVICES, TOOL, Machine, repository, stack_user_data
+from tests.support.served import ROOT, eventually
 
 pytestmark = [
     pytest.mark.host,

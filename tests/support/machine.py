@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State, WorkerStatus
 from prefect.states import Scheduled
 
-from tests.support.house import ROOT, eventually, free_port
+from tests.support.served import ROOT, eventually, free_port
 from tests.support.stack import properties
 
 TOOL = os.environ.get("T2MICRO", "")

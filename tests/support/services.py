@@ -12,7 +12,7 @@ from pathlib import Path
 import urllib3
 
 from deployments.ec2.environment import PORT, STATE, host_environment
-from tests.support.house import ROOT, eventually, free_port
+from tests.support.served import ROOT, eventually, free_port
 
 _UNITS = ROOT / "deployments" / "ec2" / "units"
 
