@@ -20,6 +20,7 @@ from bigearthnet.dataset import (
     copy_file,
     copy_tile,
     finish,
+    local_manifest,
     matching,
     missing_files,
     require_published,
@@ -225,3 +226,20 @@ def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, w
         copy_tile("images", entry, rows_of(folder, entry.tile), store_at(folder), published, target)
     assert contents(tmp_path / "d") == {}
     assert not list((tmp_path / "d").rglob("*.part*"))
+
+
+def test_a_manifest_elsewhere_is_copied_once(tmp_path: Path, published_sample: Path) -> None:
+    class Elsewhere(FolderStore):
+        folder = None  # type: ignore[assignment]  # as of a bucket
+
+    store, scratch = Elsewhere(published_sample), tmp_path / "scratch"
+    published = require_published(store)
+    path = local_manifest(published, store, scratch)
+    assert path.read_bytes() == (published_sample / MANIFEST).read_bytes()
+    before = path.stat()
+    assert local_manifest(published, store, scratch).stat() == before
+    path.write_bytes(b"of another dataset")
+    assert (
+        local_manifest(published, store, scratch).read_bytes() == (published_sample / MANIFEST).read_bytes()
+    )
+    assert local_manifest(published, store_at(published_sample), scratch) == published_sample / MANIFEST
