@@ -96,7 +96,7 @@ def prepare(
                 bundles = extractor.extract(request, scratch)
                 assert bundles.images is None or needs_images(job, cache)
                 made = convert_tile(conversion, bundles, recipe.rendering, folder)
-                read = [Mark(7, job.plan.tile)] if bundles.images is not None else []  # as if it were a stream
+                read = [Mark(7, job.plan.tile)] if bundles.images is not None else []  # as of a stream
                 mark = max([*job.marks, *read], default=None)
                 shards |= {kind: cache.add(kind, job.keys[kind], made, mark, folder) for kind in job.missing}
             for kind, digest in digests.items():
