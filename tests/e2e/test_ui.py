@@ -14,10 +14,10 @@ from playwright.sync_api import BrowserContext, expect
 from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, pixels
 from tests.support.browser import CHROMIUM, Ui, browsing
-from tests.support.house import RUN, House, eventually, serving
 from tests.support.published import CARD, member, patch_ids, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import Place
+from tests.support.served import RUN, House, eventually, serving
 
 pytestmark = [
     pytest.mark.e2e,
