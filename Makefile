@@ -62,7 +62,7 @@ clean:  ## remove what make run made
 	rm -rf sample-dataset sample-work
 
 purge: clean  ## remove Prefect's database too: history, blocks, what was set in the UI; YES=1 does not ask
-	@if find -L /proc/[0-9]*/fd -samefile .prefect/prefect.db 2>/dev/null | grep -q .; then \
+	@if find /proc/[0-9]*/fd -lname '$(CURDIR)/.prefect/*' 2>/dev/null | grep -q .; then \
 		echo "A Prefect server uses .prefect. Stop it first (Ctrl-C in make serve)."; exit 1; fi
 	@test -n "$(YES)" || { printf 'Remove .prefect with runs, logs, blocks and all that was set in the UI? [y/N] '; \
 		read answer && test "$$answer" = y; }
