@@ -1,16 +1,19 @@
 """Fetch: a published dataset, or files and tiles of it, from a bucket to a folder."""
 
 from contextlib import ExitStack
-from shutil import rmtree
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from bigearthnet.dataset import choose
-from bigearthnet.work.workspace import Workspace, folder
+from bigearthnet.errors import SourceError
+from bigearthnet.store import FolderStore
+from bigearthnet.work.workspace import folder
 from flows.fields import Credentials, PublishedUrl, titled
-from tasks.connect import Connections
+from tasks.connect import open_store
 from tasks.fetch import fetch_file, fetch_tile, find_missing, finish_fetch
 from tasks.freshness import read_published
 
@@ -35,11 +38,9 @@ def fetch(
         aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
             configuration.
     """
-    target_folder = folder(destination)
-    work = Workspace(target_folder / ".fetch")
-    connections = Connections(aws_credentials, work)
-    store, target = connections.published(source), connections.folder(target_folder)
+    store, target = open_store(source, aws_credentials, SourceError), FolderStore(folder(destination))
     with target.lock(flow_run.name or "fetch"), ExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory()))
         published = read_published(store)
         choice = choose(published.card, files, tiles)
         missing = find_missing(choice, target)
@@ -48,8 +49,6 @@ def fetch(
             arrived[file.name] = stack.enter_context(target.resume(file.name, file.size, file.sha256))
             fetch_file(file, store, published, arrived[file.name])
         for entry in choice.tiles:
-            fetch_tile(entry, store, published, target, work.staging)
+            fetch_tile(entry, store, published, target, scratch)
         whole = finish_fetch(published, arrived, target)
-        if whole:
-            rmtree(work.root, ignore_errors=True)
     return {"destination": target.url, "files": len(choice.files), "tiles": len(choice.tiles), "whole": whole}

@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 
 from bigearthnet.source import Mirror
 from flows.fields import BucketUrl, Credentials, RecordSource
-from tasks.connect import Connections
+from tasks.connect import open_record, open_store
 from tasks.mirror import copy_to_mirror
 from tasks.resolve import resolve
 
@@ -26,10 +26,9 @@ def mirror(source: RecordSource, destination: BucketUrl, aws_credentials: Creden
         aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
             configuration.
     """
-    connections = Connections(aws_credentials)
-    store = connections.destination(destination)
+    store = open_store(destination, aws_credentials)
     with store.lock(flow_run.name or "mirror"):
-        opened = connections.source(source)
+        opened = open_record(source, aws_credentials)
         record = resolve(opened)
         target = Mirror(store)
         sent = sum(copy_to_mirror(file, opened, target) for file in record.files)

@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from bigearthnet.dataset import Stopwatch, converted_patches, plan_jobs, require_few_rejected, zip_digests
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.options import Rendering, Selection
+from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
 from flows.fields import (
     Archives,
@@ -20,7 +21,7 @@ from flows.fields import (
     RecordSource,
     WorkFolder,
 )
-from tasks.connect import Connections, Opened
+from tasks.connect import Opened, open_destination, open_record
 from tasks.convert import CONVERTERS
 from tasks.publish import publish
 from tasks.report import report
@@ -62,10 +63,9 @@ def prepare(
     """
     watch = Stopwatch()
     work = Workspace(folder(work_dir))
-    connections = Connections(aws_credentials, work)
-    store, run = connections.destination(destination), flow_run.name or "prepare"
-    with connections.work().lock(run), store.lock(run) as lock:
-        opened = Opened(connections.source(source), store, work)
+    store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
+    with FolderStore(work.root).lock(run), store.lock(run) as lock:
+        opened = Opened(open_record(source, aws_credentials, work), store, work)
         record = resolve(opened.source)
         known = survey(record, opened.source, selection, rendering, transfer, work)
         cache = find_finished(store, work)

@@ -10,7 +10,7 @@ from bigearthnet.dataset import record_of
 from bigearthnet.work.workspace import Workspace, folder
 from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordSource, WorkFolder
 from flows.prepare import prepare
-from tasks.connect import Connections
+from tasks.connect import open_destination, open_record
 from tasks.freshness import compare, look_up
 from tasks.resolve import resolve
 
@@ -45,12 +45,11 @@ def sync(
             configuration.
     """
     work = Workspace(folder(work_dir))
-    connections = Connections(aws_credentials, work)
-    store = connections.destination(destination)
+    store = open_destination(destination, aws_credentials, work)
     published = look_up(store)
     if published is None:
         return Completed(name=NO_DATASET, message=f"There is no dataset in {store.url}. Run prepare first.")
-    newest = connections.source(source or record_of(published.card)).latest()
+    newest = open_record(source or record_of(published.card), aws_credentials, work).latest()
     found = compare(resolve(newest), newest, published, store, work)
     if not found.changes:
         return Completed(name=UP_TO_DATE, message=found.decision)

@@ -2,18 +2,19 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
 from bigearthnet.sample.archives import make_sample
 from bigearthnet.source import Http, Source, open_source
-from bigearthnet.store import FolderStore, Store
+from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
 from bigearthnet.work.workspace import Workspace, folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from prefect_aws import AwsCredentials
+
+    from bigearthnet.store.s3 import S3Store
 
 SAMPLE: Final = "sample"
 """The source that stands for the embedded sample."""
@@ -32,62 +33,67 @@ class Opened:
     work: Workspace
 
 
-class Connections:
-    """Opens stores and sources of a run.
+def open_store(text: str, aws_credentials: str, refusal: Refusal = DestinationError) -> Store:
+    """Open a folder or `s3://bucket/prefix`; nothing is asked of a server yet.
 
     Args:
+        text: what the person named.
         aws_credentials: name of an `AwsCredentials` block; empty: what boto3 finds by itself, such as an
             instance role.
-        work: the work folder, for notes of digests and for the sample.
+        refusal: error for what is refused: SourceError for a store that is only read.
+
+    Raises:
+        CredentialsError: there is no block of that name.
+        DestinationError, SourceError: it is neither (whichever `refusal` is).
     """
+    if not names_bucket(text):
+        return FolderStore(folder(text, refusal), refusal)
+    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
 
-    def __init__(self, aws_credentials: str, work: Workspace) -> None:
-        self._aws_credentials = aws_credentials
-        self._work = work
+    bucket, prefix = parse_s3_url(text.strip(), refusal)
+    return S3Store(s3_client(aws_credentials), bucket, prefix, refusal)
 
-    def work(self) -> FolderStore:
-        """Open the work folder."""
-        return FolderStore(self._work.root, self._work.digests)
 
-    def destination(self, text: str) -> Store:
-        """Open a folder or `s3://bucket/prefix` for writing; nothing is asked of a server yet.
+def open_signing_store(text: str, aws_credentials: str) -> "S3Store":
+    """Open `s3://bucket/prefix` to sign links with the region of its bucket.
 
-        Raises:
-            CredentialsError: there is no block of that name.
-            DestinationError: it is neither, or the work folder lies in it, or it in the work folder.
-        """
-        store = self._store(text, DestinationError)
-        if store.folder is not None:
-            _require_apart(self._work.root, store.folder)
-        return store
+    Raises:
+        CredentialsError: there is no block of that name.
+        SourceError: it is no bucket, or the bucket cannot be reached.
+    """
+    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - as above
 
-    def folder(self, path: Path) -> FolderStore:
-        """Open a folder for writing."""
-        return FolderStore(path, self._work.digests)
+    bucket, prefix = parse_s3_url(text.strip(), SourceError)
+    region = S3Store(s3_client(aws_credentials), bucket, prefix, SourceError).region()
+    return S3Store(s3_client(aws_credentials, region=region), bucket, prefix, SourceError)
 
-    def published(self, text: str) -> Store:
-        """Open a published dataset for reading; errors as `destination`, but SourceError."""
-        return self._store(text, SourceError)
 
-    def source(self, text: str) -> Source:
-        """Open a source; the sample is made in the work folder if it is not there.
+def open_destination(text: str, aws_credentials: str, work: Workspace) -> Store:
+    """Open a store for writing; errors as `open_store`, also if it and the work folder contain each other."""
+    store = open_store(text, aws_credentials)
+    if store.folder is not None:
+        one, other = work.root, store.folder
+        if one == other or one in other.parents or other in one.parents:
+            raise DestinationError(
+                f"the work folder {one} and the destination {other} must not contain each other. "
+                "Choose another work_dir."
+            )
+    return store
 
-        Raises:
-            CredentialsError: there is no block of that name.
-            SourceError: it is no source.
-        """
-        if text.strip() == SAMPLE:
-            make_sample(self._work.sample)
-            text = str(self._work.sample)
-        return open_source(text, lambda place: self._store(place, SourceError), Http())
 
-    def _store(self, text: str, refusal: type[DestinationError] | type[SourceError]) -> Store:
-        if text.strip().lower().startswith("s3:"):
-            from bigearthnet.store.s3 import S3Store, parse_s3_url  # noqa: PLC0415 - 30 MiB, as prefect_aws
+def open_record(text: str, aws_credentials: str, work: Workspace | None = None) -> Source:
+    """Open a source; the embedded sample is made in the work folder if it is not there.
 
-            bucket, prefix = parse_s3_url(text.strip(), refusal)
-            return S3Store(s3_client(self._aws_credentials), bucket, prefix, refusal)
-        return FolderStore(folder(text, refusal), self._work.digests, refusal)
+    Raises:
+        CredentialsError: there is no block of that name.
+        SourceError: it is no source.
+    """
+    if text.strip() == SAMPLE:
+        if work is None:
+            raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
+        make_sample(work.sample)
+        text = str(work.sample)
+    return open_source(text, lambda place: open_store(place, aws_credentials, SourceError), Http())
 
 
 def s3_client(aws_credentials: str, *, region: str | None = None) -> "S3Client":
@@ -130,11 +136,3 @@ def _load(name: str) -> "AwsCredentials":
             f"there is no AwsCredentials block called {name!r} on this Prefect server. Create it on the page "
             "Blocks, or leave the name empty to use an instance role or your AWS configuration."
         ) from error
-
-
-def _require_apart(work: Path, destination: Path) -> None:
-    if work == destination or work in destination.parents or destination in work.parents:
-        raise DestinationError(
-            f"the work folder {work} and the destination {destination} must not contain each other. "
-            "Choose another work_dir."
-        )

@@ -39,7 +39,8 @@ class Survey:
     """What is known before anything large is downloaded or converted.
 
     Attributes:
-        images: the images' archive, which need not be on this machine.
+        images: the images' archive.
+        local_images: the same on this machine, if it is there already.
         maps: the reference maps' archive.
         streams: the images' archive is read over the network, without being kept.
         metadata: the record's metadata, None without its files.
@@ -48,6 +49,7 @@ class Survey:
     """
 
     images: RecordFile
+    local_images: LocalFile | None
     maps: LocalFile
     streams: bool
     metadata: Metadata | None
@@ -79,14 +81,15 @@ def survey(
     local_tables = [download(file, source, work) for file in tables]
     metadata = read_metadata([table.path for table in local_tables]) if local_tables else None
     plan = plan_tiles(index(maps, work), metadata, selection)
-    images_md5 = images.md5 or download(images, source, work).md5
+    local = download(images, source, work) if images.md5 is None else None
     verified = images.verification(complete=not streams or plan.reads_to_the_end)
-    used = SourceFile(name=images.name, size=images.size, md5=images_md5, verification=verified)
-    files = (used, *(_used(local) for local in (maps, *local_tables)))
+    md5 = local.md5 if local is not None else str(images.md5)
+    used = SourceFile(name=images.name, size=images.size, md5=md5, verification=verified)
+    files = (used, *(_used(file) for file in (maps, *local_tables)))
     source_used = RecordUsed(
         kind=record.kind, record=record.record_id, version=record.version, title=record.title, files=files
     )
-    return Survey(images, maps, streams, metadata, plan, Recipe(source_used, selection, rendering))
+    return Survey(images, local, maps, streams, metadata, plan, Recipe(source_used, selection, rendering))
 
 
 @task(name="index", task_run_name="index {maps.name}", **policy.CACHED)

@@ -138,7 +138,8 @@ def _open_archives(
             stream = Stream(opened.source, survey.images, marks, on_bytes)
             chunks = decompress(stream)
         else:
-            chunks = decompress(download(survey.images, opened.source, work).open())
+            local = survey.local_images or download(survey.images, opened.source, work)
+            chunks = decompress(local.open())
     for folder in (work.bundles, work.tiles):
         rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -21,6 +21,15 @@ from bigearthnet.dataset.freshness import (
 )
 from bigearthnet.dataset.jobs import Job, converted_patches, needs_images, plan_jobs, plan_tile
 from bigearthnet.dataset.layout import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
+from bigearthnet.dataset.links import (
+    Link,
+    download_name,
+    links_markdown,
+    links_path,
+    links_text,
+    utc,
+    validity,
+)
 from bigearthnet.dataset.publish import Publication, ZipDigest, is_published, publish, zip_digests
 from bigearthnet.dataset.published import (
     Published,
@@ -44,6 +53,7 @@ __all__ = [
     "Effort",
     "FinishedTile",
     "Job",
+    "Link",
     "Publication",
     "Published",
     "PublishedFile",
@@ -58,9 +68,13 @@ __all__ = [
     "converted_patches",
     "copy_file",
     "copy_tile",
+    "download_name",
     "find_published",
     "finish",
     "is_published",
+    "links_markdown",
+    "links_path",
+    "links_text",
     "local_manifest",
     "matching",
     "missing_files",
@@ -76,5 +90,7 @@ __all__ = [
     "summary",
     "tile_rows",
     "tile_zip",
+    "utc",
+    "validity",
     "zip_digests",
 ]

@@ -51,7 +51,7 @@ def validity(links: Sequence[Link], credentials_end: datetime | None) -> Validit
     if not any(link.is_temporary for link in links):
         return Validity(ends_at, "")
     if credentials_end is None:
-        warning = "The links are signed with temporary credentials and end with them: within hours, or earlier."
+        warning = "The links are signed with temporary credentials and end with them, perhaps within hours."
         return Validity(ends_at, warning)
     if credentials_end < ends_at:
         warning = f"The links end at {utc(credentials_end)} already, with the credentials that signed them."

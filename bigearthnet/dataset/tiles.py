@@ -149,7 +149,7 @@ class TileCache:
         return pq.read_table(BytesIO(data), schema=SCHEMAS[shard.kind])
 
     def add(self, kind: Kind, key: str, made: ConvertedTile, mark: Mark | None, folder: Path) -> Shard:
-        """Store a shard and its rows from the `folder` it was converted into; their description comes last."""
+        """Store a shard and its rows from the `folder` they were written to; their description comes last."""
         stored = self._store.upload(folder / shard_file(kind), _name(key, _SHARD))
         rows = self._store.upload(folder / rows_file(kind), _name(key, _ROWS))
         description = _Description(made.patches, made.rejected, mark, stored.size, rows.size)

@@ -97,10 +97,10 @@ def _place(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderSto
     """Return the folder of a local copy, and its name and path."""
     path = source.local_path(file)
     if path is not None:
-        return FolderStore(path.parent, work.digests, SourceError), path.name, path
+        return FolderStore(path.parent, SourceError), path.name, path
     version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
     name = f"{version}/{file.name}"
-    return FolderStore(work.archives, work.digests), name, work.archives / name
+    return FolderStore(work.archives), name, work.archives / name
 
 
 def _refusal(path: Path, found: StoredFile | None, md5: str | None, file: RecordFile) -> Exception:

@@ -105,6 +105,17 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_private_file(path: Path, text: str) -> None:
+    """Write a text that only its owner can read, in place of any earlier file.
+
+    Raises:
+        DestinationError, SpaceError: it cannot be written.
+    """
+    with translate_os_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text.encode())
+
+
 def copy_bytes(source: int, start: int, stop: int, target: int) -> int:
     """Append bytes of one open file to another, without a copy in memory where the system can do that.
 

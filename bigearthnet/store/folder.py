@@ -39,15 +39,14 @@ class FolderStore:
 
     Args:
         root: the folder; made when it is first written to.
-        digests: folder for notes of digests.
         refusal: error for a folder that cannot be used.
     """
 
-    def __init__(self, root: Path, digests: Path, refusal: Refusal = DestinationError) -> None:
+    def __init__(self, root: Path, refusal: Refusal = DestinationError) -> None:
         if "\0" in str(root):
             raise refusal(f"cannot use {str(root)!r} as a folder: its name holds a NUL character.")
         self._root = root
-        self._digests = digests
+        self._notes = root / STAGING / "digests"
         self._refusal = refusal
         self._is_ours = False
 
@@ -84,8 +83,8 @@ class FolderStore:
     def digest(self, file: StoredFile) -> str | None:
         """SHA-256 (hex) of a file, which is read if it changed since its digest was noted."""
         path = self._path(file.name)
-        with translate_os_errors("read", self._digests):
-            known = known_digest(path, file.etag, self._digests)
+        with translate_os_errors("read", self._notes):
+            known = known_digest(path, file.etag, self._notes)
         if known is None:
             with self.open(file) as reader:
                 known = hashlib.file_digest(reader, "sha256").hexdigest()
@@ -258,8 +257,9 @@ class FolderStore:
                 raise _changed(path)
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
-        with translate_os_errors("write", self._digests):
-            note_digest(path, etag, sha256, self._digests)
+        if (self._root / MARKER).exists():
+            with translate_os_errors("write", self._notes):
+                note_digest(path, etag, sha256, self._notes)
 
     def _remove_if_empty(self, folder: Path) -> Path:
         """Remove a folder and those above it as far as they are empty; returns the first that stays."""

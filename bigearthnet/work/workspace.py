@@ -14,14 +14,9 @@ class Workspace:
     root: Path
 
     @property
-    def digests(self) -> Path:
-        """Notes of digests, so that an unchanged file is read once."""
-        return self.root / "digests"
-
-    @property
     def md5s(self) -> Path:
-        """Notes of the md5s of archives."""
-        return self.digests / "md5"
+        """Notes of the md5s of archives, so that an unchanged archive is read once."""
+        return self.root / "md5s"
 
     @property
     def archives(self) -> Path:

@@ -1,6 +1,5 @@
 """Shards: the members of a zip that belong to one tile, as they stand in it, without a central directory."""
 
-import errno
 import os
 import zlib
 from contextlib import suppress
@@ -8,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bigearthnet.errors import DestinationError, SpaceError
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.zips.format import local_header
 
 _BUFFER_BYTES = 1 << 20
@@ -37,10 +36,8 @@ class ShardWriter:
         self._last = b""
 
     def __enter__(self) -> Self:
-        try:
+        with translate_os_errors("write", self._path):
             self._file = self._staged.open("wb", buffering=_BUFFER_BYTES)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
         return self
 
     def __exit__(
@@ -70,28 +67,16 @@ class ShardWriter:
         header = local_header(raw, len(data), crc32)
         if raw <= self._last:
             raise ValueError(f"members must be in ascending order: {raw!r} came after {self._last!r}")
-        try:
+        with translate_os_errors("write", self._path):
             self._file.write(header)
             self._file.write(data)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
         self.size += len(header) + len(data)
         self.members += 1
         self._last = raw
         return crc32
 
     def _finish(self) -> None:
-        try:
+        with translate_os_errors("write", self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._staged.replace(self._path)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> DestinationError | SpaceError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SpaceError(
-            f"cannot write {path}: {error.strerror}. Free some space and run again; finished tiles are kept."
-        )
-    return DestinationError(f"cannot write {path}: {error.strerror}. Check the folder and its permissions.")

@@ -225,7 +225,7 @@ from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
 from bigearthnet.store.reader import Opened, ResumingReader
 name, size, md5, url, folder = sys.argv[1:]
-store = FolderStore(Path(folder), Path(folder) / "unused")
+store = FolderStore(Path(folder))
 source, file = ZenodoSource("http://unused", Http()), RecordFile(name, int(size), md5, url)
 fetch_file(source, file, store, "archives/images", lambda count: print(count, flush=True))
 """
@@ -293,7 +293,7 @@ def test_a_local_copy_of_unknown_md5_is_read_and_replaced_if_wrong(
 @pytest.fixture
 def folder(server: RecordServer, tmp_path: Path) -> StoredSource:
     """The record's folder itself, as a source."""
-    return StoredSource(FolderStore(server.folder, tmp_path / "digests"))
+    return StoredSource(FolderStore(server.folder))
 
 
 def test_a_file_in_a_folder_is_used_in_place(
@@ -357,7 +357,7 @@ class Elsewhere(StoredSource):
 def test_versions_and_places_without_md5_have_copies_of_their_own(
     server: RecordServer, work: Workspace
 ) -> None:
-    source = Elsewhere(FolderStore(server.folder, work.digests))
+    source = Elsewhere(FolderStore(server.folder))
     first = source.record().require(MAPS)
     assert ensure_local(source, first, work, lambda _: None).path.read_bytes() == b"maps"
     (server.folder / MAPS).write_bytes(b"MAPS")

@@ -43,7 +43,7 @@ class FolderPlace:
     root: Path
 
     def open(self, refusal: Refusal = DestinationError) -> Store:
-        return FolderStore(self.root / "store", self.root / "digests", refusal)
+        return FolderStore(self.root / "store", refusal)
 
     def put(self, name: str, data: bytes) -> None:
         path = self.root / "store" / name

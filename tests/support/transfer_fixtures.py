@@ -58,4 +58,4 @@ def file(server: RecordServer) -> RecordFile:
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
     """An empty folder."""
-    return FolderStore(tmp_path / "store", tmp_path / "digests")
+    return FolderStore(tmp_path / "store")

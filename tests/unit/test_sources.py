@@ -26,7 +26,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def open_folder(text: str) -> Store:
-    return FolderStore(Path(text), Path(text) / "unused", SourceError)
+    return FolderStore(Path(text), SourceError)
 
 
 @pytest.fixture
