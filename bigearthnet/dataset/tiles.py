@@ -99,7 +99,7 @@ class TileCache:
         store: the destination.
         published: the dataset that it holds.
         scratch: a folder for a copy of the manifest.
-        streams: the run reads the images from a stream, which verifies what earlier streams left in `.tiles/`.
+        streams: the run streams the images, which verifies what earlier streams left in `.tiles/`.
 
     Attributes:
         published: the dataset that the store holds.

@@ -193,7 +193,7 @@ def test_images_of_a_stream_that_was_not_verified_are_not_reused_by_a_run_that_v
     server: RecordServer, home: Home, undisturbed: Published, *, sample: Sample, tmp_path: Path, transfer: str
 ) -> None:
     other = linked(sample.folder, tmp_path / "other")
-    rewrite(other / IMAGES, lambda name, old: old[:-2] + b"\1\1")
+    rewrite(other / IMAGES, lambda _, old: old[:-2] + b"\1\1")
     with RecordServer(other) as wrong:  # states the md5 of the record, and sends something else
         wrong.checksums[IMAGES] = f"md5:{server.md5(IMAGES)}"
         home.prepare(wrong.record_url, transfer="stream", selection={"max_patches": 5})

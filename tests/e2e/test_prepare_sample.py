@@ -1,7 +1,6 @@
 """What is published, against the record's own files read by tarfile, zstandard, rasterio and pyarrow."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -52,13 +51,13 @@ def listed(sample: Sample) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def everything(
     prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+) -> Path:
     """The whole sample."""
     home = Home.folder(tmp_path_factory.mktemp("everything"))
     done = home.prepare(sample.folder, rendering=CLC)
     assert done["destination"] == str(home.destination)
     assert (done["patches"], done["rejected"]) == (sample.patches, 0)
-    yield home.destination
+    return home.destination
 
 
 def scaled(values: Pixels, low: float, high: float) -> Pixels:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from prefect import Task
 from prefect_aws import AwsClientParameters, AwsCredentials
 
+import bigearthnet.store.reader
 import tasks.connect
 import tasks.download
 import tasks.fetch
@@ -107,6 +108,7 @@ def hurry(set_attribute: Callable[[object, str, object], None]) -> None:
     quick = partial(Http, connect_seconds=5, stall_seconds=0.5, tries=3, sleep=lambda _: None)
     set_attribute(tasks.connect, "Http", quick)
     set_attribute(tasks.connect, "_ATTEMPTS", 2)
+    set_attribute(bigearthnet.store.reader, "backoff_seconds", lambda _: 0.0)
     modules = (tasks.download, tasks.fetch, tasks.freshness, tasks.publish, tasks.resolve)
     for found in {one for module in modules for one in vars(module).values() if isinstance(one, Task)}:
         set_attribute(found, "retry_delay_seconds", 0.01)

@@ -1,0 +1,319 @@
+"""Input that is not what it should be: the error, and that nothing is published or harmed."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+from prefect.exceptions import ParameterTypeError
+from rasterio import Affine
+
+from bigearthnet.errors import (
+    ArchiveError,
+    BigEarthNetError,
+    DestinationError,
+    RejectedError,
+    SelectionError,
+    SourceError,
+    SpaceError,
+)
+from bigearthnet.sample.archives import Sample, geotiff
+from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
+from tests.support.published import Published
+from tests.support.record_server import RecordServer
+from tests.support.runs import Home
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def record(sample: Sample, tmp_path: Path) -> Path:
+    """The sample to tamper with."""
+    return linked(sample.folder, tmp_path / "record")
+
+
+@pytest.fixture(scope="module")
+def victim(sample: Sample) -> str:
+    """A patch in the middle of the archive."""
+    ids = sorted({name.split("/")[2] for name, _ in members(sample.folder / MAPS)})
+    return ids[len(ids) // 2]
+
+
+def fails(home: Home, source: str | Path, error: type[BigEarthNetError], said: str, **parameters: Any) -> None:
+    """Run with an input that is wrong; the message is plain, and nothing is published."""
+    before = home.files()
+    with pytest.raises(error, match=said) as caught:
+        home.prepare(source, **parameters)
+    assert str(caught.value).endswith(".")
+    after = home.files()
+    assert {name: after.get(name) for name in before} == before
+    assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
+
+
+# archives
+
+
+def _empty(_: bytes) -> bytes:
+    return b""
+
+
+def _no_zstd(_: bytes) -> bytes:
+    return b"PK\3\4" + bytes(2000)
+
+
+def _no_tar(_: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(b"this is no tar. " * 400)
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _tar_cut(content: bytes) -> bytes:
+    raw = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+    return zstandard.ZstdCompressor().compress(raw[: len(raw) // 2])
+
+
+def _flipped(content: bytes) -> bytes:
+    middle = len(content) * 3 // 4
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("name", [IMAGES, MAPS])
+@pytest.mark.parametrize("damage", [_empty, _no_zstd, _no_tar, _cut, _tar_cut, _flipped])
+def test_a_damaged_archive(record: Path, home: Home, name: str, damage: Callable[[bytes], bytes]) -> None:
+    replace(record / name, damage((record / name).read_bytes()))
+    fails(home, record, ArchiveError, name)
+    assert home.files() == {} or name == IMAGES
+
+
+@pytest.mark.parametrize("damage", [_cut, _tar_cut, _flipped])
+def test_a_damaged_archive_in_a_stream(record: Path, home: Home, damage: Callable[[bytes], bytes]) -> None:
+    replace(record / IMAGES, damage((record / IMAGES).read_bytes()))
+    with RecordServer(record) as server:
+        fails(home, server.record_url, ArchiveError, IMAGES, transfer="stream")
+    assert home.files() == {}, "tiles of a stream that is damaged are not kept"
+
+
+def test_archives_without_members(record: Path, home: Home, sample: Sample) -> None:
+    replace(record / IMAGES, tar([]))
+    count = sample.patches
+    fails(home, record, RejectedError, rf"{count} of {count} .*None is left", max_rejected=count)
+    replace(record / MAPS, tar([]))
+    fails(home, record, ArchiveError, rf"{MAPS}.* no patches")
+
+
+def _member(name: str, content: bytes = b"x", **attributes: Any) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return tar([(info, content)])
+
+
+def _huge(path: str) -> bytes:
+    """A header that claims 10 GB; tarfile would want to write them."""
+    info = tarfile.TarInfo(path)
+    info.size = 10_000_000_000
+    header = info.tobuf(format=tarfile.GNU_FORMAT)
+    return zstandard.ZstdCompressor().compress(header + bytes(4096))
+
+
+@pytest.mark.parametrize("name", [IMAGES, MAPS])
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        (_member("../x"), r"\.\./x"),
+        (_member("/etc/x"), "/etc/x"),
+        (_member("BigEarthNet-S2/x", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "symbolic link"),
+        (_huge("BigEarthNet-S2/x"), "10,000,000,000"),
+    ],
+    ids=["up", "absolute", "symlink", "10 GB"],
+)
+def test_a_hostile_member(record: Path, home: Home, name: str, archive: bytes, said: str) -> None:
+    replace(record / name, archive)
+    around = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
+    fails(home, record, ArchiveError, rf"{name}.*{said}")
+    left = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
+    assert left - around <= {home.place.root}
+
+
+# patches
+
+
+def _band(side: int, dtype: str) -> bytes:
+    transform = Affine(1200 / side, 0, 0, 0, -1200 / side, 0)
+    return geotiff(np.ones((side, side), dtype), crs="EPSG:32633", transform=transform, compress=False)
+
+
+def _map_with(code: int) -> bytes:
+    codes = np.full((120, 120), 311, np.uint16)
+    codes[60, 60] = code
+    return geotiff(codes, crs="EPSG:32633", transform=Affine(10, 0, 0, 0, -10, 0), compress=True)
+
+
+@pytest.mark.parametrize(
+    ("archive", "layer", "content", "reason"),
+    [
+        (IMAGES, "B03", None, "missing in the images' archive: B03"),
+        (MAPS, "reference_map", None, "missing in the reference maps' archive"),
+        (IMAGES, "B02", _band(60, "uint16"), "B02.* 60 × 60"),
+        (IMAGES, "B04", _band(120, "float32"), "B04.* float32"),
+        (IMAGES, "B04", b"GIF89a", "B04"),
+        (MAPS, "reference_map", _map_with(777), "777"),
+        (MAPS, "reference_map", _map_with(0), r"\b0\b"),
+    ],
+    ids=["no band", "no map", "60 x 60", "float", "no TIFF", "code 777", "code 0"],
+)
+def test_a_bad_patch_is_rejected_by_name(
+    record: Path,
+    home: Home,
+    *,
+    sample: Sample,
+    victim: str,
+    archive: str,
+    layer: str,
+    content: bytes | None,
+    reason: str,
+) -> None:
+    rewrite(record / archive, lambda name, old: content if name.endswith(f"/{victim}_{layer}.tif") else old)
+    said = rf"1 of {sample.patches} patches were rejected.*{victim}: .*{reason}.*Set max_rejected to 1"
+    fails(home, record, RejectedError, said, selection={"tiles": [victim[:-6]]} if layer == "B03" else {})
+
+
+@pytest.mark.parametrize("lacks", ["maps", "both archives"])
+def test_a_patch_that_one_of_them_does_not_know_is_rejected(
+    record: Path, home: Home, victim: str, lacks: str
+) -> None:
+    for archive in (MAPS,) if lacks == "maps" else (MAPS, IMAGES):
+        rewrite(record / archive, lambda name, old: None if f"/{victim}/" in name else old)
+    if lacks == "maps":
+        for path in record.glob("*.parquet"):
+            path.unlink()
+    said = "neither a reference map nor metadata" if lacks == "maps" else "missing in the images' archive"
+    fails(home, record, RejectedError, rf"{victim}: {said}")
+
+
+def test_a_tile_that_only_the_images_know_is_rejected(record: Path, home: Home, sample: Sample) -> None:
+    for path in record.glob("*.parquet"):
+        path.unlink()
+    last = sample.tiles[-1]
+    count = len({name for name, _ in members(record / MAPS) if f"/{last}/" in name})
+    rewrite(record / MAPS, lambda name, old: None if f"/{last}/" in name else old)
+    fails(home, record, RejectedError, rf"^{count} of .*{last}_.._..: neither a reference map")
+
+
+def test_what_was_published_before_a_failure_stays(record: Path, home: Home, victim: str) -> None:
+    home.prepare(record)
+    rewrite(record / IMAGES, lambda name, old: None if f"/{victim}/" in name else old)
+    fails(home, record, RejectedError, victim)
+
+
+# parameters
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [({"tiles": ["*_T99ZZZ"]}, r"\*_T99ZZZ.* 4 tiles"), ({"countries": ["Kosovo"]}, "Kosovo.* Austria")],
+)
+def test_a_selection_that_matches_nothing(
+    sample: Sample, home: Home, selection: dict[str, Any], said: str
+) -> None:
+    fails(home, sample.folder, SelectionError, said, selection=selection)
+
+
+def test_a_split_without_metadata(record: Path, home: Home) -> None:
+    for path in record.glob("*.parquet"):
+        path.unlink()
+    fails(home, record, SelectionError, r"metadata\.parquet", selection={"splits": ["test"]})
+
+
+@pytest.mark.parametrize(
+    "rendering", [{"reflectance_max": 0}, {"stretch": "percentile", "percentiles": [98, 2]}]
+)
+def test_a_rendering_that_cannot_be(sample: Sample, home: Home, rendering: dict[str, Any]) -> None:
+    with pytest.raises(ParameterTypeError, match=list(rendering)[-1]):
+        home.prepare(sample.folder, rendering=rendering)
+    assert not home.work.exists()
+
+
+# folders
+
+
+def test_a_source_that_is_none(record: Path, home: Home, tmp_path: Path) -> None:
+    fails(home, tmp_path / "none", SourceError, f"no folder {tmp_path}/none")
+    (record / IMAGES).unlink()
+    fails(home, record, SourceError, rf"{IMAGES}")
+
+
+def test_metadata_that_is_no_parquet(record: Path, home: Home) -> None:
+    replace(record / "metadata.parquet", b"patch_id,labels\n")
+    fails(home, record, SourceError, r"metadata\.parquet")
+
+
+@pytest.mark.parametrize("which", ["destination", "work_dir"])
+@pytest.mark.parametrize("name", ["file/below", "gs://bucket/x", "$HOME/x", "~nobody-here/x", ""])
+def test_a_folder_that_cannot_be_used(
+    sample: Sample, home: Home, tmp_path: Path, which: str, name: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    path = str(tmp_path / name) if name == "file/below" else name
+    fails(home, sample.folder, DestinationError, "", **{which: path})
+
+
+def test_work_folder_and_destination_in_each_other(sample: Sample, home: Home) -> None:
+    inside = str(home.destination / "work")
+    fails(home, sample.folder, DestinationError, "must not contain each other", work_dir=inside)
+
+
+@pytest.mark.parametrize("which", ["destination", "work_dir"])
+@pytest.mark.parametrize("name", ["holiday.jpg", "manifest.parquet", ".tiles/x", "bundles/x"])
+def test_files_of_others_are_refused_and_untouched(
+    sample: Sample, home: Home, tmp_path: Path, which: str, name: str
+) -> None:
+    path = tmp_path / "foreign" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("not ours")
+    top = name.split("/")[0]
+    fails(home, sample.folder, DestinationError, top.replace(".", r"\."), **{which: str(tmp_path / "foreign")})
+    found = [path for path in (tmp_path / "foreign").rglob("*") if path.is_file()]
+    assert (found, path.read_text()) == ([path], "not ours")
+
+
+def test_another_file_with_the_name_of_the_card_is_left_alone(sample: Sample, home: Home) -> None:
+    home.prepare(sample.folder, selection={"max_patches": 1})
+    home.place.put("dataset.json", b'{"mine": 1}')
+    fails(home, sample.folder, SourceError, r"dataset\.json is not a card")
+
+
+@pytest.mark.parametrize("transfer", ["keep", "stream"])
+def test_too_little_disk_is_found_before_anything_is_fetched(
+    sample: Sample, home: Home, transfer: str
+) -> None:
+    with RecordServer(sample.folder) as server:
+        server.sizes[IMAGES if transfer == "keep" else MAPS] = 10**15
+        fails(home, server.record_url, SpaceError, r"909\.5 TiB", transfer=transfer)
+        assert [request.name for request in server.requests] == ["record"]
+
+
+def test_too_little_disk_for_what_is_made(
+    sample: Sample, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 2 * sum(path.stat().st_size for path in sample.folder.iterdir()) // 5
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
+    fails(home, sample.folder, SpaceError, "archives, tiles and the dataset")
+    assert home.files() == {}
+
+
+@pytest.mark.parametrize("name", ["bigearthnet_pngs.zip", "manifest.parquet", "preview.png", "dataset.json"])
+def test_a_folder_in_the_place_of_a_file_harms_no_dataset(sample: Sample, home: Home, name: str) -> None:
+    home.prepare(sample.folder, selection={"max_patches": 1})
+    (home.destination / name).unlink()
+    (home.destination / name / "x").mkdir(parents=True)
+    before = Published.read(home.destination)
+    fails(home, sample.folder, DestinationError, name, selection={"max_patches": 2})
+    after = Published.read(home.destination).sha256
+    assert before.sha256.items() <= after.items()

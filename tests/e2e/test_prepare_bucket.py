@@ -1,0 +1,121 @@
+"""Runs into a bucket that are refused, broken or overtaken, and what they send."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tasks.connect
+import tasks.publish
+
+from bigearthnet.errors import BusyError, CredentialsError, DestinationError, TransferError
+from bigearthnet.sample.archives import Sample, make_sample
+from tests.support.line import Line
+from tests.support.published import Published
+from tests.support.record_server import RecordServer
+from tests.support.runs import Home, save_block
+from tests.support.s3_server import S3Server
+
+pytestmark = pytest.mark.e2e
+
+
+def test_credentials_that_do_not_suffice(
+    s3_server: S3Server, server: RecordServer, bucket_home: Home
+) -> None:
+    stranger = {"aws_access_key_id": s3_server.stranger_key, "aws_secret_access_key": s3_server.stranger_secret}
+    for block, error, said in (
+        (save_block(s3_server, aws_secret_access_key="wrong"), DestinationError, "SignatureDoesNotMatch.*key"),
+        (save_block(s3_server, **stranger), DestinationError, "permission s3:"),
+        ("nobody", CredentialsError, "'nobody'"),
+    ):
+        with pytest.raises(error, match=said):
+            bucket_home.prepare(server.record_url, aws_credentials=block)
+    assert (server.requests, bucket_home.place.files()) == ([], {})
+
+
+@pytest.mark.parametrize("destination", ["s3:/bucket", "s3://bucket//x", "s3://", "s3://UPPER/x", "s3://none-such/x"])
+def test_a_bucket_that_cannot_be(sample: Sample, bucket_home: Home, destination: str) -> None:
+    with pytest.raises(DestinationError, match=r"s3://bucket/prefix|Create the bucket"):
+        bucket_home.prepare(sample.folder, destination=destination)
+
+
+def test_files_of_others_below_the_prefix_are_refused_and_untouched(
+    sample: Sample, bucket_home: Home
+) -> None:
+    bucket_home.place.put(".tiles/x", b"not ours")
+    with pytest.raises(DestinationError, match=r"\.tiles/x"):
+        bucket_home.prepare(sample.folder)
+    assert bucket_home.place.files() == {".tiles/x": b"not ours"}
+
+
+def test_a_run_that_was_overtaken_publishes_nothing(
+    sample: Sample, bucket_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket_home.prepare(sample.folder, selection={"max_patches": 1})
+    before = bucket_home.files()
+    publish = tasks.publish.publish_dataset
+
+    def overtaken(*arguments: Any) -> Any:
+        bucket_home.place.put(".lock", b'{"run": "another"}')
+        return publish(*arguments)
+
+    monkeypatch.setattr(tasks.publish, "publish_dataset", overtaken)
+    with pytest.raises(BusyError, match=bucket_home.url):
+        bucket_home.prepare(sample.folder)
+    left = bucket_home.files()
+    assert before.items() <= left.items()
+    assert all(name.startswith(".tiles/") for name in left.keys() - before.keys())
+
+
+def test_what_was_sent_before_the_line_broke_is_not_made_again_on_another_machine(
+    s3_server: S3Server,
+    server: RecordServer,
+    bucket_home: Home,
+    *,
+    undisturbed: Published,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Line(s3_server.port) as line:
+
+        def break_when_a_tile_is_there() -> None:
+            while not any(name.endswith("tile.json") for name in bucket_home.place.files()):
+                pass
+            line.break_all()
+
+        thread = threading.Thread(target=break_when_a_tile_is_there)
+        thread.start()
+        with pytest.raises(TransferError):
+            bucket_home.prepare(server.record_url, aws_credentials=save_block(s3_server, url=line.url))
+        thread.join()
+    bucket_home.place.client.delete_object(
+        Bucket=bucket_home.place.bucket, Key=f"{bucket_home.place.prefix}/.lock"
+    )  # it could not be removed through the broken line
+    caplog.set_level("INFO")
+    bucket_home.beside(tmp_path / "another").prepare(server.record_url)
+    assert "(0 finished before)" not in caplog.text
+    assert bucket_home.sha256() == undisturbed
+    assert bucket_home.place.unfinished() == []
+
+
+def test_large_shards_are_sent_once_and_joined_on_the_server(
+    bucket_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = 0
+    make = tasks.connect.s3_client
+
+    def count(request: Any, **_: object) -> None:
+        nonlocal sent
+        sent += int(request.headers.get("Content-Length", 0))
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        client = make(*arguments, **options)
+        client.meta.events.register("before-send.s3", count)
+        return client
+
+    monkeypatch.setattr(tasks.connect, "s3_client", counting)
+    large = make_sample(tmp_path / "large", patches=250, tiles=1)
+    bucket_home.prepare(large.folder, rendering={"png_compression": 0})
+    size = sum(len(data) for data in bucket_home.files().values())
+    assert size > 8 << 20, "the server copies parts of 5 MiB or more"
+    assert sent < 1.06 * size

@@ -1,0 +1,187 @@
+"""Runs that end by SIGKILL before each of their steps, and two runs at a time."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bigearthnet.errors import BusyError
+from bigearthnet.sample.archives import Sample, make_sample
+from tests.support.archives import IMAGES
+from tests.support.published import CARD, Published, require_whole
+from tests.support.record_server import Fault, RecordServer
+from tests.support.runs import DEADLINE_SECONDS, Home
+from tests.support.zygote import KILLED, Kill, Zygote
+
+pytestmark = pytest.mark.e2e
+
+SLICES = 6
+OLD = {"stretch": "minmax", "mask_classes": "clc_l1"}
+BUCKET_STEP = r"(PUT|POST|DELETE) /bucket"
+
+
+@pytest.fixture(scope="module")
+def zygote(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    with Zygote(tmp_path_factory.mktemp("zygote") / "log") as zygote:
+        yield zygote
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordServer]:
+    """A record of 3 patches in 2 tiles."""
+    sample = make_sample(tmp_path_factory.mktemp("small") / "record", patches=3, tiles=2)
+    with RecordServer(sample.folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def old(zygote: Zygote, small: RecordServer, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A dataset of fewer patches, rendered in another way."""
+    home = Home.folder(tmp_path_factory.mktemp("old"))
+    wanted = {**home.options, "selection": {"max_patches": 2}, "rendering": OLD}
+    assert zygote.run("prepare", None, home.place.root, source=small.record_url, **wanted) == 0
+    return home
+
+
+@pytest.fixture(scope="module")
+def new(
+    zygote: Zygote, small: RecordServer, old: Home, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Published, list[str]]:
+    """What an undisturbed run publishes in its place, and the steps that it takes."""
+    home = Home.folder(tmp_path_factory.mktemp("new"))
+    shutil.copytree(old.destination, home.destination)
+    assert zygote.run("prepare", None, home.place.root, source=small.record_url, **home.options) == 0
+    return Published.read(home.destination), zygote.steps
+
+
+def left_in_work(home: Home) -> set[str]:
+    """Files that a run has left in its work folder, without those that have a hash for a name."""
+    names = {str(path.relative_to(home.work)) for path in home.work.rglob("*") if path.is_file()}
+    return {re.sub(r"[0-9a-f]{64}", "", name) for name in names}
+
+
+@pytest.mark.parametrize("number", range(SLICES))
+def test_killed_before_any_step_the_dataset_is_the_old_or_the_new_one(
+    zygote: Zygote,
+    small: RecordServer,
+    tmp_path: Path,
+    *,
+    old: Home,
+    new: tuple[Published, list[str]],
+    number: int,
+) -> None:
+    before, (after, steps) = Published.read(old.destination).sha256, new
+    assert len(steps) > 74
+    for at in range(number + 1, len(steps) + 1, SLICES):
+        home = Home.folder(tmp_path / f"{at}")
+        shutil.copytree(old.destination, home.destination)
+        parameters = {"source": small.record_url, **home.options}
+        status = zygote.run("prepare", Kill(at), home.place.root, **parameters)
+        assert status == KILLED or at > len(steps) - 5, at  # threads take turns
+        if (home.destination / CARD).exists():
+            found = Published.read(home.destination).sha256
+            wanted = before if found[CARD] == before[CARD] else after.sha256
+            assert wanted.items() <= found.items(), (at, steps[at - 1])
+        assert zygote.run("prepare", None, home.place.root, **parameters) == 0, (at, steps[at - 1])
+        assert Published.read(home.destination) == after, (at, steps[at - 1])
+        strays = [name for name in left_in_work(home) if "/." in name or name.endswith((".new", ".part"))]
+        assert set(strays) <= {"archives/.bigearthnet"}, (at, steps[at - 1], strays)
+        shutil.rmtree(tmp_path / f"{at}")
+
+
+def test_killed_again_and_again(
+    zygote: Zygote, small: RecordServer, home: Home, old: Home, new: tuple[Published, list[str]]
+) -> None:
+    shutil.copytree(old.destination, home.destination)
+    parameters = {"source": small.record_url, **home.options, "transfer": "stream"}
+    statuses = [KILLED]
+    while statuses[-1] == KILLED:
+        statuses.append(zygote.run("prepare", Kill(8 * len(statuses)), home.place.root, **parameters))
+    assert statuses[-1] == 0
+    assert len(statuses) > 4
+    assert Published.read(home.destination) == new[0]
+
+
+def test_killed_in_a_download_the_next_run_fetches_the_rest(
+    zygote: Zygote, server: RecordServer, home: Home, undisturbed: Published
+) -> None:
+    server.faults[IMAGES] = [Fault(stall_after=700_000)]
+    process = zygote.begin("prepare", None, home.place.root, source=server.record_url, **home.options)
+    assert server.stalled.wait(DEADLINE_SECONDS)
+    os.kill(process, signal.SIGKILL)
+    assert zygote.end() == KILLED
+    home.prepare(server.record_url)
+    first, second = server.requests_for(IMAGES)
+    begun = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    assert 256 << 10 <= begun <= 700_000
+    assert second.sent == (server.folder / IMAGES).stat().st_size - begun
+    assert Published.read(home.destination) == undisturbed
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_killed_before_any_request_to_a_bucket_the_dataset_is_the_old_or_the_new_one(
+    zygote: Zygote, small: RecordServer, bucket_home: Home, tmp_path: Path, number: int
+) -> None:
+    source = small.record_url
+    wanted = {"source": source, "transfer": "stream"}
+    bucket_home.prepare(source, selection={"max_patches": 2}, rendering=OLD)
+    old = bucket_home.files()
+    assert zygote.run("prepare", None, tmp_path, **bucket_home.options, **wanted) == 0
+    steps = [step for step in zygote.steps if re.match(BUCKET_STEP, step)]
+    new = bucket_home.files()
+    assert len(steps) > 20
+    for at in range(number + 1, len(steps) + 1, 2):
+        place = bucket_home.place
+        place.open().delete(new)
+        for name in sorted(old, key=CARD.__eq__):
+            (tmp_path / "file").write_bytes(old[name])
+            place.open().upload(tmp_path / "file", name, Published.of(old).sha256[name])
+        killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **bucket_home.options, **wanted)
+        assert killed == KILLED or at > len(steps) - 3
+        left = bucket_home.files()
+        if CARD in left:
+            assert (old if left[CARD] == old[CARD] else new).items() <= left.items(), steps[at - 1]
+        another = bucket_home.beside(tmp_path / f"another-{at}")
+        assert zygote.run("prepare", None, tmp_path, **another.options, **wanted) == 0, steps[at - 1]
+        assert bucket_home.files() == new, steps[at - 1]
+        assert place.unfinished() == []
+
+
+def test_a_second_run_is_told_which_run_has_the_folder(
+    zygote: Zygote, server: RecordServer, any_home: Home, tmp_path: Path
+) -> None:
+    server.faults[IMAGES] = [Fault(stall_after=1000)]
+    process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **any_home.options)
+    assert server.stalled.wait(DEADLINE_SECONDS)
+    asked = len(server.requests)
+    with pytest.raises(BusyError, match=rf"{any_home.work} is locked by run \S+ \(process {process} on"):
+        any_home.prepare(server.record_url, destination=str(tmp_path / "elsewhere"))
+    with pytest.raises(BusyError, match=rf"{any_home.url} is locked by run .*{process}"):
+        any_home.beside(tmp_path / "other work").prepare(server.record_url)
+    assert len(server.requests) == asked, "a run that must wait asks for nothing"
+    os.kill(process, signal.SIGKILL)
+    assert zygote.end() == KILLED
+    server.faults.clear()
+    any_home.prepare(server.record_url, selection={"max_patches": 1})
+    require_whole(any_home.published(tmp_path / "copy"))
+
+
+def test_a_cancelled_run_leaves_the_old_dataset_and_its_tiles_to_the_next(
+    zygote: Zygote, server: RecordServer, any_home: Home, sample: Sample, tmp_path: Path
+) -> None:
+    any_home.prepare(server.record_url, selection={"max_patches": 1})
+    before = any_home.files()
+    server.faults[IMAGES] = [Fault(stall_after=(sample.folder / IMAGES).stat().st_size * 2 // 3)]
+    wanted = {**any_home.beside(tmp_path / "another").options, "transfer": "stream"}
+    process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **wanted)
+    assert server.stalled.wait(DEADLINE_SECONDS)
+    os.kill(process, signal.SIGTERM)
+    assert zygote.end() != 0
+    after = any_home.files()
+    assert before.items() <= after.items()
+    assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
+    assert any_home.place.unfinished() == []
