@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
-from bigearthnet.sample.archives import make_sample
-from bigearthnet.source import Http, Source, open_source
+from bigearthnet.sample import SAMPLE_TITLE, make_sample
+from bigearthnet.source import RECORD_FILES, Http, Source, StoredSource, open_source
 from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
 from bigearthnet.work.workspace import Workspace, folder
 
@@ -91,8 +91,9 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
     if text.strip() == SAMPLE:
         if work is None:
             raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
-        make_sample(work.sample)
-        text = str(work.sample)
+        if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
+            make_sample(work.sample)
+        return StoredSource(FolderStore(work.sample, SourceError), SAMPLE_TITLE)
     return open_source(text, lambda place: open_store(place, aws_credentials, SourceError), Http())
 
 

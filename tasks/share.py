@@ -7,8 +7,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.dataset import Link, download_name, links_markdown, links_text, utc, validity
-from bigearthnet.store import write_private_file
+from bigearthnet.dataset import Link, life_of, links_as_markdown, saved_as, utc, write_links
 from bigearthnet.store.s3 import S3Store
 from tasks import policy
 
@@ -31,17 +30,17 @@ def share_files(store: S3Store, request: LinkRequest) -> datetime:
     """Write links to the files into a file that its owner alone can read; returns when they end."""
     logger, names = get_run_logger(), request.names
     links = [
-        Link(name, store.presign(name, request.minutes, download_name(name, names, request.download_name)))
+        Link(name, store.presign(name, request.minutes, saved_as(name, names, request.download_name)))
         for name in names
     ]
-    valid = validity(links, store.credentials_end())
-    write_private_file(request.links_file, links_text(store.url, links, valid.ends_at))
+    life = life_of(links, store.credentials_end())
+    write_links(request.links_file, store.url, links, life.ends_at)
     if request.show_in_ui:
-        text = links_markdown(store.url, links, valid.ends_at)
-        create_markdown_artifact(text, key="links", description=f"Links until {utc(valid.ends_at)}")
+        text = links_as_markdown(store.url, links, life.ends_at)
+        create_markdown_artifact(text, key="links", description=f"Links until {utc(life.ends_at)}")
     shown = ", ".join(names[:_NAMES_LOGGED]) + (", ..." if len(names) > _NAMES_LOGGED else "")
-    logger.info("%s links, valid until %s: %s", len(links), utc(valid.ends_at), shown)
+    logger.info("%s links, valid until %s: %s", len(links), utc(life.ends_at), shown)
     logger.info("The links are in %s, which only its owner can read.", request.links_file)
-    if valid.warning:
-        logger.warning(valid.warning)
-    return valid.ends_at
+    if life.warning:
+        logger.warning(life.warning)
+    return life.ends_at

@@ -64,13 +64,14 @@ def make_tiles(
     finished: list[FinishedTile] = []
     pending: deque[_Pending] = deque()
     with _open_archives(survey, jobs, cache, opened) as archives:
-        tally = Tally(len(jobs), sum(_patches(job) for job in jobs if job.tile is None), time.monotonic)
+        tally = Tally(len(jobs), survey.plan.patches, time.monotonic)
 
         def finish_oldest() -> None:
             one = pending.popleft()
             finished.append(_finish(one, cache, digests, opened))
-            line = tally.advance(0 if one.converted is None else _patches(one.job))
-            if one.converted is not None:
+            is_new = one.converted is not None
+            line = tally.advance(len(one.job.plan.cells), is_new=is_new)
+            if is_new:
                 get_run_logger().info(line)
 
         try:
@@ -91,9 +92,12 @@ def _begin(job: Job, archives: _Archives, survey: Survey, cache: TileCache, open
         return _Pending(job, None, None)
     request, conversion = plan_tile(job, cache, opened.store)
     bundles = extract(archives.extractor, request, opened.work.bundles)
-    mark = archives.stream.mark() if archives.stream is not None and request.images else None
+    marks = job.marks
+    if archives.stream is not None and bundles.images is not None:
+        marks.append(archives.stream.mark())
     folder = _scratch(job, opened.work)
-    return _Pending(job, convert.submit(conversion, bundles, survey.recipe.rendering, folder), mark)
+    converted = convert.submit(conversion, bundles, survey.recipe.rendering, folder)
+    return _Pending(job, converted, max(marks, default=None))
 
 
 def _finish(
@@ -120,10 +124,6 @@ def _scratch(job: Job, work: Workspace) -> Path:
     return work.tiles / job.plan.tile
 
 
-def _patches(job: Job) -> int:
-    return len(job.plan.cells)
-
-
 @contextmanager
 def _open_archives(
     survey: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opened
@@ -131,7 +131,7 @@ def _open_archives(
     """Open both archives side by side; the images' only if images have to be made or to be verified."""
     work, stream = opened.work, None
     chunks: Iterator[bytes] = iter(())
-    marks = [shard.mark for job in jobs for shard in job.finished.values() if shard.mark is not None]
+    marks = [mark for job in jobs for mark in job.marks]
     if any(needs_images(job, cache) for job in jobs) or (marks and survey.plan.reads_to_the_end):
         if survey.streams:
             on_bytes = byte_progress(f"streaming {survey.images.name}", survey.images.size)

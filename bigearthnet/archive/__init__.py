@@ -1,15 +1,17 @@
-"""Reading archives: tar, zstd and tile bundles."""
+"""Reading archives: tar, zstd, and the tile bundles that are extracted from them."""
 
 from bigearthnet.archive.bundle import (
     Bundles,
     Cells,
     Extractor,
     Index,
+    PatchFiles,
     TileRequest,
+    cell_of,
     index_archive,
     patch_files,
 )
-from bigearthnet.archive.reader import ArchiveReader, decompress, plain
+from bigearthnet.archive.reader import ArchiveReader, Readable, Wanted, decompress, plain
 
 __all__ = [
     "ArchiveReader",
@@ -17,7 +19,11 @@ __all__ = [
     "Cells",
     "Extractor",
     "Index",
+    "PatchFiles",
+    "Readable",
     "TileRequest",
+    "Wanted",
+    "cell_of",
     "decompress",
     "index_archive",
     "patch_files",

@@ -6,6 +6,7 @@ the disk.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from bigearthnet.archive.reader import ArchiveReader, Wanted, plain
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Member, Root, parse_patch
+from bigearthnet.store.disk import translate_os_errors
 
 _BUFFER = 1 << 20
 
@@ -86,24 +88,26 @@ class Extractor:
 
         Raises:
             ArchiveError: an archive is damaged, or not in the published form.
+            DestinationError: the folder cannot be written.
+            SpaceError: the disk is full.
         """
         known = None if request.known is None else frozenset(request.known.tolist())
         unknown: dict[str, None] = {}
 
         def on_passed(member: Member) -> None:
-            if known is not None and member.tile == request.tile and _cell(member.patch_id) not in known:
+            if known is not None and member.tile == request.tile and cell_of(member.patch_id) not in known:
                 unknown[member.patch_id] = None
 
         images = maps = None
-        if request.images:
+        if request.images or request.known is not None:
             images = folder / f"{request.tile}.images.tar"
             wanted = Wanted(request.tile, request.images, RGB_BANDS, to_the_end=request.complete)
-            with images.open("wb", buffering=_BUFFER) as sink:
+            with translate_os_errors("write", images), images.open("wb", buffering=_BUFFER) as sink:
                 self._images.copy_tile(wanted, sink, on_passed=on_passed, last=request.last)
         if request.maps:
             maps = folder / f"{request.tile}.maps.tar"
             wanted = Wanted(request.tile, request.maps, (MAP,), to_the_end=request.complete)
-            with maps.open("wb", buffering=_BUFFER) as sink:
+            with translate_os_errors("write", maps), maps.open("wb", buffering=_BUFFER) as sink:
                 self._maps.copy_tile(wanted, sink, on_passed=lambda _: None, last=request.last)
         return Bundles(images, maps, tuple(unknown))
 
@@ -115,20 +119,17 @@ def index_archive(reader: ArchiveReader) -> Index:
         ArchiveError: it is damaged, not in the published form, or holds no patch.
     """
     cells: dict[str, list[int]] = {}
-    last = ""
-    for member, _ in reader:
-        if member.patch_id != last:
-            cells.setdefault(member.tile, []).append(_cell(member.patch_id))
-            last = member.patch_id
+    for (tile, patch_id), _ in groupby(reader, lambda read: read[0][:2]):
+        cells.setdefault(tile, []).append(cell_of(patch_id))
     if not cells:
-        raise ArchiveError(f"{reader.name} holds no patches. Fetch it again.")
+        raise ArchiveError(f"{reader.name} has no patches. Fetch it again.")
     return {tile: np.array(found, np.uint16) for tile, found in cells.items()}
 
 
 def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[PatchFiles]:
     """Yield the files of each patch, in the order of `patch_ids` (ascending), found or not."""
-    images = _by_patch(bundles.images, IMAGES_ROOT)
-    maps = _by_patch(bundles.maps, MAPS_ROOT)
+    images = _layers(bundles.images, IMAGES_ROOT)
+    maps = _layers(bundles.maps, MAPS_ROOT)
     image, mask = next(images, None), next(maps, None)
     for patch_id in patch_ids:
         bands: dict[str, bytes] = {}
@@ -140,21 +141,17 @@ def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[PatchFil
         yield PatchFiles(bands, found)
 
 
-def _by_patch(bundle: Path | None, root: Root) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _layers(bundle: Path | None, root: Root) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the id of each patch of a bundle and its files by layer."""
     if bundle is None:
         return
-    current, layers = "", dict[str, bytes]()
     with bundle.open("rb") as file:
-        for member, blocks in ArchiveReader(plain(file), root, bundle.name):
-            if member.patch_id != current:
-                if current:
-                    yield current, layers
-                current, layers = member.patch_id, {}
-            layers[member.layer] = blocks.content
-    if current:
-        yield current, layers
+        reader = ArchiveReader(plain(file), root, bundle.name)
+        for patch_id, members in groupby(reader, lambda read: read[0].patch_id):
+            yield patch_id, {member.layer: blocks.content for member, blocks in members}
 
 
-def _cell(patch_id: str) -> int:
+def cell_of(patch_id: str) -> int:
+    """Return the cell of a patch in its tile, 100 × column + row."""
     patch = parse_patch(patch_id)
     return 100 * patch.column + patch.row

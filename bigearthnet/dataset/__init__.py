@@ -21,15 +21,7 @@ from bigearthnet.dataset.freshness import (
 )
 from bigearthnet.dataset.jobs import Job, converted_patches, needs_images, plan_jobs, plan_tile
 from bigearthnet.dataset.layout import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
-from bigearthnet.dataset.links import (
-    Link,
-    download_name,
-    links_markdown,
-    links_path,
-    links_text,
-    utc,
-    validity,
-)
+from bigearthnet.dataset.links import Link, life_of, links_as_markdown, links_path, saved_as, utc, write_links
 from bigearthnet.dataset.publish import Publication, ZipDigest, is_published, publish, zip_digests
 from bigearthnet.dataset.published import (
     Published,
@@ -68,13 +60,12 @@ __all__ = [
     "converted_patches",
     "copy_file",
     "copy_tile",
-    "download_name",
     "find_published",
     "finish",
     "is_published",
-    "links_markdown",
+    "life_of",
+    "links_as_markdown",
     "links_path",
-    "links_text",
     "local_manifest",
     "matching",
     "missing_files",
@@ -87,10 +78,11 @@ __all__ = [
     "report_markdown",
     "require_few_rejected",
     "require_published",
+    "saved_as",
     "summary",
     "tile_rows",
     "tile_zip",
     "utc",
-    "validity",
+    "write_links",
     "zip_digests",
 ]

@@ -24,7 +24,6 @@ from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
 from bigearthnet.plan.recipe import KINDS, Recipe
 
-TITLE: Final = "BigEarthNet v2 as RGB and mask PNGs"
 LICENSE: Final = "CDLA-Permissive-1.0"
 CITATION: Final = (
     "K. Clasen, L. Hackel, T. Burgert, G. Sumbul, B. Demir, V. Markl: reBEN: Refined BigEarthNet Dataset "
@@ -92,11 +91,15 @@ def build_card(
     rejected = [one for tile in tiles for one in tile.rejected]
     return Card(
         format=FORMAT,
-        title=TITLE if recipe.source.title == "" else recipe.source.title + ", as RGB and mask PNGs",
+        title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
         license=LICENSE,
         citation=CITATION,
         source=recipe.source,
-        parameters=Parameters(selection=recipe.selection, rendering=recipe.rendering),
+        parameters=Parameters(
+            selection=recipe.selection,
+            rendering=recipe.rendering,
+            digests={kind: recipe.digest(kind) for kind in KINDS},
+        ),
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
         counts=Counts(
             tiles=sum(tile.patches > 0 for tile in tiles),

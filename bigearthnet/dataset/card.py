@@ -34,10 +34,11 @@ class _Part(BaseModel):
 
 
 class Parameters(_Part):
-    """The options that the dataset was made with."""
+    """The options that the dataset was made with, and the digests of its recipe."""
 
     selection: Selection
     rendering: Rendering
+    digests: dict[Kind, str]
 
 
 class Counts(_Part):

@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
-from bigearthnet.dataset.layout import CARD, ZIPS
+from bigearthnet.dataset.layout import ZIPS
 from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import Published, find_published
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
@@ -107,15 +107,12 @@ def finish(published: Published, arrived: Mapping[str, Partial], target: Store) 
     old = find_published(target)
     others = [file for file in published.card.files if file.name not in arrived]
     commits = [partial.commit for partial in arrived.values()]
-    if not missing_files(others, target):
-        if commits or old is None or old.data != published.data:
-            replace_dataset(target, commits, published.data, old)
-        return True
-    if old is not None and old.data != published.data:
-        target.delete([CARD])
-    for commit in commits:
-        commit()
-    return False
+    whole = not missing_files(others, target)
+    same = old is not None and old.data == published.data
+    if commits or (whole and not same):
+        card = published.data if whole or same else None
+        replace_dataset(target, commits, card, old)
+    return whole
 
 
 def tile_zip(kind: Kind, tile: str) -> str:
@@ -142,7 +139,7 @@ def copy_tile(
     """
     place, listed, directory = entry.shard(kind), members(rows, kind), CentralDirectory()
     end = directory.add(listed) + directory.end()
-    size = place.stop - place.start + len(end)
+    size = directory.offset + len(end)
     zipped = source.open(published.intact[ZIPS[kind]], place.start, place.stop)
     name = tile_zip(kind, entry.tile)
     with target.resume(name, size, place.key) as partial, BufferedReader(zipped) as reader:

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from bigearthnet.archive.bundle import TileRequest
 from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
-from bigearthnet.names import parse_patch
 from bigearthnet.plan.recipe import KINDS, Kind, Recipe
 from bigearthnet.plan.selection import Plan, TilePlan
+from bigearthnet.source import Mark
 from bigearthnet.store import Store
 from bigearthnet.tile.convert import Conversion, Held
 from bigearthnet.tile.rows import offset_column, size_column
@@ -42,6 +42,12 @@ class Job:
         return FinishedTile(self.finished["images"], self.finished["masks"])
 
     @property
+    def marks(self) -> list[Mark]:
+        """Positions in the stream that its reused images were made from."""
+        reused = [shards["images"] for shards in (self.finished, self.held) if "images" in shards]
+        return [shard.mark for shard in reused if shard.mark is not None]
+
+    @property
     def missing(self) -> tuple[Kind, ...]:
         """The kinds that have to be made."""
         return tuple(kind for kind in KINDS if kind not in self.finished)
@@ -61,7 +67,7 @@ def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache) -> list[Job]:
 
 def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Conversion]:
     """Decide what to extract and what to convert of a tile, beside what is finished or held."""
-    known = job.plan.known if job.plan.whole else None
+    known = job.plan.known if job.plan.whole and "images" in job.missing else None
     wanted = set(job.plan.patch_ids)
     rejected: dict[str, str] = {}
     held: dict[Kind, Held] = {}
@@ -69,7 +75,7 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
         rows = cache.rows(shard).to_pylist()
         held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
         for one in shard.rejected:
-            if one.patch_id in wanted or (known is not None and _cell(one.patch_id) not in known):
+            if job.plan.whole or one.patch_id in wanted:
                 rejected[one.patch_id] = one.reason
     missing: dict[Kind, list[str]] = {
         kind: [
@@ -91,10 +97,13 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
 
 
 def needs_images(job: Job, cache: TileCache) -> bool:
-    """Return True if images of the tile have to be made that no published zip holds."""
+    """Return True if the images' archive has to be read for the tile.
+
+    It has to for images that no published zip holds, and for a whole tile to find unknown patches.
+    """
     if "images" in job.finished:
         return False
-    if "images" not in job.held:
+    if job.plan.whole or "images" not in job.held:
         return True
     shard = job.held["images"]
     there = {row["patch_id"] for row in cache.rows(shard).to_pylist()} | {
@@ -110,11 +119,6 @@ def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int
 
 def _present(shards: Mapping[Kind, Shard | None]) -> dict[Kind, Shard]:
     return {kind: shard for kind, shard in shards.items() if shard is not None}
-
-
-def _cell(patch_id: str) -> int:
-    patch = parse_patch(patch_id)
-    return 100 * patch.column + patch.row
 
 
 def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:

@@ -143,7 +143,7 @@ class ManifestWriter:
 
 def _facts(tile: str, ids: list[str], metadata: Metadata | None) -> dict[str, list[Any]]:
     """Return the metadata's columns for these patches; null for those that it does not list."""
-    listed = {int(row["place"]): row for row in metadata.rows(tile)} if metadata is not None else {}
+    listed = {int(row["cell"]): row for row in metadata.rows(tile)} if metadata is not None else {}
     nulls = [None] * len(_METADATA_COLUMNS)
     values = []
     for patch_id in ids:

@@ -23,6 +23,7 @@ from bigearthnet.errors import ArchiveError
 from bigearthnet.plan.metadata import Metadata
 from bigearthnet.plan.recipe import KINDS, Kind, Recipe
 from bigearthnet.store import Lock, Piece, Range, Staged, Store
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.rows import members
 from bigearthnet.zips import CentralDirectory
 
@@ -124,8 +125,10 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
         BusyError: another run has taken the destination over.
     """
     published = cache.published
-    statistics = _write_manifest(what, cache, scratch)
-    (scratch / PREVIEW).write_bytes(preview_png(what.tiles, cache, store, what.recipe.rendering.mask_classes))
+    with translate_os_errors("write", scratch):
+        statistics = _write_manifest(what, cache, scratch)
+        preview = preview_png(what.tiles, cache, store, what.recipe.rendering.mask_classes)
+        (scratch / PREVIEW).write_bytes(preview)
     files: list[PublishedFile] = []
     staged: list[Staged] = []
     with ExitStack() as stack:
@@ -152,9 +155,9 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
 
 
 def replace_dataset(
-    store: Store, commits: Iterable[Callable[[], object]], card: bytes, published: Published | None
+    store: Store, commits: Iterable[Callable[[], object]], card: bytes | None, published: Published | None
 ) -> None:
-    """Remove the old card, make the new files visible, and write the new card.
+    """Remove the old card, make the new files visible, and write the new card, if there is one.
 
     If the first file cannot be made visible, the old card is put back: nothing of its dataset has changed.
     """
@@ -168,7 +171,8 @@ def replace_dataset(
     finally:
         if not moved and published is not None:
             store.write(CARD, published.data)
-    store.write(CARD, card)
+    if card is not None:
+        store.write(CARD, card)
 
 
 def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Statistics:

@@ -111,6 +111,7 @@ class TileCache:
         self.published = published
         self._scratch = scratch
         tiles = published.card.tiles if published is not None and MANIFEST in published.intact else ()
+        self._digests = {} if published is None else published.card.parameters.digests
         self._entries = {entry.tile: entry for entry in tiles}
         self._row_groups = {tile: i for i, tile in enumerate(t.tile for t in tiles if t.patches)}
 
@@ -124,7 +125,7 @@ class TileCache:
     def held(self, kind: Kind, tile: TilePlan, recipe: Recipe) -> Shard | None:
         """Return a published shard of other patches of the tile that were made in the same way."""
         entry = self._entry(kind, tile.tile)
-        if entry is None or not self._same_recipe(kind, recipe):
+        if entry is None or self._digests.get(kind) != recipe.digest(kind):
             return None
         return self._published_shard(kind, entry)
 
@@ -167,12 +168,6 @@ class TileCache:
         if self.published is None or ZIPS[kind] not in self.published.intact:
             return None
         return self._entries.get(tile)
-
-    def _same_recipe(self, kind: Kind, recipe: Recipe) -> bool:
-        assert self.published is not None  # noqa: S101 - an entry was found
-        card = self.published.card
-        made = Recipe(card.source, card.parameters.selection, card.parameters.rendering)
-        return made.digest(kind) == recipe.digest(kind)
 
     def _published_shard(self, kind: Kind, entry: TileEntry) -> Shard:
         assert self.published is not None  # noqa: S101

@@ -71,8 +71,7 @@ class Recipe:
 
     def key(self, kind: Kind, tile: TilePlan) -> str:
         """Key of a tile's images or masks: equal keys mean equal bytes, on any machine."""
-        known = tile.known.tolist() if tile.whole else []
-        return f"{tile.tile}-{kind}-{digest_of(self.digest(kind), tile.cells.tolist(), known)[:24]}"
+        return f"{tile.tile}-{kind}-{digest_of(self.digest(kind), tile.cells.tolist(), tile.whole)[:24]}"
 
 
 def digest_of(*parts: object) -> str:

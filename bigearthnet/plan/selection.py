@@ -8,7 +8,7 @@ import numpy as np
 
 from bigearthnet.archive.bundle import Cells, Index
 from bigearthnet.errors import SelectionError
-from bigearthnet.names import Patch
+from bigearthnet.names import Patch, pattern_hint
 from bigearthnet.options import SPLITS, Selection
 from bigearthnet.plan.metadata import Metadata
 
@@ -82,7 +82,7 @@ def plan_tiles(index: Index, metadata: Metadata | None, selection: Selection) ->
         )
     listed = metadata.tiles if metadata is not None else {}
     known = {
-        tile: np.union1d(index.get(tile, _NONE), listed[tile]["place"] if tile in listed else _NONE)
+        tile: np.union1d(index.get(tile, _NONE), listed[tile]["cell"] if tile in listed else _NONE)
         for tile in sorted(index.keys() | listed.keys())
     }
     wanted = _first(_matching(known, metadata, selection), selection.max_patches)
@@ -118,7 +118,7 @@ def _chosen(metadata: Metadata, tile: str, selection: Selection) -> Cells:
         chosen &= np.isin(rows["country"], countries)
     if selection.snow_cloud_shadow == "exclude":
         chosen &= ~(rows["snow"] | rows["cloud"])
-    return np.ascontiguousarray(rows["place"][chosen])
+    return np.ascontiguousarray(rows["cell"][chosen])
 
 
 def _first(wanted: Iterable[tuple[str, Cells]], limit: int) -> dict[str, Cells]:
@@ -140,4 +140,5 @@ def _nothing_found(selection: Selection, known: Index, metadata: Metadata | None
     if metadata is not None:
         there += f", the countries {', '.join(sorted(metadata.countries))} and the splits {', '.join(SPLITS)}"
     asked = ", ".join(f"{k} = {v}" for k, v in selection.model_dump(exclude_defaults=True).items())
-    return f"no patch matches {asked or 'an empty selection'}. The source has {there}."
+    hints = [hint for pattern in selection.tiles if (hint := pattern_hint(pattern, tiles))]
+    return " ".join([f"no patch matches {asked or 'an empty selection'}. The source has {there}.", *hints])

@@ -6,6 +6,7 @@ from bigearthnet.source.local import LocalFile, bytes_to_download, ensure_local,
 from bigearthnet.source.mirroring import Mirror
 from bigearthnet.source.opening import Source, open_source
 from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, Verification
+from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.stream import Mark, Stream
 from bigearthnet.store.transfer import OnBytes
 
@@ -21,6 +22,7 @@ __all__ = [
     "Record",
     "RecordFile",
     "Source",
+    "StoredSource",
     "Stream",
     "Verification",
     "bytes_to_download",

@@ -9,13 +9,11 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, cast
 from urllib.parse import unquote, urljoin
 
 import urllib3
-from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import (
     HTTPError,
     InvalidHeader,
@@ -161,12 +159,12 @@ class Http:
         if proxy and urllib.request.proxy_bypass(f"{target.host}:{target.port or ''}"):
             proxy = None
         if proxy not in self._pools:
-            self._pools[proxy] = (
-                self._proxy_pool(proxy) if proxy else urllib3.PoolManager(timeout=self._timeout)
-            )
+            self._pools[proxy] = self._open_pool(proxy)
         return self._pools[proxy]
 
-    def _proxy_pool(self, proxy: str) -> urllib3.PoolManager:
+    def _open_pool(self, proxy: str | None) -> urllib3.PoolManager:
+        if not proxy:
+            return urllib3.PoolManager(timeout=self._timeout)
         url = parse_url(proxy if "://" in proxy else f"http://{proxy}")
         headers = make_headers(proxy_basic_auth=unquote(url.auth) if url.auth else None)
         try:
@@ -200,44 +198,28 @@ class _Retry(urllib3.Retry):
         fresh.name, fresh.wait = self.name, self.wait
         return fresh
 
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,  # noqa: ARG002
-        response: urllib3.BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        cause: object = error
+    def increment(self, method: Any = None, url: Any = None, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG002
+        cause = kwargs.get("error")
         while isinstance(cause, Exception):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise SourceError(
                     f"cannot read {self.name}: the certificate of the server is not valid "
                     f"({cause.verify_message}). If a proxy of your network signs connections, set "
                     "SSL_CERT_FILE to its certificate."
-                ) from error
+                ) from cause
             cause = cause.args[-1] if cause.args else None
         # Without the URL, which can hold a token, in urllib3's errors and log lines.
-        return super().increment(method, None, response, error, _pool, _stacktrace)
+        return super().increment(method, None, *args, **kwargs)
 
     def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
-        seconds = None
+        seconds, last = self.get_backoff_time(), self.history[-1]
         if response is not None and response.status in {429, 503}:
-            seconds = self.asked_seconds(response)
-        if seconds is None:
-            seconds = self.get_backoff_time()
-        last = self.history[-1]
+            with suppress(InvalidHeader, ValueError, OverflowError):
+                asked = self.get_retry_after(response)
+                seconds = seconds if asked is None else asked
         failure = reason(last.error) if last.error else f"the server answered {last.status}"
         logger.warning("%s: %s; trying again in %.0f s", self.name, failure, seconds)
         self.wait(seconds)
-
-    def asked_seconds(self, response: urllib3.BaseHTTPResponse) -> float | None:
-        """Return the seconds that the server asks to wait, at most ten minutes; None if it does not."""
-        try:
-            return self.get_retry_after(response)
-        except (InvalidHeader, ValueError, OverflowError):
-            return None
 
 
 def safe_url(url: str) -> str:

@@ -10,6 +10,7 @@ from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, Verification
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
 from bigearthnet.store.transfer import OnBytes
@@ -48,7 +49,8 @@ def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile |
     """Return the local copy of a file if it is known to be right without reading it."""
     store, name, path = _place(source, file, work)
     found = store.head(name)
-    md5 = known_digest(path, found.etag, work.md5s) if found else None
+    with translate_os_errors("read notes in", work.md5s):
+        md5 = known_digest(path, found.etag, work.md5s) if found else None
     if found is None or md5 is None or file.md5 not in {None, md5}:
         return None
     return LocalFile(path, found.size, md5, file.verification(), store, found)
@@ -89,7 +91,8 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
             on_bytes(-found.size)
         fetched = fetch_file(source, file, store, name, on_bytes)
         found, md5 = fetched.stored, fetched.md5
-    note_digest(path, found.etag, md5, work.md5s)
+    with translate_os_errors("write", work.md5s):
+        note_digest(path, found.etag, md5, work.md5s)
     return LocalFile(path, found.size, md5, file.verification(), store, found)
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bigearthnet.errors import SourceError
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
@@ -18,6 +18,8 @@ Verification = Literal["md5 as in the record", "md5 computed, none to compare wi
 """How the md5 of a file in the dataset card was checked."""
 
 _NAMES_SHOWN = 12
+_Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class RecordFile:
     """
 
     name: str
-    size: int
-    md5: str | None
+    size: Annotated[int, Field(ge=0)]
+    md5: _Md5 | None
     location: str = field(default="", repr=False)  # can hold a token
     etag: str | None = None
 
@@ -58,7 +60,7 @@ class Record:
     """
 
     kind: Literal["zenodo", "folder"]
-    record_id: str
+    record_id: _Id
     version: str
     title: str
     files: tuple[RecordFile, ...]
@@ -101,14 +103,12 @@ def require_names(names: list[str], place: str, advice: str) -> None:
 
 
 def shown(names: Iterable[str]) -> str:
-    """Join names for a message: the first twelve, and how many there are besides."""
+    """Join names for a message; those after the first twelve are left out."""
     listed = list(names)
-    if len(listed) > _NAMES_SHOWN:
-        return f"{', '.join(listed[:_NAMES_SHOWN])} and {len(listed) - _NAMES_SHOWN} more"
-    return ", ".join(listed) or "no files"
+    return ", ".join([*listed[:_NAMES_SHOWN], "..."] if len(listed) > _NAMES_SHOWN else listed) or "no files"
 
 
 def first_error(error: ValidationError) -> str:
     """Return the first thing that is wrong with a document, and where."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"

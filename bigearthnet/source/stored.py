@@ -8,14 +8,14 @@ from typing import Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from bigearthnet.errors import ChangedError, SourceError
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, first_error, require_names
+from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, first_error, require_names
 from bigearthnet.store.base import Store, StoredFile
 from bigearthnet.store.reader import ResumingReader
 
 RECORD: Final = "record.json"
 """Description of a mirror; written last."""
 
-_NAMES_LISTED: Final = 1000
+_NAMES_LISTED: Final = 100
 _DOCUMENT: Final = TypeAdapter(Record)
 _ADVICE: Final = "Run the mirror again, or remove that file if it is something else."
 
@@ -25,10 +25,12 @@ class StoredSource:
 
     Args:
         store: opened for reading, so that its refusals are SourceErrors.
+        title: of a record without `record.json`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, title: str = "") -> None:
         self._store = store
+        self._title = title
 
     @property
     def text(self) -> str:
@@ -45,12 +47,11 @@ class StoredSource:
             return replace(record, files=tuple(self._mirrored(file) for file in record.files))
         found = [file for name in RECORD_FILES if (file := self._store.head(name)) is not None]
         names = [file.name for file in found]
-        if not set(names) >= set(RECORD_FILES):
-            names += [
-                file.name for file in islice(self._store.list(), _NAMES_LISTED) if file.name not in names
-            ]
+        if not set(names) >= set(ARCHIVES):
+            listed = [file.name for file in islice(self._store.list(), _NAMES_LISTED)]
+            names += [name for name in listed if name not in names]
         require_names(names, str(self), "Put the archives there under their names on Zenodo.")
-        return Record("folder", "", "", "", tuple(self._file(file, None) for file in found))
+        return Record("folder", "", "", self._title, tuple(self._file(file, None) for file in found))
 
     def latest(self) -> Self:
         """Return itself."""

@@ -1,7 +1,6 @@
 """Places that hold named files: folders, and prefixes in S3 buckets."""
 
 from bigearthnet.store.base import Lock, Partial, Piece, Range, Refusal, Staged, Store, StoredFile
-from bigearthnet.store.disk import write_private_file
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
 from bigearthnet.store.s3_url import names_bucket, parse_s3_url
@@ -19,5 +18,4 @@ __all__ = [
     "StoredFile",
     "names_bucket",
     "parse_s3_url",
-    "write_private_file",
 ]

@@ -24,6 +24,7 @@ _REASONS: Final = {
     errno.ENOLCK: "its file system does not support locks. Choose a folder on a local disk",
     errno.ELOOP: "its symbolic links lead in a circle. Correct them, or choose another path",
     errno.ENOTDIR: "a part of the path is a file, not a folder. Choose another path",
+    errno.EEXIST: "a file or a broken link of that name is there. Move it away, or choose another path",
     errno.EISDIR: "there is a folder of that name. Move it away, then run again",
     errno.ENAMETOOLONG: "the path is too long. Choose a shorter one",
     errno.EFBIG: "the file system or a limit (ulimit -f) does not allow so large a file. Choose another path",
@@ -103,17 +104,6 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_private_file(path: Path, text: str) -> None:
-    """Write a text that only its owner can read, in place of any earlier file.
-
-    Raises:
-        DestinationError, SpaceError: it cannot be written.
-    """
-    with translate_os_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode())
 
 
 def copy_bytes(source: int, start: int, stop: int, target: int) -> int:

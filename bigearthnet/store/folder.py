@@ -198,9 +198,8 @@ class FolderStore:
             return
         make_folder(self._root)
         marker = self._root / MARKER
-        names = [entry.name for entry in self._root.iterdir()]
-        if not marker.exists():  # looked for after the rest: another run may have just begun here
-            require_unused(names, self.url)
+        if not marker.exists():
+            require_unused((entry.name for entry in self._root.iterdir()), self.url)
             marker.write_bytes(MARKER_TEXT)
             sync(self._root)
         self._is_ours = True
@@ -232,9 +231,8 @@ class FolderStore:
         try:
             yield StagedFile(path, partial(self._move, path, name, target))
         finally:
-            path.unlink(
-                missing_ok=True
-            )  # also after a rename, which does nothing between two links to one file
+            # Also after a rename: between two links to the same file it does nothing.
+            path.unlink(missing_ok=True)
 
     def _move(self, path: Path, name: str, target: Path) -> StoredFile:
         with self._writing(name):

@@ -28,13 +28,15 @@ def require_unused(names: Iterable[str], url: str) -> None:
     """Refuse a place without a marker that holds files.
 
     Args:
-        names: of the files and folders in it.
+        names: of some files and folders in it.
         url: the place, for the message.
 
     Raises:
         DestinationError: it holds something else than a lock and what the system puts there.
     """
-    others = sorted(name for name in names if name != LOCK and name.partition("/")[0] not in _FOREIGN)
+    # The marker may be there by now: another run may begin in the same moment.
+    own = {"", LOCK, MARKER, *_FOREIGN}
+    others = sorted(name for name in names if name.partition("/")[0] not in own)
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         raise DestinationError(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bigearthnet.plan.recipe import Kind
+from bigearthnet.store.disk import translate_os_errors
 
 _CHANNELS = ("red", "green", "blue")
 SUM_COLUMNS = tuple(f"{channel}_sum" for channel in _CHANNELS)
@@ -63,7 +64,8 @@ def offset_column(kind: Kind) -> str:
 
 def write_rows(rows: Sequence[Mapping[str, Any]], kind: Kind, path: Path) -> None:
     """Write rows with the columns of `SCHEMAS[kind]` as Parquet."""
-    pq.write_table(pa.Table.from_pylist(list(rows), SCHEMAS[kind]), path, compression="zstd")
+    with translate_os_errors("write", path):
+        pq.write_table(pa.Table.from_pylist(list(rows), SCHEMAS[kind]), path, compression="zstd")
 
 
 def members(rows: pa.Table, kind: Kind) -> list[tuple[bytes, int, int]]:

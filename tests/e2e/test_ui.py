@@ -62,8 +62,8 @@ def converted(house: House, run: str) -> dict[str, str]:
 
 def test_what_is_filled_into_the_form_is_done_and_can_be_read_and_seen(house: House, ui: Ui) -> None:
     ui.open_form("prepare/sample")
-    ui.field("At most so many patches").fill("45")
-    ui.choose("Classes of the masks", "ben19")
+    ui.field("Maximum number of patches").fill("45")
+    ui.choose("Mask classes", "clc_l3")
     ui.page.get_by_role("heading", name="Parameters").evaluate("heading => heading.scrollIntoView()")
     ui.screenshot("form")
     run = ui.submit()
@@ -74,7 +74,7 @@ def test_what_is_filled_into_the_form_is_done_and_can_be_read_and_seen(house: Ho
     assert len(made) == 45
     masks = [pixels(member(folder, "masks", patch)) for patch in made]
     assert {str(mask.dtype) for mask in masks} == {"uint8"}  # codes of CORINE have 16 bits
-    assert {int(value) for mask in masks for value in (mask.min(), mask.max())} <= {*range(19), 255}
+    assert {int(value) for mask in masks for value in (mask.min(), mask.max())} <= {*range(1, 46)}
 
     eventually(lambda: any("made in this run" in line for line in house.logs(run)), "end of the log")
     ui.open_run(run)

@@ -43,8 +43,9 @@ def members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def rewrite(archive: Path, change: Callable[[str, bytes], bytes | None]) -> None:
     """Put a changed archive in the place of this one: `change` gives new content, or none to leave out."""
-    kept = [(name, new) for name, old in list(members(archive)) if (new := change(name, old)) is not None]
-    write_archive(archive, kept)
+    changed = [(name, new) for name, old in list(members(archive)) if (new := change(name, old)) is not None]
+    archive.unlink()  # other tests link to it
+    write_archive(archive, changed)
 
 
 def replace(path: Path, content: bytes) -> None:

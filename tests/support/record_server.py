@@ -93,6 +93,7 @@ class RecordServer:
         sizes: what the record says in place of a file's size.
         version: of the record; may be changed between two requests.
         latest: URL of the record that it names as its latest version; None for itself.
+        names_latest: whether it names one at all.
         limit_bytes_per_second: speed of each body, None for no limit.
         stalled: set as soon as an answer stalls.
     """
@@ -111,6 +112,7 @@ class RecordServer:
         self.record_id = record_id
         self.version = version
         self.latest: str | None = None
+        self.names_latest = True
         self.title = title
         self.limit_bytes_per_second = limit_bytes_per_second
         self.faults: dict[str, list[Fault]] = defaultdict(list)
@@ -188,11 +190,12 @@ class RecordServer:
             }
             for name in self.names()
         ]
+        latest = self.latest or f"{self.record_url}/versions/latest"
         record = {
             "id": int(self.record_id),
             "conceptrecid": str(int(self.record_id) - 1),
             "metadata": {"title": self.title, "version": self.version},
-            "links": {"self": self.record_url, "latest": self.latest or f"{self.record_url}/versions/latest"},
+            "links": {"self": self.record_url} | ({"latest": latest} if self.names_latest else {}),
             "files": files,
         }
         return json.dumps(record).encode()

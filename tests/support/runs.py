@@ -11,6 +11,7 @@ from prefect import Task
 from prefect_aws import AwsClientParameters, AwsCredentials
 
 import bigearthnet.store.reader
+import prefect.events.utilities
 import tasks.connect
 import tasks.download
 import tasks.fetch
@@ -104,7 +105,11 @@ def save_block(server: S3Server, **changes: str) -> str:
 
 
 def hurry(set_attribute: Callable[[object, str, object], None]) -> None:
-    """Let nothing wait for long: neither requests that fail, nor the retries of tasks."""
+    """Let nothing wait for long: neither requests that fail, nor the retries of tasks.
+
+    Without events the server knows no task runs, which would cost it more than the runs themselves.
+    """
+    set_attribute(prefect.events.utilities, "should_emit_events", lambda: False)
     quick = partial(Http, connect_seconds=5, stall_seconds=0.5, tries=3, sleep=lambda _: None)
     set_attribute(tasks.connect, "Http", quick)
     set_attribute(tasks.connect, "_ATTEMPTS", 2)

@@ -42,7 +42,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def http(waits: list[float]) -> Http:
-    return Http(connect_seconds=5, stall_seconds=0.3, sleep=waits.append)
+    return Http(connect_seconds=5, stall_seconds=1, sleep=waits.append)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_missing_archives_are_named_with_what_is_there(source: StoredSource, arc
         source.record()
     for index in range(20):
         (archives / f"x{index:02}").touch()
-    with pytest.raises(SourceError, match=r"x09 and 10 more\. Put"):
+    with pytest.raises(SourceError, match=r"x09, \.\.\.\. Put"):
         source.record()
 
 
@@ -149,6 +149,9 @@ def test_a_mirror_is_the_record_that_was_mirrored(source: StoredSource, archives
     [
         ({"kind": "other"}, r"record.json does not describe a mirror \(kind: "),
         ({"title": None}, r"\(title: "),
+        ({"record_id": "7](http://a)"}, r"\(record_id: "),
+        ({"files": [{"name": IMAGES, "size": -1, "md5": None}]}, r"\(files.0.size: "),
+        ({"files": [{"name": IMAGES, "size": 6, "md5": "../x"}]}, r"\(files.0.md5: "),
         ({"files": [{"name": IMAGES, "size": "1", "md5": None}]}, r"\(files.0.size: "),
         ({"files": DOCUMENT["files"][:1]}, f"has no {MAPS}; it has {IMAGES}. Run"),
         ({"files": [*DOCUMENT["files"], DOCUMENT["files"][0]]}, "names a file twice"),

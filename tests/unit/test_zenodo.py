@@ -97,6 +97,7 @@ def test_a_record_is_parsed_and_other_files_are_ignored() -> None:
     maps = RecordFile(MAPS, 282_391_301, "95d85a222fa983faddcac51a19f28917", f"{files}/{MAPS}/content")
     record = Record("zenodo", "10891137", "2.0.0", "BigEarthNet v2.0", (images, maps))
     assert parse(document()) == record
+    assert "files/" not in repr(record), "a link can hold a token"
     assert record.file(MAPS) is record.require(MAPS) is maps
     with pytest.raises(
         SourceError, match=f"record 10891137 has no metadata.parquet; it has {IMAGES}, {MAPS}"

@@ -9,65 +9,57 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 
-class Process(BaseModel):
-    """A process, so that another one on the same machine can tell if it still runs.
-
-    Attributes:
-        host: name of its machine.
-        machine: id of the machine, which stays over restarts; empty where it has none.
-        boot: id of the kernel's run, until the next restart; empty where it has none.
-        namespace: of process numbers: each container has its own.
-        process: its number.
-        started: its start in the kernel's ticks since boot, as a number is used again.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    host: str
-    machine: str
-    boot: str
-    namespace: str
-    process: int
-    started: str
-
-
 class LockOwner(BaseModel):
-    """The content of a lock.
+    """The content of a lock: a run and its process, so that others on its machine can tell if it still runs.
 
     Attributes:
         run: name of the run.
-        by: its process.
-        lease: number of the lock within that process.
+        host: name of its machine.
+        machine: id of the machine, which stays over restarts; empty where it has none.
+        boot: id of the time since the machine's last restart; empty where it has none.
+        namespace: of process numbers: each container has its own.
+        process: number of the process.
+        started: start of the process in ticks since boot, as a number is used again.
+        lease: number of the lock within the process.
         since: time of locking, seconds since the epoch by the owner's clock.
         refreshed: time of the last write, likewise.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     run: str
-    by: Process
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+    process: int
+    started: str
     lease: int
     since: float
     refreshed: float
 
     def is_same(self, other: "LockOwner") -> bool:
-        """True if both are of one lock."""
-        return (self.by, self.lease, self.since) == (other.by, other.lease, other.since)
+        """True if both are of one lock, whenever it was refreshed."""
+        return self.model_copy(update={"refreshed": other.refreshed}) == other
 
     def __str__(self) -> str:
-        return (
-            f"run {self.run} (process {self.by.process} on {self.by.host}) since {_utc(self.since)}, "
-            f"refreshed {_utc(self.refreshed)}"
-        )
+        times = [datetime.fromtimestamp(time, UTC) for time in (self.since, self.refreshed)]
+        since, refreshed = (f"{time:%Y-%m-%d %H:%M:%S} UTC" for time in times)
+        return f"run {self.run} (process {self.process} on {self.host}) since {since}, refreshed {refreshed}"
 
 
-def this_process() -> Process:
-    """The process that calls this."""
-    return Process(
+def this_process(run: str, lease: int, now: float) -> LockOwner:
+    """An owner in the process that calls this."""
+    return LockOwner(
+        run=run,
         host=socket.gethostname(),
-        machine=_line(Path("/etc/machine-id")),
-        boot=_line(Path("/proc/sys/kernel/random/boot_id")),
+        machine=_content(Path("/etc/machine-id")),
+        boot=_content(Path("/proc/sys/kernel/random/boot_id")),
         namespace=_namespace(),
         process=os.getpid(),
         started=start_of(os.getpid()) or "",
+        lease=lease,
+        since=now,
+        refreshed=now,
     )
 
 
@@ -76,19 +68,14 @@ def start_of(process: int) -> str | None:
 
     Source: proc_pid_stat(5), fields 3 (state) and 22 (starttime).
     """
-    try:
-        # The program's name, in parentheses, can hold spaces and parentheses.
-        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
+    # The program's name, in parentheses, can hold spaces and parentheses.
+    state, *fields = _content(Path(f"/proc/{process}/stat")).rpartition(")")[2].split() or ["X"]
     return None if state in "ZX" else fields[18]
 
 
 def takeover_reason(
     owner: LockOwner,
-    here: Process,
-    now: float,
-    *,
+    ours: LockOwner,
     stale_after_seconds: float,
     start_of: Callable[[int], str | None] = start_of,
 ) -> str | None:
@@ -96,19 +83,17 @@ def takeover_reason(
 
     Args:
         owner: the content of the lock.
-        here: this process.
-        now: seconds since the epoch.
+        ours: what is to take its place, refreshed now.
         stale_after_seconds: time that a lock counts without being refreshed.
         start_of: start of a process of this machine, None if it has ended.
     """
-    by = owner.by
-    same_boot = by.boot == here.boot != "" and by.host == here.host and by.namespace == here.namespace
-    if same_boot and start_of(by.process) != by.started:
-        return "its process has ended"
-    same_machine = by.machine == here.machine != "" and by.host == here.host
-    if same_machine and "" not in (by.boot, here.boot) and by.boot != here.boot:
-        return "its machine has restarted since"
-    if now - owner.refreshed >= stale_after_seconds:
+    if owner.host == ours.host:
+        same_boot = owner.boot == ours.boot != "" and owner.namespace == ours.namespace
+        if same_boot and start_of(owner.process) != owner.started:
+            return "its process has ended"
+        if owner.machine == ours.machine != "" and "" != owner.boot != ours.boot != "":
+            return "its machine has restarted since"
+    if ours.refreshed - owner.refreshed >= stale_after_seconds:
         return f"it was not refreshed for {stale_after_seconds:g} s"
     return None
 
@@ -120,12 +105,8 @@ def _namespace() -> str:
         return ""
 
 
-def _line(path: Path) -> str:
+def _content(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError:
         return ""
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -172,10 +173,8 @@ class S3Store:
         if self._is_ours:
             return
         if self._prefix.head(MARKER) is None:
-            names = {file.name for file in self._prefix.list()} - {""}
-            if MARKER not in names:  # another run may have just written it
-                require_unused(names, self.url)
-                self._prefix.put(MARKER, MARKER_TEXT)
+            require_unused((file.name for file in islice(self._prefix.list(), 10)), self.url)
+            self._prefix.put(MARKER, MARKER_TEXT)
         self._is_ours = True
 
     def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
@@ -204,11 +203,10 @@ class S3Store:
     @contextmanager
     def _prepared(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> Iterator[Upload]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
-        parts = plan_parts(pieces)
         paths = [piece for piece in pieces if isinstance(piece, Path)]
         with Upload(self._prefix, name, metadata) as upload:
             with translate_os_errors("read", paths[0] if paths else Path()), require_unchanged(paths):
-                for part in parts:
+                for part in plan_parts(pieces):
                     if part.copied is not None:
                         upload.copy(part.copied)
                     else:

@@ -194,7 +194,7 @@ class Upload:
         if crc32 is not None and head.get("ChecksumType") == "COMPOSITE":
             found.append(f"CRC-32 {head.get('ChecksumCRC32')}")
             sent.append(f"CRC-32 {crc32}")
-        if head["Metadata"] != dict(self._metadata):
+        if not self._metadata.items() <= head["Metadata"].items():
             found.append("other metadata")
         return "" if found == sent else f"{', '.join(found)} instead of {', '.join(sent)}"
 

@@ -14,7 +14,7 @@ from bigearthnet.classes import (
     mask_values,
 )
 
-# Transcribed from the dataset's description, apart from the module under test.
+# Transcribed from the description of the dataset, independently of the module.
 CODES = """
 111 112 121 122 123 124 131 132 133 141 142
 211 212 213 221 222 223 231 241 242 243 244
@@ -55,14 +55,18 @@ Marine waters | 521 522 523
 """
 UNLABELLED = "122 123 124 131 132 133 141 142 332 334 335 423 999"
 
-codes = [int(code) for code in CODES.split()] + [999]
-colours = [tuple(int(part) for part in colour.split(",")) for colour in COLOURS.split("·")] + [
-    (255, 255, 255)
-]
+codes = [*map(int, CODES.split()), 999]
+colours = [tuple(map(int, colour.split(","))) for colour in COLOURS.split("·")] + [(255, 255, 255)]
 ben19 = [
-    (line.split(" | ")[0], [int(code) for code in line.split(" | ")[1].split()])
-    for line in CLASSES.split("\n")[1:-1]
+    (name, [int(code) for code in of_class.split()])
+    for name, of_class in (line.split(" | ") for line in CLASSES.strip().split("\n"))
 ]
+NAMES: dict[MaskForm, list[tuple[int, str]]] = {
+    "clc": [(c.code, c.name) for c in CLC],
+    "clc_l3": list(enumerate((c.name for c in CLC), start=1)),
+    "clc_l1": list(enumerate(CLC_L1, start=1)),
+    "ben19": [*enumerate(name for name, _ in ben19), (255, "Unlabelled")],
+}
 
 
 def value_of(code: int, form: MaskForm) -> int:
@@ -75,71 +79,38 @@ def value_of(code: int, form: MaskForm) -> int:
     return next((i for i, (_, of_class) in enumerate(ben19) if code in of_class), 255)
 
 
-def test_codes_and_colours_are_those_of_the_nomenclature() -> None:
-    assert (len(codes), len(colours)) == (45, 45)
+def test_the_tables_are_those_of_the_dataset() -> None:
+    assert (len(codes), len(colours), len(ben19)) == (45, 45, 19)
     assert [(c.code, c.colour) for c in CLC] == list(zip(codes, colours, strict=True))
     assert len({c.name for c in CLC}) == 45
-
-
-def test_the_19_classes_are_those_of_the_dataset() -> None:
-    assert len(ben19) == 19
     assert [(name, list(of_class)) for name, of_class in BEN19] == ben19
-
-
-def test_the_forms_are_all_known() -> None:
+    assert [str(code) for code in codes if value_of(code, "ben19") == 255] == UNLABELLED.split()
     assert get_args(MaskForm) == MASK_FORMS == ("clc", "clc_l3", "clc_l1", "ben19")
 
 
-def test_every_possible_code_has_its_position_or_none() -> None:
+def test_each_possible_code_has_its_position_or_none() -> None:
     positions = clc_positions()
-    assert (positions.shape, positions.dtype, positions.flags.writeable) == (
-        (65536,),
-        np.dtype(np.uint8),
-        False,
-    )
-    assert {code: int(positions[code]) for code in np.flatnonzero(positions).tolist()} == {
-        code: i for i, code in enumerate(codes, start=1)
-    }
+    assert (positions.shape, positions.dtype) == ((65536,), np.dtype(np.uint8))
+    assert not positions.flags.writeable
+    found = {code: int(positions[code]) for code in np.flatnonzero(positions).tolist()}
+    assert found == {code: i for i, code in enumerate(codes, start=1)}
 
 
 @pytest.mark.parametrize("form", MASK_FORMS)
-def test_each_code_gets_the_value_of_the_form(form: MaskForm) -> None:
+def test_each_code_has_its_value(form: MaskForm) -> None:
     values = mask_values(form)
-    assert (values.shape, values.dtype, values.flags.writeable) == ((46,), np.dtype(np.uint16), False)
-    assert {code: int(values[clc_positions()[code]]) for code in codes} == {
-        code: value_of(code, form) for code in codes
-    }
-
-
-def test_exactly_the_listed_codes_are_unlabelled() -> None:
-    values = mask_values("ben19")[clc_positions()[codes]]
-    assert [code for code, value in zip(codes, values, strict=True) if value == 255] == [
-        int(code) for code in UNLABELLED.split()
-    ]
+    assert (values.shape, values.dtype) == ((256,), np.dtype(np.uint16))
+    assert not values.flags.writeable
+    assert values.tolist() == [0, *(value_of(code, form) for code in codes), *([0] * 210)]
 
 
 @pytest.mark.parametrize("form", MASK_FORMS)
-def test_the_class_list_holds_each_value_once_with_the_colour_of_its_first_code(form: MaskForm) -> None:
+def test_each_value_has_its_name_and_the_colour_of_its_first_code(form: MaskForm) -> None:
     listed = mask_classes(form)
-    first: dict[int, int] = {}
-    for code in codes:
-        first.setdefault(value_of(code, form), code)
-    if form == "ben19":
-        first[255] = 999  # unlabelled is drawn as unclassified: white
-    assert [c.value for c in listed] == sorted(first)
-    assert {c.value: c.colour for c in listed} == {
-        value: colours[codes.index(code)] for value, code in first.items()
+    first = {
+        value_of(code, form): colour for code, colour in reversed(list(zip(codes, colours, strict=True)))
     }
-
-
-def test_the_class_lists_carry_the_names() -> None:
-    assert (
-        [c.name for c in mask_classes("clc")]
-        == [c.name for c in CLC]
-        == [c.name for c in mask_classes("clc_l3")]
-    )
-    assert [(c.value, c.name) for c in mask_classes("clc_l1")] == list(enumerate(CLC_L1, start=1))
-    assert [(c.value, c.name) for c in mask_classes("ben19")] == [
-        *enumerate(name for name, _ in ben19),
-        (255, "Unlabelled"),
-    ]
+    if form == "ben19":
+        first[255] = (255, 255, 255)
+    assert [(c.value, c.name) for c in listed] == NAMES[form]
+    assert {c.value: c.colour for c in listed} == first
