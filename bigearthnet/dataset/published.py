@@ -77,7 +77,7 @@ def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
     """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`."""
     if store.folder is not None:
         return store.folder / MANIFEST
-    path = scratch / MANIFEST
+    path = scratch / f"published.{MANIFEST}"  # beside the one that publishing writes there
     scratch.mkdir(parents=True, exist_ok=True)
     with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target, _BLOCK_BYTES)
