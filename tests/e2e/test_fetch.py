@@ -8,8 +8,8 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-import tasks.connect
 
+import tasks.connect
 from bigearthnet.errors import (
     BigEarthNetError,
     BusyError,
@@ -176,7 +176,13 @@ def line(s3_server: S3Server) -> Iterator[Line]:
 
 
 def test_what_arrived_before_a_connection_broke_is_not_fetched_again(
-    s3_server: S3Server, line: Line, dataset: Path, target: Path, *, tmp_path: Path, ranges: list[tuple[str, str]]
+    s3_server: S3Server,
+    line: Line,
+    dataset: Path,
+    target: Path,
+    *,
+    tmp_path: Path,
+    ranges: list[tuple[str, str]],
 ) -> None:
     place = new_bucket(s3_server.client())
     home = Home(tmp_path, place, save_block(s3_server))
@@ -184,7 +190,7 @@ def test_what_arrived_before_a_connection_broke_is_not_fetched_again(
         place.open().upload(dataset / name, name)
     weak = Home(tmp_path, place, save_block(s3_server, url=line.url))
     line.breaks.extend([300_000, *[0] * 100])
-    with pytest.raises(TransferError, match="no whole response|next to nothing"):
+    with pytest.raises(TransferError, match=r"no whole response|next to nothing"):
         run(weak, target, files=[IMAGES_ZIP])
     (part,) = target.glob(f".staging/{IMAGES_ZIP}.part")
     arrived, size = part.stat().st_size, (dataset / IMAGES_ZIP).stat().st_size

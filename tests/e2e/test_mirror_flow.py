@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.errors import BusyError, ChecksumError, CredentialsError, DestinationError, SourceError
+from bigearthnet.errors import BusyError, CredentialsError, DestinationError, SourceError
 from bigearthnet.sample.archives import Sample
 from flows.mirror import mirror
 from tests.support.archives import IMAGES, MAPS, linked
 from tests.support.places import BucketPlace
 from tests.support.published import Published, read_card
-from tests.support.record_server import RECORD, Fault, RecordServer
+from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 
@@ -60,16 +60,6 @@ def test_a_mirror_is_made_once_and_gives_what_the_record_gives(
     assert bool(list(home.work.rglob(IMAGES))) is (transfer == "keep")
 
 
-def test_a_folder_is_mirrored_and_its_mirror_mirrored(
-    sample: Sample, bucket: BucketPlace, block: str
-) -> None:
-    mirror(str(sample.folder), url(bucket), block)
-    mirror(url(bucket), f"{url(bucket)}-2", block)
-    copy = BucketPlace(bucket.client, bucket.bucket, f"{bucket.prefix}-2")
-    require_whole(copy, sample.folder)
-    assert copy.files()[DESCRIPTION] == bucket.files()[DESCRIPTION]
-
-
 def test_archives_in_a_bucket_give_what_a_folder_gives(
     bucket: BucketPlace, block: str, *, sample: Sample, home: Home, tmp_path: Path
 ) -> None:
@@ -81,20 +71,6 @@ def test_archives_in_a_bucket_give_what_a_folder_gives(
     assert Published.read(home.destination) == Published.read(local.destination)
     verifications = {file["verification"] for file in read_card(home.destination)["source"]["files"]}
     assert verifications == {"md5 computed, none to compare with"}
-
-
-def test_wrong_bytes_are_copied_once_more_and_no_mirror_if_wrong_again(
-    server: RecordServer, bucket: BucketPlace, block: str, sample: Sample
-) -> None:
-    server.faults[IMAGES] = [Fault(flip=2000)]
-    server.checksums[MAPS] = f"md5:{'0' * 32}"
-    with pytest.raises(ChecksumError, match=rf"{MAPS} arrived with md5 .* record says 0{{32}}"):
-        mirror(server.record_url, url(bucket), block)
-    assert not {DESCRIPTION, MAPS} & bucket.files().keys()
-    server.checksums.clear()
-    mirror(server.record_url, url(bucket), block)
-    assert [request.status for request in server.requests_for(IMAGES)] == [200, 200]
-    require_whole(bucket, sample.folder)
 
 
 def test_what_cannot_be_mirrored(

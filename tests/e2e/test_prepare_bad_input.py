@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zstandard
 from prefect.exceptions import ParameterTypeError
@@ -42,7 +43,9 @@ def victim(sample: Sample) -> str:
     return ids[len(ids) // 2]
 
 
-def fails(home: Home, source: str | Path, error: type[BigEarthNetError], said: str, **parameters: Any) -> None:
+def fails(
+    home: Home, source: str | Path, error: type[BigEarthNetError], said: str, **parameters: Any
+) -> None:
     """Run with an input that is wrong; the message is plain, and nothing is published."""
     before = home.files()
     with pytest.raises(error, match=said) as caught:
@@ -51,9 +54,6 @@ def fails(home: Home, source: str | Path, error: type[BigEarthNetError], said: s
     after = home.files()
     assert {name: after.get(name) for name in before} == before
     assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
-
-
-# archives
 
 
 def _empty(_: bytes) -> bytes:
@@ -82,15 +82,24 @@ def _flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("name", [IMAGES, MAPS])
-@pytest.mark.parametrize("damage", [_empty, _no_zstd, _no_tar, _cut, _tar_cut, _flipped])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (IMAGES, _no_zstd),
+        (IMAGES, _tar_cut),
+        (IMAGES, _flipped),
+        (MAPS, _empty),
+        (MAPS, _cut),
+        (MAPS, _no_tar),
+    ],
+)
 def test_a_damaged_archive(record: Path, home: Home, name: str, damage: Callable[[bytes], bytes]) -> None:
     replace(record / name, damage((record / name).read_bytes()))
     fails(home, record, ArchiveError, name)
     assert home.files() == {} or name == IMAGES
 
 
-@pytest.mark.parametrize("damage", [_cut, _tar_cut, _flipped])
+@pytest.mark.parametrize("damage", [_cut, _flipped])
 def test_a_damaged_archive_in_a_stream(record: Path, home: Home, damage: Callable[[bytes], bytes]) -> None:
     replace(record / IMAGES, damage((record / IMAGES).read_bytes()))
     with RecordServer(record) as server:
@@ -106,53 +115,23 @@ def test_archives_without_members(record: Path, home: Home, sample: Sample) -> N
     fails(home, record, ArchiveError, rf"{MAPS}.* no patches")
 
 
-def _member(name: str, content: bytes = b"x", **attributes: Any) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    for key, value in attributes.items():
-        setattr(info, key, value)
-    return tar([(info, content)])
-
-
-def _huge(path: str) -> bytes:
-    """A header that claims 10 GB; tarfile would want to write them."""
-    info = tarfile.TarInfo(path)
-    info.size = 10_000_000_000
+def test_a_hostile_member(record: Path, home: Home) -> None:
+    info = tarfile.TarInfo("../x")
+    info.size = 1
+    replace(record / IMAGES, tar([(info, b"x")]))
+    before = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
+    fails(home, record, ArchiveError, rf"{IMAGES}.*\.\./x")
+    info.size = 10_000_000_000  # tarfile would want to write them
     header = info.tobuf(format=tarfile.GNU_FORMAT)
-    return zstandard.ZstdCompressor().compress(header + bytes(4096))
+    replace(record / IMAGES, zstandard.ZstdCompressor().compress(header + bytes(4096)))
+    fails(home, record, ArchiveError, rf"{IMAGES}.*10,000,000,000")
+    after = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
+    assert after - before <= {home.place.root}
 
 
-@pytest.mark.parametrize("name", [IMAGES, MAPS])
-@pytest.mark.parametrize(
-    ("archive", "said"),
-    [
-        (_member("../x"), r"\.\./x"),
-        (_member("/etc/x"), "/etc/x"),
-        (_member("BigEarthNet-S2/x", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "symbolic link"),
-        (_huge("BigEarthNet-S2/x"), "10,000,000,000"),
-    ],
-    ids=["up", "absolute", "symlink", "10 GB"],
-)
-def test_a_hostile_member(record: Path, home: Home, name: str, archive: bytes, said: str) -> None:
-    replace(record / name, archive)
-    around = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
-    fails(home, record, ArchiveError, rf"{name}.*{said}")
-    left = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
-    assert left - around <= {home.place.root}
-
-
-# patches
-
-
-def _band(side: int, dtype: str) -> bytes:
-    transform = Affine(1200 / side, 0, 0, 0, -1200 / side, 0)
-    return geotiff(np.ones((side, side), dtype), crs="EPSG:32633", transform=transform, compress=False)
-
-
-def _map_with(code: int) -> bytes:
-    codes = np.full((120, 120), 311, np.uint16)
-    codes[60, 60] = code
-    return geotiff(codes, crs="EPSG:32633", transform=Affine(10, 0, 0, 0, -10, 0), compress=True)
+def _tiff(pixels: npt.NDArray[Any]) -> bytes:
+    transform = Affine(1200 / len(pixels), 0, 0, 0, -1200 / len(pixels), 0)
+    return geotiff(pixels, crs="EPSG:32633", transform=transform, compress=False)
 
 
 @pytest.mark.parametrize(
@@ -160,15 +139,12 @@ def _map_with(code: int) -> bytes:
     [
         (IMAGES, "B03", None, "missing in the images' archive: B03"),
         (MAPS, "reference_map", None, "missing in the reference maps' archive"),
-        (IMAGES, "B02", _band(60, "uint16"), "B02.* 60 × 60"),
-        (IMAGES, "B04", _band(120, "float32"), "B04.* float32"),
-        (IMAGES, "B04", b"GIF89a", "B04"),
-        (MAPS, "reference_map", _map_with(777), "777"),
-        (MAPS, "reference_map", _map_with(0), r"\b0\b"),
+        (IMAGES, "B02", _tiff(np.ones((60, 60), np.uint16)), "B02.* 60 × 60"),
+        (MAPS, "reference_map", _tiff(np.full((120, 120), 777, np.uint16)), "777"),
     ],
-    ids=["no band", "no map", "60 x 60", "float", "no TIFF", "code 777", "code 0"],
+    ids=["no band", "no map", "60 x 60", "code 777"],
 )
-def test_a_bad_patch_is_rejected_by_name(
+def test_a_bad_patch_is_rejected_by_name_and_the_old_dataset_stays(
     record: Path,
     home: Home,
     *,
@@ -179,9 +155,11 @@ def test_a_bad_patch_is_rejected_by_name(
     content: bytes | None,
     reason: str,
 ) -> None:
+    if layer == "B03":
+        home.prepare(record)
     rewrite(record / archive, lambda name, old: content if name.endswith(f"/{victim}_{layer}.tif") else old)
     said = rf"1 of {sample.patches} patches were rejected.*{victim}: .*{reason}.*Set max_rejected to 1"
-    fails(home, record, RejectedError, said, selection={"tiles": [victim[:-6]]} if layer == "B03" else {})
+    fails(home, record, RejectedError, said)
 
 
 @pytest.mark.parametrize("lacks", ["maps", "both archives"])
@@ -204,15 +182,6 @@ def test_a_tile_that_only_the_images_know_is_rejected(record: Path, home: Home, 
     count = len({name for name, _ in members(record / MAPS) if f"/{last}/" in name})
     rewrite(record / MAPS, lambda name, old: None if f"/{last}/" in name else old)
     fails(home, record, RejectedError, rf"^{count} of .*{last}_.._..: neither a reference map")
-
-
-def test_what_was_published_before_a_failure_stays(record: Path, home: Home, victim: str) -> None:
-    home.prepare(record)
-    rewrite(record / IMAGES, lambda name, old: None if f"/{victim}/" in name else old)
-    fails(home, record, RejectedError, victim)
-
-
-# parameters
 
 
 @pytest.mark.parametrize(
@@ -240,9 +209,6 @@ def test_a_rendering_that_cannot_be(sample: Sample, home: Home, rendering: dict[
     assert not home.work.exists()
 
 
-# folders
-
-
 def test_a_source_that_is_none(record: Path, home: Home, tmp_path: Path) -> None:
     fails(home, tmp_path / "none", SourceError, f"no folder {tmp_path}/none")
     (record / IMAGES).unlink()
@@ -254,8 +220,10 @@ def test_metadata_that_is_no_parquet(record: Path, home: Home) -> None:
     fails(home, record, SourceError, r"metadata\.parquet")
 
 
-@pytest.mark.parametrize("which", ["destination", "work_dir"])
-@pytest.mark.parametrize("name", ["file/below", "gs://bucket/x", "$HOME/x", "~nobody-here/x", ""])
+@pytest.mark.parametrize(
+    ("which", "name"),
+    [("destination", "file/below"), ("work_dir", "file/below"), ("work_dir", "s3://bucket/x")],
+)
 def test_a_folder_that_cannot_be_used(
     sample: Sample, home: Home, tmp_path: Path, which: str, name: str
 ) -> None:
@@ -269,16 +237,20 @@ def test_work_folder_and_destination_in_each_other(sample: Sample, home: Home) -
     fails(home, sample.folder, DestinationError, "must not contain each other", work_dir=inside)
 
 
-@pytest.mark.parametrize("which", ["destination", "work_dir"])
-@pytest.mark.parametrize("name", ["holiday.jpg", "manifest.parquet", ".tiles/x", "bundles/x"])
+@pytest.mark.parametrize(
+    ("which", "name"),
+    [("destination", "manifest.parquet"), ("destination", ".tiles/x"), ("work_dir", "bundles/x")],
+)
 def test_files_of_others_are_refused_and_untouched(
     sample: Sample, home: Home, tmp_path: Path, which: str, name: str
 ) -> None:
     path = tmp_path / "foreign" / name
     path.parent.mkdir(parents=True)
     path.write_text("not ours")
-    top = name.split("/")[0]
-    fails(home, sample.folder, DestinationError, top.replace(".", r"\."), **{which: str(tmp_path / "foreign")})
+    top = name.split("/", maxsplit=1)[0]
+    fails(
+        home, sample.folder, DestinationError, top.replace(".", r"\."), **{which: str(tmp_path / "foreign")}
+    )
     found = [path for path in (tmp_path / "foreign").rglob("*") if path.is_file()]
     assert (found, path.read_text()) == ([path], "not ours")
 
@@ -308,7 +280,7 @@ def test_too_little_disk_for_what_is_made(
     assert home.files() == {}
 
 
-@pytest.mark.parametrize("name", ["bigearthnet_pngs.zip", "manifest.parquet", "preview.png", "dataset.json"])
+@pytest.mark.parametrize("name", ["bigearthnet_pngs.zip", "manifest.parquet"])
 def test_a_folder_in_the_place_of_a_file_harms_no_dataset(sample: Sample, home: Home, name: str) -> None:
     home.prepare(sample.folder, selection={"max_patches": 1})
     (home.destination / name).unlink()

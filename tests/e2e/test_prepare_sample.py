@@ -49,9 +49,7 @@ def listed(sample: Sample) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def everything(
-    prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def everything(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole sample."""
     home = Home.folder(tmp_path_factory.mktemp("everything"))
     done = home.prepare(sample.folder, rendering=CLC)

@@ -19,7 +19,10 @@ from tests.support.runs import Home
 
 pytestmark = pytest.mark.e2e
 
-MADE = {"selection": {"splits": ["train", "test"]}, "rendering": {"stretch": "minmax", "mask_classes": "clc_l1"}}
+MADE = {
+    "selection": {"splits": ["train", "test"]},
+    "rendering": {"stretch": "minmax", "mask_classes": "clc_l1"},
+}
 
 
 def run(source: str | Path, home: Home, **parameters: Any) -> State[Any]:

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import prefect.events.utilities
 from prefect import Task
 from prefect_aws import AwsClientParameters, AwsCredentials
 
 import bigearthnet.store.reader
-import prefect.events.utilities
 import tasks.connect
 import tasks.download
 import tasks.fetch
