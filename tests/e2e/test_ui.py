@@ -59,7 +59,7 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     made = patch_ids(folder, "masks")
     assert len(made) == 45
 
-    eventually(lambda: any("made in this run" in line for line in served.logs(run)), "end of the log")
+    eventually(lambda: any(" converted in " in line for line in served.logs(run)), "end of the log")
     ui.open_run(run)
     expect(ui.show_line(f"{made[0][:-6]}: ")).to_be_in_viewport()
     ui.screenshot("run")
