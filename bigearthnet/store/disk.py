@@ -49,7 +49,7 @@ def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationErr
     except BigEarthNetError:
         raise
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or f"{error.strerror}. Check the disk and the path"
+        reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}. Check the disk and the path"
         kind: type[BigEarthNetError] = SpaceError if error.errno == errno.EDQUOT else refusal
         if error.errno == errno.ENOSPC:
             kind, reason = SpaceError, _full(path)
