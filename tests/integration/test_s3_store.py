@@ -34,7 +34,6 @@ from tests.support.places import BucketPlace, moto_place, new_bucket
 from tests.support.s3_server import S3Server, make_client
 
 pytestmark = pytest.mark.integration
-pytest_plugins = ("tests.support.s3_fixtures",)
 
 MIB = 1 << 20
 DATA = os.urandom(13 * MIB)

@@ -19,7 +19,6 @@ from bigearthnet.store import Range, Store, StoredFile
 from tests.support.places import BucketPlace, FolderPlace, Place, moto_place, new_bucket
 
 pytestmark = pytest.mark.integration
-pytest_plugins = ("tests.support.s3_fixtures",)
 
 MIB = 1 << 20
 DATA = random.Random(1).randbytes(13 * MIB + 7)
