@@ -53,7 +53,7 @@ def folder(server: RecordServer, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def in_folder(folder: Path, tmp_path: Path) -> Iterator[Source]:
     """The same files as a source without md5s."""
-    return StoredSource(FolderStore(folder, tmp_path / "digests"))
+    return StoredSource(FolderStore(folder))
 
 
 def mirror(source: Source, place: Place) -> int:
