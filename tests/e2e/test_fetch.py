@@ -52,11 +52,11 @@ def dataset(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def own(any_home: Home, dataset: Path) -> Home:
+def own(any_home: Home, dataset: Path, tmp_path: Path) -> Home:
     """The same in a folder or bucket, to be changed."""
-    store = any_home.place.open()
-    for name in sorted(FILES, key=CARD.__eq__):
-        store.upload(dataset / name, name)
+    copy = shutil.copytree(dataset, tmp_path / "copy")  # an upload to a folder links the file
+    for name in FILES:
+        any_home.place.open().upload(copy / name, name)
     return any_home
 
 

@@ -33,7 +33,7 @@ def lines(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Lines:
     def logger() -> type:
         return type(get_run_logger())
 
-    monkeypatch.setattr(logger(), "info", lambda _self, *line: lines.info(*line))
+    monkeypatch.setattr(logger(), "info", lambda _self, *line, **_: lines.info(*line))
     return lines
 
 

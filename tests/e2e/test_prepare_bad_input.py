@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import zstandard
 from prefect.exceptions import ParameterTypeError
-from rasterio import Affine
 
 from bigearthnet.errors import (
     ArchiveError,
@@ -21,9 +19,10 @@ from bigearthnet.errors import (
     SourceError,
     SpaceError,
 )
-from bigearthnet.sample.archives import Sample, geotiff
+from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
 from tests.support.published import Published
+from tests.support.rasters import geotiff
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home
 
@@ -129,18 +128,13 @@ def test_a_hostile_member(record: Path, home: Home) -> None:
     assert after - before <= {home.place.root}
 
 
-def _tiff(pixels: npt.NDArray[Any]) -> bytes:
-    transform = Affine(1200 / len(pixels), 0, 0, 0, -1200 / len(pixels), 0)
-    return geotiff(pixels, crs="EPSG:32633", transform=transform, compress=False)
-
-
 @pytest.mark.parametrize(
     ("archive", "layer", "content", "reason"),
     [
         (IMAGES, "B03", None, "missing in the images' archive: B03"),
         (MAPS, "reference_map", None, "missing in the reference maps' archive"),
-        (IMAGES, "B02", _tiff(np.ones((60, 60), np.uint16)), "B02.* 60 × 60"),
-        (MAPS, "reference_map", _tiff(np.full((120, 120), 777, np.uint16)), "777"),
+        (IMAGES, "B02", geotiff(np.ones((60, 60), np.uint16)), "B02.* 60 × 60"),
+        (MAPS, "reference_map", geotiff(np.full((120, 120), 777, np.uint16)), "777"),
     ],
     ids=["no band", "no map", "60 x 60", "code 777"],
 )

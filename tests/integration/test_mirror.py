@@ -22,7 +22,6 @@ from tests.support.s3_server import S3Server
 from tests.support.transfers import IMAGES, MAPS, md5
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfer_fixtures")
 
 MIB = 1 << 20
 PART = 5 * MIB  # the least that S3 takes

@@ -1,6 +1,7 @@
 """Runs of `prepare` in this process, and the folders and buckets that they work in."""
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -92,7 +93,7 @@ class Home:
 
 def save_block(server: S3Server, **changes: str) -> str:
     """Save credentials on the tests' Prefect server; returns their name."""
-    name = f"block-{next(_blocks)}"
+    name = f"block-{os.getpid()}-{next(_blocks)}"
     keys = {"aws_access_key_id": server.access_key, "aws_secret_access_key": server.secret_key}
     url = changes.pop("url", server.url)
     block = AwsCredentials(

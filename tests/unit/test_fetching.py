@@ -20,6 +20,7 @@ from bigearthnet.dataset import (
     copy_file,
     copy_tile,
     finish,
+    local_manifest,
     matching,
     missing_files,
     require_published,
@@ -30,7 +31,7 @@ from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import KINDS, Kind
 from bigearthnet.sample import Sample
 from bigearthnet.store import FolderStore, Partial
-from tests.support.pipeline import contents, prepare, store_at
+from tests.support.pipeline import contents, prepare
 from tests.support.published import ZIPS, unzip_tests
 
 FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
@@ -38,7 +39,7 @@ FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
 
 @pytest.fixture
 def source(published_sample: Path) -> FolderStore:
-    return store_at(published_sample)
+    return FolderStore(published_sample)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_pattern_without_a_match_is_named_with_what_there_is(published: Publis
 def test_a_whole_dataset_is_copied_card_last(
     tmp_path: Path, source: FolderStore, published_sample: Path
 ) -> None:
-    target = store_at(tmp_path / "d")
+    target = FolderStore(tmp_path / "d")
     assert fetch(source, target, FILES[:3]) == (FILES[:3], False)
     assert not (tmp_path / "d" / CARD).exists()
     assert fetch(source, target) == ([PREVIEW], True)
@@ -113,7 +114,7 @@ def test_a_damaged_file_is_replaced(
     copytree(published_sample, tmp_path / "d", ignore=lambda *_: [".staging"])
     (tmp_path / "d" / MASKS_ZIP).write_bytes(b"damaged")
     whole = wanted != [PREVIEW]
-    assert fetch(source, store_at(tmp_path / "d"), wanted) == ([MASKS_ZIP] if whole else [], whole)
+    assert fetch(source, FolderStore(tmp_path / "d"), wanted) == ([MASKS_ZIP] if whole else [], whole)
     assert (tmp_path / "d" / CARD).read_bytes() == (published_sample / CARD).read_bytes()
     assert (contents(tmp_path / "d") == contents(published_sample)) == whole
 
@@ -124,7 +125,7 @@ def test_files_of_another_dataset_take_the_card_away_until_all_are_there(
     folder = tmp_path / "d"
     prepare(sample.folder, folder, max_patches=3)
     before = contents(folder)
-    published, target = require_published(source), store_at(folder)
+    published, target = require_published(source), FolderStore(folder)
     assert not finish(published, {}, target)  # tiles alone replace no file
     assert contents(folder) == before
     assert fetch(source, target, [MANIFEST]) == ([MANIFEST], False)
@@ -133,28 +134,21 @@ def test_files_of_another_dataset_take_the_card_away_until_all_are_there(
     assert contents(folder) == contents(published_sample)
 
 
-class StoppedError(BaseException):
-    """Ends a run."""
-
-
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_copy_goes_on_where_it_ended(
     tmp_path: Path, published_sample: Path, sample: Sample, *, changed: bool
 ) -> None:
     folder = tmp_path / "source"
     copytree(published_sample, folder, ignore=lambda *_: [".staging"])
-    source, target = store_at(folder), store_at(tmp_path / "d")
+    source, target = FolderStore(folder), FolderStore(tmp_path / "d")
     file = require_published(source).card.file(IMAGES_ZIP)
-    received: list[int] = []
+    received, counts = list[int](), list[int]()
 
     def stop(count: int) -> None:
         received.append(count)
-        raise StoppedError
+        raise KeyboardInterrupt
 
-    with (
-        pytest.raises(StoppedError),
-        target.resume(file.name, file.size, file.sha256) as partial,
-    ):
+    with pytest.raises(KeyboardInterrupt), target.resume(file.name, file.size, file.sha256) as partial:
         copy_file(file, source, require_published(source), partial, stop)
     if changed:  # published anew, with the same bytes
         data = (folder / IMAGES_ZIP).read_bytes()
@@ -162,7 +156,6 @@ def test_a_copy_goes_on_where_it_ended(
         (folder / IMAGES_ZIP).write_bytes(data)
     with target.resume(file.name, file.size, file.sha256) as partial:
         position = partial.position
-        counts: list[int] = []
         copy_file(file, source, require_published(source), partial, counts.append)
         partial.commit()
     assert 0 < position == received[0] < file.size
@@ -177,20 +170,20 @@ def test_bytes_that_differ_from_the_card_are_not_kept(tmp_path: Path, published_
     data = (folder / MANIFEST).read_bytes()
     (folder / MANIFEST).write_bytes(bytes([data[0] ^ 1]) + data[1:])
     with pytest.raises(ChecksumError, match=rf"{MANIFEST} arrived with SHA-256 .* It was removed"):
-        fetch(store_at(folder), store_at(tmp_path / "d"))
-    file = require_published(store_at(folder)).card.file(MANIFEST)
-    assert store_at(tmp_path / "d").resume(file.name, file.size, file.sha256).position == 0
-    published = require_published(store_at(folder))
+        fetch(FolderStore(folder), FolderStore(tmp_path / "d"))
+    file = require_published(FolderStore(folder)).card.file(MANIFEST)
+    assert FolderStore(tmp_path / "d").resume(file.name, file.size, file.sha256).position == 0
+    published = require_published(FolderStore(folder))
     (folder / MANIFEST).write_bytes(data)
     with (
         pytest.raises(ChangedError),
-        store_at(tmp_path / "d").resume(file.name, file.size, file.sha256) as partial,
+        FolderStore(tmp_path / "d").resume(file.name, file.size, file.sha256) as partial,
     ):
-        copy_file(file, store_at(folder), published, partial, lambda _: None)
+        copy_file(file, FolderStore(folder), published, partial, lambda _: None)
 
 
 def rows_of(folder: Path, tile: str) -> pa.Table:
-    return tile_rows(pq.ParquetFile(folder / MANIFEST), require_published(store_at(folder)).card, tile)
+    return tile_rows(pq.ParquetFile(folder / MANIFEST), require_published(FolderStore(folder)).card, tile)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -198,7 +191,7 @@ def rows_of(folder: Path, tile: str) -> pa.Table:
 def test_a_tile_becomes_a_zip_of_its_own(
     tmp_path: Path, source: FolderStore, published: Published, published_sample: Path, kind: Kind, nth: int
 ) -> None:
-    entry, target = published.card.tiles[nth], store_at(tmp_path / "d")
+    entry, target = published.card.tiles[nth], FolderStore(tmp_path / "d")
     rows = rows_of(published_sample, entry.tile)
     stored = copy_tile(kind, entry, rows, source, published, target)
     path = tmp_path / "d" / tile_zip(kind, entry.tile)
@@ -212,16 +205,32 @@ def test_a_tile_becomes_a_zip_of_its_own(
 
 @pytest.mark.parametrize("where", ["header", "png", "end"])
 def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, where: str) -> None:
-    folder, target = tmp_path / "source", store_at(tmp_path / "d")
+    folder, target = tmp_path / "source", FolderStore(tmp_path / "d")
     copytree(published_sample, folder)
-    published = require_published(store_at(folder))
+    published = require_published(FolderStore(folder))
     entry = published.card.tiles[1]
     data = bytearray((folder / IMAGES_ZIP).read_bytes())
     at = {"header": entry.images.start + 31, "png": entry.images.stop - 1, "end": entry.images.start + 5_000}
     data[at[where]] ^= 1
     (folder / IMAGES_ZIP).write_bytes(data)
-    published = require_published(store_at(folder))
+    published = require_published(FolderStore(folder))
     with pytest.raises(ChecksumError, match=rf"{entry.tile}_\d\d_\d\d\.png in {folder} is damaged"):
-        copy_tile("images", entry, rows_of(folder, entry.tile), store_at(folder), published, target)
+        copy_tile("images", entry, rows_of(folder, entry.tile), FolderStore(folder), published, target)
     assert contents(tmp_path / "d") == {}
     assert not list((tmp_path / "d").rglob("*.part*"))
+
+
+def test_a_manifest_elsewhere_is_copied_once(tmp_path: Path, published_sample: Path) -> None:
+    class Elsewhere(FolderStore):
+        folder = None  # type: ignore[assignment]  # as of a bucket
+
+    store, scratch = Elsewhere(published_sample), tmp_path / "scratch"
+    published = require_published(store)
+    path = local_manifest(published, store, scratch)
+    assert path.read_bytes() == (published_sample / MANIFEST).read_bytes()
+    before = path.stat()
+    assert local_manifest(published, store, scratch).stat() == before
+    path.write_bytes(b"of another dataset")
+    local_manifest(published, store, scratch)
+    assert path.read_bytes() == (published_sample / MANIFEST).read_bytes()
+    assert local_manifest(published, FolderStore(published_sample), scratch) == published_sample / MANIFEST

@@ -34,9 +34,10 @@ from bigearthnet.errors import (
 )
 from bigearthnet.plan import KINDS, recipe
 from bigearthnet.sample import Sample
+from bigearthnet.store import FolderStore
 from bigearthnet.tile import Rejected
 from tests.support import archives
-from tests.support.pipeline import Prepared, contents, prepare, store_at
+from tests.support.pipeline import Prepared, contents, prepare
 from tests.support.published import require_whole, unzip_tests
 
 
@@ -67,12 +68,13 @@ def read(prepared: Prepared) -> tuple[int, int]:
 
 def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Path, sample: Sample) -> None:
     require_whole(published_sample)
-    card = require_published(store_at(published_sample)).card
+    card = require_published(FolderStore(published_sample)).card
     assert [file.name for file in card.files] == [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
     assert contents(published_sample).keys() == {*(file.name for file in card.files), CARD}
     assert all(unzip_tests(published_sample / name) for name in (IMAGES_ZIP, MASKS_ZIP))
     assert (card.counts.tiles, card.counts.patches, card.counts.asked_for) == (4, 24, 24)
     assert tuple(entry.tile for entry in card.tiles) == sample.tiles
+    assert [entry.mark and entry.mark.md5 for entry in card.tiles] == list(sample.tiles)
     for kind in KINDS:
         ranges = [entry.shard(kind) for entry in card.tiles]
         assert ranges[0].start == 0
@@ -86,7 +88,7 @@ def test_any_number_of_tries_gives_the_same_bytes(
     for tiles in tries:
         with pytest.raises(StoppedError):
             prepare(sample.folder, tmp_path / "d", stop_after(tiles))
-        assert find_published(store_at(tmp_path / "d")) is None
+        assert find_published(FolderStore(tmp_path / "d")) is None
     assert tuple(prepare(sample.folder, tmp_path / "d").requests) == sample.tiles[max(tries) :]
     assert contents(tmp_path / "d") == contents(published_sample)
     before = (tmp_path / "d" / CARD).stat().st_mtime_ns
@@ -239,7 +241,7 @@ def test_a_run_that_lost_its_lock_changes_nothing(tmp_path: Path, sample: Sample
 def test_a_full_disk_is_named_and_the_old_dataset_stays(
     tmp_path: Path, sample: Sample, published_sample: Path
 ) -> None:
-    folder, scratch = tmp_path / "d", tmp_path / "d-work" / "scratch"
+    folder, scratch = tmp_path / "d", tmp_path / "d-scratch"
     prepare(sample.folder, folder, max_patches=3)
     before = contents(folder)
     for name in (MANIFEST, "masks.central", PREVIEW):
@@ -260,7 +262,7 @@ def test_a_full_disk_is_named_and_the_old_dataset_stays(
 def test_the_old_card_comes_back_only_if_nothing_has_changed(
     tmp_path: Path, failing: int, card: bytes | None
 ) -> None:
-    store, calls = store_at(tmp_path / "d"), list[bytes | None]()
+    store, calls = FolderStore(tmp_path / "d"), list[bytes | None]()
 
     def commit(nth: int) -> None:
         calls.append(store.read(CARD))
@@ -281,13 +283,13 @@ def test_the_old_card_comes_back_only_if_nothing_has_changed(
 def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Sample) -> None:
     folder = tmp_path / "d"
     with pytest.raises(SourceError, match=f"there is no dataset in {folder}: it has no dataset.json"):
-        require_published(store_at(folder))
+        require_published(FolderStore(folder))
     prepare(sample.folder, folder, max_patches=3)
     (folder / MASKS_ZIP).write_bytes(b"shorter")
     (folder / PREVIEW).unlink()
     message = re.escape(f"{folder} lacks files that its card names: {MASKS_ZIP}, {PREVIEW}. Publish")
     with pytest.raises(SourceError, match=message):
-        require_published(store_at(folder))
+        require_published(FolderStore(folder))
 
 
 def test_a_shard_that_does_not_match_its_rows_is_noticed(tmp_path: Path, sample: Sample) -> None:
@@ -301,4 +303,4 @@ def test_a_shard_that_does_not_match_its_rows_is_noticed(tmp_path: Path, sample:
     note.write_text(note.read_text().replace(f'"size":{size}', f'"size":{size + 4}'))
     with pytest.raises(ArchiveError, match=r"the masks of S2A_.* do not match their rows"):
         prepare(sample.folder, folder)
-    assert find_published(store_at(folder)) is None
+    assert find_published(FolderStore(folder)) is None
