@@ -49,10 +49,12 @@ class Http:
 
     Attributes:
         stall_seconds: longest time without a byte.
+        tries: of a request, in a row.
         sleep: waits that many seconds.
     """
 
     stall_seconds: float = 60
+    tries: int = TRIES
     sleep: Callable[[float], None] = time.sleep
 
     def document(self, url: str) -> bytes:
@@ -102,7 +104,7 @@ class Http:
 
     def _retries(self, name: str, statuses: Collection[int]) -> "_Retry":
         retries = _Retry(
-            TRIES - 1,
+            self.tries - 1,
             redirect=_REDIRECTS,
             status_forcelist=statuses,
             backoff_factor=1,

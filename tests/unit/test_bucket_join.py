@@ -1,10 +1,10 @@
 from itertools import pairwise
 
 from bigearthnet.store.s3.join import Piece, is_copied, plan_parts
-from bigearthnet.store.s3.parts import ranges
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bigearthnet.store.s3.parts import ranges
 from bigearthnet.zips.join import Section
 
 LEAST, MOST = 10, 25

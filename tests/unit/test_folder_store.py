@@ -60,6 +60,18 @@ def test_an_upload_links_and_a_leftover_link_is_not_written_into(
     assert (tmp_path / "tile.zip").read_bytes() == b"of the work folder"
 
 
+def test_a_beginning_that_is_too_long_is_dropped(store: FolderStore, folder: Path) -> None:
+    with store.resume("x", 3, None) as partial:
+        partial.restart("v1")
+        partial.write(memoryview(b"123"))
+    with store.resume("x", 3, None) as partial:
+        assert partial.position == 3
+    with (folder / ".staging/x.part").open("ab") as part:
+        part.write(b"4")
+    with store.resume("x", 3, None) as partial:
+        assert partial.position == 0
+
+
 def test_files_in_subfolders_are_staged_apart(store: FolderStore) -> None:
     with store.stage("a/b", [b"1"], "0" * 64) as one, store.stage("a%2Fb", [b"2"], "0" * 64) as two:
         one.commit()
