@@ -167,7 +167,7 @@ class _Retry(urllib3.Retry):
                 f"cannot read {self.name}: the certificate of the server is not valid ({_reason(error)}). "
                 "If a proxy of your network signs connections, set SSL_CERT_FILE to its certificate."
             )
-        return super().increment(method, None, response, **more)  # without the URL, which can hold a token
+        return super().increment(method, url, response, **more)
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
         seconds, last = self.get_backoff_time(), self.history[-1]
