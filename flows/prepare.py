@@ -68,7 +68,7 @@ def prepare(
         opened = Opened(open_record(source, aws_credentials, work), store, work)
         record = resolve(opened.source)
         known = survey(record, opened.source, selection, rendering, transfer, work)
-        cache = find_finished(store, work)
+        cache = find_finished(known, store, work)
         jobs = plan_jobs(known.plan, known.recipe, cache)
         announce(known, jobs, cache, opened)
         digests = zip_digests(jobs, cache.published)

@@ -112,10 +112,13 @@ def index(maps: LocalFile, work: Workspace) -> Index:
     return {tile: np.frombuffer(bytes.fromhex(cells), "<u2") for tile, cells in listing.items()}
 
 
-def find_finished(store: Store, work: Workspace) -> TileCache:
+def find_finished(known: Survey, store: Store, work: Workspace) -> TileCache:
     """Find out what a published dataset and interrupted runs left in the destination."""
     with still_running(f"checking the files in {store.url}"):
-        return TileCache(store, find_published(store), work.staging)
+        published = find_published(store)
+    if published is not None:
+        published = published.verified_as(known.recipe.source)
+    return TileCache(store, published, work.staging, streams=known.streams)
 
 
 def announce(known: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opened) -> None:

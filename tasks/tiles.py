@@ -128,12 +128,12 @@ def _scratch(job: Job, work: Workspace) -> Path:
 def _open_archives(
     survey: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opened
 ) -> Iterator[_Archives]:
-    """Open both archives side by side; the images' only if images have to be made."""
+    """Open both archives side by side; the images' only if images have to be made or to be verified."""
     work, stream = opened.work, None
     chunks: Iterator[bytes] = iter(())
-    if any(needs_images(job, cache) for job in jobs):
+    marks = [mark for job in jobs for mark in job.marks]
+    if any(needs_images(job, cache) for job in jobs) or (marks and survey.plan.reads_to_the_end):
         if survey.streams:
-            marks = [mark for job in jobs for mark in job.marks]
             on_bytes = byte_progress(f"streaming {survey.images.name}", survey.images.size)
             stream = Stream(opened.source, survey.images, marks, on_bytes)
             chunks = decompress(stream)

@@ -1,7 +1,6 @@
 """From finished tiles to the dataset card."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Final
 
@@ -13,7 +12,6 @@ from bigearthnet.dataset.card import (
     ClassEntry,
     Counts,
     ImageStatistics,
-    MarkEntry,
     Moments,
     Parameters,
     PublishedFile,
@@ -68,15 +66,8 @@ def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[TileEntry, ...]:
             shard, start = tile.shard(kind), starts[kind]
             starts[kind] += shard.source.stop - shard.source.start
             places[kind] = ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        mark = None if tile.mark is None else MarkEntry(**asdict(tile.mark))
         entries.append(
-            TileEntry(
-                tile=tile.tile,
-                patches=tile.patches,
-                images=places["images"],
-                masks=places["masks"],
-                mark=mark,
-            )
+            TileEntry(tile=tile.tile, patches=tile.patches, images=places["images"], masks=places["masks"])
         )
     return tuple(entries)
 

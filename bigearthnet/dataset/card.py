@@ -81,13 +81,6 @@ class RejectedPatch(_Part):
     reason: str
 
 
-class MarkEntry(_Part):
-    """md5 (hex) of the first `position` bytes of the streamed archive."""
-
-    position: int
-    md5: str
-
-
 class ShardEntry(_Part):
     """Bytes `start` to `stop` of a zip that hold a tile's members, and the key of what is there."""
 
@@ -97,13 +90,12 @@ class ShardEntry(_Part):
 
 
 class TileEntry(_Part):
-    """A tile: where its members are in both zips, and the position in the stream it was read from."""
+    """A tile: where its members are in both zips."""
 
     tile: str
     patches: int
     images: ShardEntry
     masks: ShardEntry
-    mark: MarkEntry | None
 
     def shard(self, kind: Kind) -> ShardEntry:
         """The entry of that kind."""

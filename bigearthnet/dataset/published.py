@@ -3,15 +3,16 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
-from bigearthnet.dataset.layout import CARD, MANIFEST
+from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import SourceError
+from bigearthnet.plan.recipe import RecordUsed
 from bigearthnet.store import Store, StoredFile
 
 _BLOCK_BYTES = 1 << 20
@@ -35,6 +36,13 @@ class Published:
     def missing(self) -> tuple[PublishedFile, ...]:
         """The files of the card that are not there, or differ from it."""
         return tuple(file for file in self.card.files if file.name not in self.intact)
+
+    def verified_as(self, source: RecordUsed) -> "Published":
+        """Return it without its images if they came from a stream that was not verified, unlike `source`."""
+        if source.is_verified <= self.card.source.is_verified:
+            return self
+        intact = {name: file for name, file in self.intact.items() if name != ZIPS["images"]}
+        return replace(self, intact=intact)
 
 
 def find_published(store: Store) -> Published | None:
@@ -70,7 +78,7 @@ def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
     """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`, once."""
     if store.folder is not None:
         return store.folder / MANIFEST
-    path = scratch / MANIFEST
+    path = scratch / f"published.{MANIFEST}"  # beside the one that publishing writes there
     if path.is_file() and sha256_of(path) == published.card.file(MANIFEST).sha256:
         return path
     scratch.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class Shard:
         source: the bytes of its members.
         patches: number of members.
         rejected: patches of the tile that were left out.
-        mark: position in the stream that it was made from, None where it was no stream.
+        mark: position in the stream that it was made from; None where it was no stream, or is published.
     """
 
     tile: str
@@ -79,11 +79,6 @@ class FinishedTile:
         """The patches that were left out."""
         return self.images.rejected
 
-    @property
-    def mark(self) -> Mark | None:
-        """Position in the stream that the images were made from."""
-        return self.images.mark
-
 
 @dataclass(frozen=True, slots=True)
 class _Description:
@@ -104,13 +99,15 @@ class TileCache:
         store: the destination.
         published: the dataset that it holds.
         scratch: a folder for a copy of the manifest.
+        streams: the run streams the images, which verifies what earlier streams left in `.tiles/`.
 
     Attributes:
         published: the dataset that the store holds.
     """
 
-    def __init__(self, store: Store, published: Published | None, scratch: Path) -> None:
+    def __init__(self, store: Store, published: Published | None, scratch: Path, *, streams: bool) -> None:
         self._store = store
+        self._streams = streams
         self.published = published
         self._scratch = scratch
         tiles = published.card.tiles if published is not None and MANIFEST in published.intact else ()
@@ -175,14 +172,13 @@ class TileCache:
     def _published_shard(self, kind: Kind, entry: TileEntry) -> Shard:
         assert self.published is not None  # noqa: S101
         place: ShardEntry = entry.shard(kind)
-        mark = None if entry.mark is None else Mark(entry.mark.position, entry.mark.md5)
         rejected = tuple(
             Rejected(one.patch_id, one.reason)
             for one in self.published.card.rejected
             if one.patch_id[:-6] == entry.tile
         )
         source = Range(self.published.intact[ZIPS[kind]], place.start, place.stop)
-        return Shard(entry.tile, kind, place.key, source, entry.patches, rejected, mark)
+        return Shard(entry.tile, kind, place.key, source, entry.patches, rejected, None)
 
     def _staged_shard(self, kind: Kind, tile: str, key: str) -> Shard | None:
         files = [self._staged.get(_name(key, name)) for name in (_SHARD, _ROWS, _DESCRIPTION)]
@@ -194,6 +190,8 @@ class TileCache:
         except ValidationError:  # cut off, or by another version
             return None
         if (shard.size, rows.size) != (found.size, found.rows_size):
+            return None
+        if found.mark is not None and not self._streams:
             return None
         return Shard(tile, kind, key, Range(shard, 0, shard.size), *_facts(found))
 

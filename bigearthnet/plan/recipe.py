@@ -46,6 +46,11 @@ class RecordUsed(_Part):
     title: str
     files: tuple[SourceFile, ...]
 
+    @property
+    def is_verified(self) -> bool:
+        """False if the images' archive was streamed, but not to its end."""
+        return all(file.verification != "not read to the end" for file in self.files)
+
     def md5(self, name: str) -> str:
         """The md5 of a file of the record, hex."""
         return next(file.md5 for file in self.files if file.name == name)

@@ -11,6 +11,9 @@ from typing import Final
 from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SpaceError
 from bigearthnet.store.base import Refusal
 
+NEW: Final = ".new"
+"""Ending of files that a process writes; those of a killed one are removed by the next lock of a folder."""
+
 _BLOCK_BYTES: Final = 1 << 20
 _KERNEL_BLOCK_BYTES: Final = 64 << 20
 _NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
@@ -49,7 +52,7 @@ def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationErr
     except BigEarthNetError:
         raise
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or f"{error.strerror}. Check the disk and the path"
+        reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}. Check the disk and the path"
         kind: type[BigEarthNetError] = SpaceError if error.errno == errno.EDQUOT else refusal
         if error.errno == errno.ENOSPC:
             kind, reason = SpaceError, _full(path)
@@ -94,7 +97,7 @@ def make_folder(path: Path) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a small file whole, in place of any earlier one; only its owner can read it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=NEW)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -14,7 +14,7 @@ from pathlib import Path
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import copy_bytes, etag_of, make_folder, sync, translate_os_errors, write_all
+from bigearthnet.store.disk import NEW, copy_bytes, etag_of, make_folder, sync, translate_os_errors, write_all
 from bigearthnet.store.folder_lock import FolderLock, lock_folder
 from bigearthnet.store.folder_partial import FolderPartial
 from bigearthnet.store.ownership import (
@@ -28,7 +28,6 @@ from bigearthnet.store.ownership import (
 )
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
 
-_NEW = ".new"  # of files that this process writes; those of a killed one are removed by the next lock
 _PART = ".part"  # of files that the next run goes on with
 
 
@@ -158,7 +157,7 @@ class FolderStore:
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
         with lock_folder(self._root / LOCK, run) as lock:
-            for path in (self._root / STAGING).glob(f"*{_NEW}"):
+            for path in (self._root / STAGING).glob(f"*{NEW}"):
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock
@@ -225,7 +224,7 @@ class FolderStore:
     @contextmanager
     def _staging(self, name: str) -> Iterator["StagedFile"]:
         target = self._prove(name)
-        path = self._staged_path(name, _NEW)
+        path = self._staged_path(name, NEW)
         # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
         path.unlink(missing_ok=True)
         try:

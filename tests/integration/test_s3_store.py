@@ -26,7 +26,7 @@ from bigearthnet.errors import (
     SourceError,
     TransferError,
 )
-from bigearthnet.store import Store, StoredFile
+from bigearthnet.store import Range, Store, StoredFile
 from bigearthnet.store.s3 import S3Store
 from bigearthnet.store.s3.lease import lease
 from tests.support.line import Line
@@ -34,7 +34,6 @@ from tests.support.places import BucketPlace, moto_place, new_bucket
 from tests.support.s3_server import S3Server, make_client
 
 pytestmark = pytest.mark.integration
-pytest_plugins = ("tests.support.s3_fixtures",)
 
 MIB = 1 << 20
 DATA = os.urandom(13 * MIB)
@@ -235,6 +234,23 @@ def test_a_lock_sweeps_its_own_prefix_and_nothing_else(place: BucketPlace) -> No
     assert len(place.unfinished()) == 4
     with store.lock("run"):
         assert sorted(place.unfinished()) == ["a.zip", "data/set2/a.zip"]
+
+
+def test_a_range_that_changed_is_not_copied(place: BucketPlace) -> None:
+    store = place.open()
+    file = store.write("x", DATA)
+    place.put("x", DATA[::-1])
+    with pytest.raises(ChangedError), store.stage("y", [Range(file, 0, file.size)], "0" * 64):
+        pass
+    assert place.unfinished() == []
+
+
+def test_the_folders_of_the_console_are_no_files(place: BucketPlace) -> None:
+    place.put("", b"")
+    store = place.open()
+    store.write("sub/x", b"")
+    place.put("sub/", b"")
+    assert [file.name for file in store.list()] == ["sub/x"]
 
 
 def test_a_run_that_was_suspended_and_overtaken_writes_nothing(

@@ -1,7 +1,6 @@
 """What the log of a run says, with the loggers and filters of logging.yml."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -14,14 +13,11 @@ FLOW, TASK = logging.getLogger("prefect.flow_runs"), logging.getLogger("prefect.
 
 
 @pytest.fixture(autouse=True)
-def filtered(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    lines = RunLines()
+def filtered(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO, "prefect")
     for logger in (FLOW, TASK):
-        logger.addFilter(lines)
-    yield
-    for logger in (FLOW, TASK):
-        logger.removeFilter(lines)
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "filters", [RunLines()])
 
 
 def fail(error: BaseException, logger: logging.Logger, message: str) -> None:

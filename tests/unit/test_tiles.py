@@ -34,7 +34,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def cache_of(tmp_path: Path) -> TileCache:
-    return TileCache(FolderStore(tmp_path / "d"), None, tmp_path / "scratch")
+    return TileCache(FolderStore(tmp_path / "d"), None, tmp_path / "scratch", streams=False)
 
 
 def test_a_tile_is_found_by_the_next_run(tmp_path: Path, made: Path) -> None:

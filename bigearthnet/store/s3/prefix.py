@@ -120,7 +120,7 @@ class Prefix:
             **request,
         )["ETag"]
 
-    def integrity(self, body: bytes | bytearray | IO[bytes]) -> dict[str, str]:
+    def integrity(self, body: bytes | IO[bytes]) -> dict[str, str]:
         """The argument by which the server checks the bytes of a request."""
         crc32, md5 = 0, hashlib.md5(usedforsecurity=False)
         for block in _blocks(body):
@@ -179,8 +179,8 @@ def content_type(name: str) -> str:
     return _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
 
 
-def _blocks(body: bytes | bytearray | IO[bytes]) -> Iterator[bytes | bytearray]:
-    if isinstance(body, bytes | bytearray):
+def _blocks(body: bytes | IO[bytes]) -> Iterator[bytes]:
+    if isinstance(body, bytes):
         yield body
         return
     while block := body.read(1 << 20):

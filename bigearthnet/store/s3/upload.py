@@ -87,7 +87,7 @@ class Upload:
         self._parts = whole_parts(listed, size, part_bytes)
         return True
 
-    def send(self, data: bytes | bytearray) -> None:
+    def send(self, data: bytes) -> None:
         """Append a part with these bytes; at least 5 MiB unless it is the last."""
         number = self._next_number()
         request: Any = {"Body": data, **self._prefix.integrity(data)}
