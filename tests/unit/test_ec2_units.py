@@ -151,6 +151,19 @@ def test_changed_files_are_an_update(tmp_path: Path, *, change: str, is_update: 
     )
 
 
+@pytest.mark.parametrize(("active", "is_current"), [("server worker", True), ("server", False), ("", False)])
+def test_an_installation_is_current_if_both_services_run(
+    tmp_path: Path, *, active: str, is_current: bool
+) -> None:
+    script = f"""
+        systemctl() {{ for unit; do [[ "{active}" == *${{unit#*-}}* ]] && return; done; false; }}
+        STAGE={EC2} ETC={tmp_path} STAMP={tmp_path}/stamp
+        echo secret >$ETC/secret; print_digest >$STAMP
+        ! is_current || echo current
+    """
+    assert provision(script) == "current\n" * is_current
+
+
 @pytest.mark.parametrize("mode", ["600", "644"])
 def test_a_file_is_written_atomically_with_its_mode(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "secret"
