@@ -25,17 +25,17 @@ setup: .venv/.done  ## install everything into .venv
 	touch $@
 
 run: setup  ## prepare the embedded sample into sample-dataset
-	@$(BIN)/python -m flows sample-dataset --source sample --work-dir sample-work
+	@$(BIN)/bigearthnet prepare sample-dataset --source sample --work-dir sample-work
 
 dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream"
-	@$(BIN)/python -m flows $(DESTINATION) $(OPTIONS)
+	@$(BIN)/bigearthnet prepare '$(subst ','\'',$(DESTINATION))' $(OPTIONS)
 
-serve: setup  ## Prefect's server and UI, deployments and worker, on 127.0.0.1: make serve PORT=4200
-	@$(BIN)/python -m deployments.serve --port $(PORT)
+serve: setup  ## run Prefect's server and UI, the deployments and a worker on 127.0.0.1: make serve PORT=4200
+	@$(BIN)/bigearthnet serve --port $(PORT)
 
 deploy: export PREFECT_API_URL ?= http://127.0.0.1:$(PORT)/api
 deploy: setup  ## refresh the deployments on the server; RESET=1 sets them to what prefect.yaml says
-	@$(BIN)/python -m deployments.deploy $(if $(RESET),--reset)
+	@$(BIN)/bigearthnet deploy $(if $(RESET),--reset)
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -58,7 +58,7 @@ format: setup  ## bring the code into shape
 bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove what make run made
+clean:  ## remove the sample that make run prepared
 	rm -rf sample-dataset sample-work
 
 purge: clean  ## remove Prefect's database too: history, blocks, what was set in the UI; YES=1 does not ask

@@ -1,4 +1,4 @@
-"""Classes: the CORINE Land Cover 2018 nomenclature, BigEarthNet's 19 classes, and the four mask forms.
+"""The CORINE Land Cover (CLC) 2018 classes, BigEarthNet's 19 classes, and the four forms of masks.
 
 Sources: the CLC 2018 nomenclature and its official colours (European Environment Agency), and the
 19-class nomenclature of BigEarthNet (Sumbul et al. 2021; Clasen et al. 2025).
@@ -6,18 +6,18 @@ Sources: the CLC 2018 nomenclature and its official colours (European Environmen
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 MaskForm = Literal["clc", "clc_l3", "clc_l1", "ben19"]
-MASK_FORMS: Final[tuple[MaskForm, ...]] = ("clc", "clc_l3", "clc_l1", "ben19")
+MASK_FORMS: Final[tuple[MaskForm, ...]] = get_args(MaskForm)
 
 UNCLASSIFIED = 999
-"""The code of a reference map's pixel that has no CLC class."""
+"""Code of a pixel without a CLC class in a reference map."""
 UNLABELLED = 255
-"""The value of a pixel in `ben19` whose code belongs to none of the 19 classes."""
+"""Value in a `ben19` mask of a pixel that belongs to none of the 19 classes."""
 
 Colour = tuple[int, int, int]
 
@@ -82,7 +82,7 @@ CLC: Final = (
     ClcClass(523, "Sea and ocean", (230, 242, 255)),
     ClcClass(UNCLASSIFIED, "Unclassified", (255, 255, 255)),
 )
-"""The 44 classes in the nomenclature's order, and unclassified as the 45th."""
+"""The 44 level-3 classes in the official order, then unclassified."""
 
 CLC_L1: Final = (
     "Artificial surfaces",
@@ -92,7 +92,7 @@ CLC_L1: Final = (
     "Water bodies",
     "Unclassified",
 )
-"""Level 1: values 1 to 5 are the first digit of the code, 6 is unclassified."""
+"""Level 1, values 1 to 6; 1 to 5 are the first digits of the codes."""
 
 BEN19: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
     ("Urban fabric", (111, 112)),
@@ -115,12 +115,12 @@ BEN19: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
     ("Inland waters", (511, 512)),
     ("Marine waters", (521, 522, 523)),
 )
-"""BigEarthNet's 19 classes in CLC order (value 0 to 18), and the codes each takes."""
+"""BigEarthNet's 19 classes in CLC order (values 0 to 18), and the CLC codes of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskClass:
-    """A value that a mask can hold, and what it means."""
+    """A value of a mask, the name of its class, and the colour it is drawn in."""
 
     value: int
     name: str
@@ -129,7 +129,7 @@ class MaskClass:
 
 @lru_cache(maxsize=1)
 def clc_positions() -> npt.NDArray[np.uint8]:
-    """Position in `CLC` plus one (1 to 45) of each possible code; 0 where there is no such code.
+    """Map each possible code to its position in `CLC` plus one (1 to 45), and other numbers to 0.
 
     Returns:
         uint8 of shape (65536,), read-only.
@@ -142,46 +142,37 @@ def clc_positions() -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=len(MASK_FORMS))
 def mask_values(form: MaskForm) -> npt.NDArray[np.uint16]:
-    """Value in a mask of `form` for each position that `clc_positions` gives.
+    """Map each position that `clc_positions` gives to its value in a mask of `form`, others to 0.
 
     Returns:
-        uint16 of shape (46,), read-only; element 0 stands for no class and is 0.
+        uint16 of shape (256,), read-only.
     """
-    values = np.zeros(len(CLC) + 1, np.uint16)
-    values[1:] = [_value(c.code, position, form) for position, c in enumerate(CLC, start=1)]
+    values = np.zeros(256, np.uint16)
+    values[1 : len(CLC) + 1] = [value for value, _ in _classes(form)]
     values.flags.writeable = False
     return values
 
 
 def mask_classes(form: MaskForm) -> tuple[MaskClass, ...]:
-    """Every value that a mask of `form` can hold, with name and colour, by ascending value.
+    """List the values of a mask of `form`, ascending, with names and colours.
 
-    A class that joins several CLC classes has the colour of the first of them.
+    A class that joins several CLC classes has the colour of the first; unlabelled pixels are white.
     """
-    colours = {c.code: c.colour for c in CLC}
+    found: dict[int, MaskClass] = {}
+    for (value, name), clc in zip(_classes(form), CLC, strict=True):
+        colour = CLC[-1].colour if value == UNLABELLED else clc.colour
+        found.setdefault(value, MaskClass(value, name, colour))
+    return tuple(found[value] for value in sorted(found))
+
+
+def _classes(form: MaskForm) -> list[tuple[int, str]]:
+    """Value and name of each entry of `CLC` in a mask of `form`."""
     if form == "clc":
-        return tuple(MaskClass(c.code, c.name, c.colour) for c in CLC)
+        return [(c.code, c.name) for c in CLC]
     if form == "clc_l3":
-        return tuple(MaskClass(i, c.name, c.colour) for i, c in enumerate(CLC, start=1))
+        return [(position, c.name) for position, c in enumerate(CLC, start=1)]
     if form == "clc_l1":
-        firsts = [next(c for c in CLC if _level_1(c.code) == i) for i in range(1, len(CLC_L1) + 1)]
-        return tuple(
-            MaskClass(i, name, c.colour)
-            for i, (name, c) in enumerate(zip(CLC_L1, firsts, strict=True), start=1)
-        )
-    named = tuple(MaskClass(i, name, colours[codes[0]]) for i, (name, codes) in enumerate(BEN19))
-    return (*named, MaskClass(UNLABELLED, "Unlabelled", colours[UNCLASSIFIED]))
-
-
-def _level_1(code: int) -> int:
-    return len(CLC_L1) if code == UNCLASSIFIED else code // 100
-
-
-def _value(code: int, position: int, form: MaskForm) -> int:
-    if form == "clc":
-        return code
-    if form == "clc_l3":
-        return position
-    if form == "clc_l1":
-        return _level_1(code)
-    return next((i for i, (_, codes) in enumerate(BEN19) if code in codes), UNLABELLED)
+        levels = [min(c.code // 100, len(CLC_L1)) for c in CLC]
+        return [(level, CLC_L1[level - 1]) for level in levels]
+    ben19 = {code: (value, name) for value, (name, codes) in enumerate(BEN19) for code in codes}
+    return [ben19.get(c.code, (UNLABELLED, "Unlabelled")) for c in CLC]

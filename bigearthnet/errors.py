@@ -1,44 +1,44 @@
-"""What can go wrong, as types; each message says what was expected, found, where, and what to do."""
+"""Errors of this package. A message says what happened, where, and what to do."""
 
 
 class BigEarthNetError(Exception):
-    """The family of all errors raised by this package on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class SourceError(BigEarthNetError, ValueError):
-    """The source is not a record or folder that holds the dataset; asking again gives the same."""
+    """The source does not hold the dataset; another try gives the same."""
 
 
 class SelectionError(BigEarthNetError, ValueError):
-    """The selection asks for something the source does not hold."""
+    """The selection asks for something that the source does not hold."""
 
 
 class TransferError(BigEarthNetError, ConnectionError):
-    """The other side did not answer, or not to the end; worth another try later."""
+    """A server did not answer, or stopped in the middle; another try may succeed."""
 
 
 class ChecksumError(BigEarthNetError, ValueError):
-    """Bytes arrived whole, but they are not the ones the record promises."""
+    """A complete file has another checksum than the record states."""
 
 
 class ChangedError(BigEarthNetError, ValueError):
-    """A file is not the one that was looked up: it was replaced, removed or resized meanwhile."""
+    """A file was replaced, removed or resized after it was looked up."""
 
 
 class ArchiveError(BigEarthNetError, ValueError):
-    """An archive is not what the record says: no zstd, no tar, cut off, or members out of place."""
+    """An archive is damaged, cut off, or not in the published form."""
 
 
 class PatchError(BigEarthNetError, ValueError):
-    """One patch cannot be used; it is rejected with this reason and the others go on."""
+    """One patch cannot be used; it is rejected and the others go on."""
 
 
 class RejectedError(BigEarthNetError, ValueError):
-    """More patches were rejected than the person allows."""
+    """More patches were rejected than allowed."""
 
 
 class SpaceError(BigEarthNetError, OSError):
-    """Too little free disk space for what is about to be written."""
+    """The disk has too little free space."""
 
 
 class DestinationError(BigEarthNetError, OSError):
@@ -46,8 +46,8 @@ class DestinationError(BigEarthNetError, OSError):
 
 
 class BusyError(BigEarthNetError, RuntimeError):
-    """Another run holds the work folder or the destination."""
+    """Another run has locked the work folder or the destination."""
 
 
 class CredentialsError(BigEarthNetError, ValueError):
-    """The credentials that the person names are not there."""
+    """The named credentials do not exist."""

@@ -1,11 +1,11 @@
-"""The names of BigEarthNet v2: record files, tiles, patches, bands, and members of its archives.
+"""Names of BigEarthNet v2: record files, tiles, patches, bands and archive members.
 
-Source of the layout: the published dataset (DOI 10.5281/zenodo.10891137) and Clasen et al. 2025.
+Source: the published dataset (DOI 10.5281/zenodo.10891137) and Clasen et al. 2025.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from bigearthnet.errors import ArchiveError
@@ -18,6 +18,7 @@ METADATA_FILE = "metadata.parquet"
 METADATA_SNOW_CLOUD_SHADOW_FILE = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
 METADATA_FILES = (METADATA_FILE, METADATA_SNOW_CLOUD_SHADOW_FILE)
 
+Root = Literal["BigEarthNet-S2", "Reference_Maps"]
 IMAGES_ROOT: Final = "BigEarthNet-S2"
 MAPS_ROOT: Final = "Reference_Maps"
 
@@ -26,7 +27,9 @@ BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B11", "
 RGB_BANDS = ("B04", "B03", "B02")
 """Red, green, blue."""
 MAP = "reference_map"
-"""What stands in a reference map's file name where a band's name stands in an image's."""
+"""Stands in the file name of a reference map where an image has its band."""
+LAYERS: Final[dict[Root, frozenset[str]]] = {IMAGES_ROOT: frozenset(BANDS), MAPS_ROOT: frozenset({MAP})}
+"""Layers (bands, or the map) of a patch in the archive of each root."""
 
 PATCH_PIXELS = 120
 """Pixels along the side of a patch, at 10 m."""
@@ -34,19 +37,14 @@ PIXEL_METRES = 10
 PATCH_METRES = PATCH_PIXELS * PIXEL_METRES
 
 _TILE = r"S2[A-D]_MSIL2A_[0-9]{8}T[0-9]{6}_N[0-9]{4}_R[0-9]{3}_T[0-9]{2}[A-Z]{3}"
-_TILE_RE = re.compile(_TILE)
 PATCH_PATTERN: Final = rf"({_TILE})_([0-9]{{2}})_([0-9]{{2}})"
-"""A patch id as regular expression (of Python and RE2 alike): tile, column, row."""
-_PATCH_RE = re.compile(PATCH_PATTERN)
-
-Root = Literal["BigEarthNet-S2", "Reference_Maps"]
-LAYERS: Final[dict[Root, frozenset[str]]] = {IMAGES_ROOT: frozenset(BANDS), MAPS_ROOT: frozenset({MAP})}
-"""Which layers (bands, or the map) a patch has in the archive of each root."""
+"""Regular expression of a patch id (for Python and RE2): tile, column, row."""
+_MEMBER_RE = re.compile(rf"(?:\./)?([^/]+)/({_TILE})/(\2_[0-9]{{2}}_[0-9]{{2}})/\3_(\w+)\.tif", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Patch:
-    """A patch: its tile, and its place there in columns (to the east) and rows (to the south)."""
+    """A patch: its tile, and its column (to the east) and row (to the south) in the tile."""
 
     tile: str
     column: int
@@ -59,56 +57,61 @@ class Patch:
 
 
 class Member(NamedTuple):
-    """What the path of an archive's member says (a tuple: one is made for each of 6.6 million files)."""
+    """The parts of a member's path (a tuple, because there are 6.6 million of them)."""
 
     tile: str
     patch_id: str
     layer: str
 
 
-@lru_cache(maxsize=256)
 def is_tile(name: str) -> bool:
-    """Whether `name` is the name of a tile, such as `S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP`."""
-    return _TILE_RE.fullmatch(name) is not None
+    """Return whether `name` is a tile's, such as `S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP`."""
+    return re.fullmatch(_TILE, name) is not None
 
 
 def parse_patch(patch_id: str) -> Patch:
-    """Take a patch id apart.
+    """Split a patch id into tile, column and row.
 
     Raises:
-        ValueError: it is no patch id of BigEarthNet v2.
+        ValueError: it is not a patch id of BigEarthNet v2.
     """
-    match = _PATCH_RE.fullmatch(patch_id)
+    match = re.fullmatch(PATCH_PATTERN, patch_id)
     if match is None:
-        raise ValueError(f"expected a patch id like <tile>_26_57, found {patch_id!r}")
+        raise ValueError(f"{patch_id!r} is not a patch id, which has the form <tile>_26_57")
     return Patch(match[1], int(match[2]), int(match[3]))
 
 
 def parse_member(path: str, root: Root) -> Member:
-    """Take the path of a member apart: `<root>/<tile>/<patch_id>/<patch_id>_<layer>.tif`.
+    """Split the path of a member: `<root>/<tile>/<patch_id>/<patch_id>_<layer>.tif`, also behind `./`.
 
     Raises:
-        ArchiveError: the path is of any other form. Nothing of it may be used as a path then.
+        ArchiveError: the path has another form and must not be used.
     """
-    parts = path.split("/")
-    if len(parts) == 4:
-        top, tile, patch_id, file = parts
-        place = patch_id[len(tile) :]
-        layer = file[len(patch_id) + 1 : -4]
-        if (
-            top == root
-            and is_tile(tile)
-            and patch_id.startswith(tile)
-            and len(place) == 6
-            and place[0] == place[3] == "_"
-            and place[1:3].isdecimal()
-            and place[4:6].isdecimal()
-            and place.isascii()
-            and layer in LAYERS[root]
-            and file == f"{patch_id}_{layer}.tif"
-        ):
-            return Member(tile, patch_id, layer)
-    raise ArchiveError(
-        f"expected members named {root}/<tile>/<patch_id>/<patch_id>_<layer>.tif, found {path!r}; "
-        "this is not an archive of BigEarthNet v2, or it was packed anew in another layout"
+    match = _MEMBER_RE.fullmatch(path)
+    if match is None or match[1] != root or match[4] not in LAYERS[root]:
+        raise ArchiveError(
+            f"{path!r} is not a member of the form {root}/<tile>/<patch_id>/<patch_id>_<layer>.tif. "
+            f"If you packed the archive yourself, pack it again: {pack_command(root)}"
+        )
+    return Member(match[2], match[3], match[4])
+
+
+def pack_command(root: Root) -> str:
+    """Return the shell command that packs the folder `root` in the published form."""
+    return (
+        f"find {root} -name 'S2*.tif' | LC_ALL=C sort | "
+        f"COPYFILE_DISABLE=1 tar -c -f - --no-recursion -T - | zstd -f -o {root}.tar.zst"
     )
+
+
+def pattern_hint(pattern: str, tiles: Collection[str]) -> str:
+    """Suggest a pattern that matches some of `tiles`, for one that matches none of them.
+
+    Returns:
+        A sentence, or nothing if no tile has the pattern's text in its name.
+    """
+    text = pattern.strip("*?[]()'\", ").upper()
+    if not text or not any(text in tile for tile in tiles):
+        return ""
+    at_the_end = all(tile.endswith(text) for tile in tiles if text in tile)
+    return f"Did you mean *{text}{'' if at_the_end else '*'}?"

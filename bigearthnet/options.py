@@ -1,14 +1,14 @@
-"""What a person chooses: which patches, and how they are rendered. The Prefect UI draws these as forms."""
+"""Options of a dataset: which patches, and how they are rendered. The UI's forms are made from them."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bigearthnet.classes import MaskForm
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Country = Literal[
+SplitName = Literal["train", "validation", "test"]
+CountryName = Literal[
     "Austria",
     "Belgium",
     "Finland",
@@ -20,84 +20,106 @@ Country = Literal[
     "Serbia",
     "Switzerland",
 ]
-Percent = Annotated[float, Field(ge=0, le=100)]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+COUNTRIES: tuple[CountryName, ...] = get_args(CountryName)
 Transfer = Literal["keep", "stream"]
 
 
-class _Choice(BaseModel):
+def _one_of(names: tuple[str, ...]) -> Callable[[object], object]:
+    """Return a validator whose error suggests the name that begins like the given one."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value not in names:
+            likely = [name for name in names if value and name.lower().startswith(value.lower()[:3])]
+            hint = f"Did you mean {likely[0]}?" if likely else f"Choose from {', '.join(names)}."
+            raise ValueError(f"there is no {value!r}. {hint}")
+        return value
+
+    return check
+
+
+def _not_negative(value: object) -> object:
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"the number of patches cannot be negative ({value}). Use 0 for all patches.")
+    return value
+
+
+Split = Annotated[SplitName, BeforeValidator(_one_of(SPLITS))]
+Country = Annotated[CountryName, BeforeValidator(_one_of(COUNTRIES))]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class _Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Selection(_Choice):
-    """Which patches to prepare. Left empty, everything."""
+class Selection(_Options):
+    """Which patches to prepare; all of them by default."""
 
     tiles: tuple[str, ...] = Field(
         default=(),
         title="Tiles",
-        description="Names of tiles, or patterns such as *_T33UUP. Empty: all 115.",
+        description="names of tiles, or patterns such as *_T33UUP (empty = all 115)",
     )
     splits: tuple[Split, ...] = Field(
-        default=(), title="Splits", description="Official splits to take. Empty: all."
+        default=(), title="Splits", description="official splits to include (empty = all)"
     )
     countries: tuple[Country, ...] = Field(
-        default=(), title="Countries", description="Countries to take. Empty: all ten."
+        default=(), title="Countries", description="countries to include (empty = all ten)"
     )
     snow_cloud_shadow: Literal["include", "exclude"] = Field(
         default="include",
-        title="Snow, cloud and shadow",
-        description="Whether to take the 69,450 patches with seasonal snow, cloud or cloud shadow.",
+        title="Snow, clouds and shadow",
+        description="include or exclude the 69,450 patches with seasonal snow, clouds or cloud shadow",
     )
-    max_patches: int = Field(
+    max_patches: Annotated[int, BeforeValidator(_not_negative)] = Field(
         default=0,
         ge=0,
-        title="At most so many patches",
-        description="Take only the first patches of the selection, in the order of their names. 0: all.",
+        title="Maximum number of patches",
+        description="use only the first N patches, in the order of their ids (0 = all)",
     )
 
     @property
     def needs_metadata(self) -> bool:
-        """Whether it asks for what only the record's metadata knows."""
+        """True if the record's metadata files are needed to select patches."""
         return bool(self.splits or self.countries or self.snow_cloud_shadow == "exclude")
 
 
-class Rendering(_Choice):
-    """How reflectances become RGB, and reference maps masks."""
+class Rendering(_Options):
+    """How reflectance becomes RGB, and how reference maps become masks."""
 
     stretch: Literal["reflectance", "percentile", "minmax"] = Field(
         default="reflectance",
         title="Stretch",
-        description=(
-            "How reflectance becomes 0 to 255. reflectance: one scale for all patches, comparable. "
-            "percentile: each patch by its own percentiles. minmax: each band of each patch by its own "
-            "extremes."
-        ),
+        description="how reflectance is scaled to 0 to 255. reflectance: one scale for all patches, so that "
+        "they can be compared; percentile: each patch by its own percentiles; minmax: each band of each "
+        "patch by its own minimum and maximum",
     )
     reflectance_max: int = Field(
         default=3000,
         ge=1,
         le=65535,
-        title="Brightest reflectance [reflectance × 10,000]",
-        description="What becomes 255 with the stretch reflectance. 3000 suits land; clouds reach 10,000.",
+        title="Reflectance shown as 255 [reflectance × 10,000]",
+        description="for the stretch reflectance: 3000 suits land; clouds reach 10,000",
     )
     percentiles: tuple[Percent, Percent] = Field(
         default=(2.0, 98.0),
         title="Percentiles [%]",
-        description="Low and high, which become 0 and 255 with the stretch percentile.",
+        description="for the stretch percentile: the percentiles that become 0 and 255",
     )
     mask_classes: MaskForm = Field(
-        default="clc",
-        title="Classes of the masks",
-        description=(
-            "clc: CORINE's codes, such as 311, 16 bit. clc_l3: its classes, 1 to 45. clc_l1: its groups, "
-            "1 to 6. ben19: BigEarthNet's 19 classes, 0 to 18, and 255 for unlabelled."
-        ),
+        default="ben19",
+        title="Mask classes",
+        description="ben19: BigEarthNet's 19 classes as 0 to 18, 255 = unlabelled; clc: CORINE codes such "
+        "as 311, 16 bit; clc_l3: the CORINE classes as 1 to 45; clc_l1: their five groups as 1 to 5, "
+        "6 = unclassified",
     )
     png_compression: int = Field(
         default=1,
         ge=0,
         le=9,
         title="PNG compression [zlib level]",
-        description="1 suits: higher levels take up to ten times as long and save next to nothing.",
+        description="higher levels take up to ten times as long and save almost nothing",
     )
 
     @model_validator(mode="after")
@@ -105,7 +127,17 @@ class Rendering(_Choice):
         low, high = self.percentiles
         if low >= high:
             raise ValueError(
-                f"percentiles: expected the low one before the high one, such as 2 and 98, "
-                f"found {low:g} and {high:g}"
+                f"percentiles: the first must be below the second, such as 2 and 98, not {low:g} and {high:g}"
             )
         return self
+
+
+def explain(error: ValidationError) -> str:
+    """Return a line for each invalid option, without pydantic's own words: `splits: there is no 'val'. …`."""
+
+    def line(detail: Any) -> str:
+        where = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))
+        message = detail["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" if where else message
+
+    return "\n".join(line(detail) for detail in error.errors())

@@ -1,148 +1,105 @@
-"""Progress of something long, as a line a minute. No clock in here but the one that is given."""
+"""Progress of long work, as text. The clock is passed in."""
 
 from collections import deque
 from collections.abc import Callable
 
-_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_RATE_UNITS = ("B/s", "kB/s", "MB/s", "GB/s")
-_WINDOW_LINES = 3
-"""Lines that the rate looks back over: long enough to be calm, short enough to tell of a change."""
+_EVERY_SECONDS = 60
+_RATE_LINES = 3
+"""The rate is measured over this many lines: steady, but quick to follow a change."""
 
 
 class Progress:
-    """How far something is, how fast it goes, and how long it will still take.
+    """Bytes done, rate and time left of a transfer.
 
     Args:
-        name: what it is.
-        total: bytes in all.
-        clock: seconds from any beginning.
-        every_seconds: between two lines.
-        start: bytes that were there before; they are part of what is done, not of the rate.
+        name: of the transfer.
+        total: bytes.
+        clock: gives seconds.
     """
 
-    def __init__(
-        self,
-        name: str,
-        total: int,
-        clock: Callable[[], float],
-        *,
-        every_seconds: float = 60,
-        start: int = 0,
-    ) -> None:
-        self._name = name
-        self._total = total
-        self._clock = clock
-        self._every = every_seconds
-        self._done = start
-        self._told_at = clock()
-        self._seen = deque([(self._told_at, start)], maxlen=_WINDOW_LINES)
+    def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
+        self._name, self._total, self._clock = name, total, clock
+        self._done = 0
+        self._lines = deque([(clock(), 0)], maxlen=_RATE_LINES)
 
     @property
     def percent(self) -> float:
-        """Of the total, 0 to 100; nothing at all is 100."""
+        """Percentage done, 0 to 100; 100 if there is nothing to do."""
         return 100.0 if self._total <= 0 else min(max(100.0 * self._done / self._total, 0.0), 100.0)
 
     def advance(self, count: int) -> str | None:
-        """Count bytes (a negative number takes some back); returns a line when it is time for one."""
+        """Count bytes (a negative number takes some back); return a line once a minute."""
         self._done += count
         now = self._clock()
-        if now - self._told_at < self._every:
+        if now - self._lines[-1][0] < _EVERY_SECONDS:
             return None
-        line = self._line(now)
-        self._told_at = now
-        self._seen.append((now, self._done))
-        return line
-
-    def line(self) -> str:
-        """How it stands now."""
-        return self._line(self._clock())
-
-    def _line(self, now: float) -> str:
-        done, total = _in_one_unit(self._done, self._total)
-        line = f"{self._name}: {int(self.percent)} % ({done} of {total})"
-        then, before = self._seen[0]
-        if now <= then:
-            return line
+        then, before = self._lines[0]
+        self._lines.append((now, self._done))
         rate = max(self._done - before, 0) / (now - then)
-        line += f", {_scaled(rate, _RATE_UNITS, 1000)}"
         left = self._total - self._done
-        if left > 0 and rate > 0:
-            line += f", {human_time(left / rate)} left"
-        return line
+        line = (
+            f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of {human_bytes(self._total)})"
+        )
+        line += f", {_scaled(rate, ('B/s', 'kB/s', 'MB/s', 'GB/s'), 1000)}"
+        return f"{line}, {human_time(left / rate)} left" if left > 0 and rate > 0 else line
 
 
 class Tally:
-    """How many tiles are done, and how long the others will take.
+    """Tiles done, and time left.
+
+    The rate is measured from the first new tile on, so that a download before it does not count.
 
     Args:
-        tiles: in all.
-        patches: of all tiles.
-        clock: seconds from any beginning.
+        tiles: number of all tiles.
+        patches: number of patches of all tiles.
+        clock: gives seconds.
     """
 
     def __init__(self, tiles: int, patches: int, clock: Callable[[], float]) -> None:
-        self._tiles = tiles
-        self._patches = patches
-        self._clock = clock
-        self._began = clock()
-        self._tiles_done = self._patches_done = self._new = 0
+        self._tiles, self._patches, self._clock = tiles, patches, clock
+        self._tiles_done = self._patches_done = self._measured = 0
+        self._since: float | None = None
 
     def advance(self, patches: int, *, is_new: bool) -> str:
-        """Count a tile of so many patches, and say how it stands.
+        """Count a tile and return a line.
 
         Args:
-            patches: of the tile.
-            is_new: it was made now; tiles of earlier runs take no time, and tell nothing of it.
+            patches: number of patches of the tile.
+            is_new: the tile was converted in this run.
         """
         self._tiles_done += 1
         self._patches_done += patches
-        self._new += patches if is_new else 0
-        percent = 100 * self._patches_done // max(self._patches, 1)
-        line = f"{self._tiles_done} of {self._tiles} tiles done, {percent} % of the patches"
+        line = f"{self._tiles_done} of {self._tiles} tiles done, "
+        line += f"{100 * self._patches_done // max(self._patches, 1)} % of the patches"
+        if is_new and self._since is None:
+            self._since = self._clock()
+        elif is_new:
+            self._measured += patches
         left = self._patches - self._patches_done
-        if left and self._new:
-            seconds = (self._clock() - self._began) / self._new * left
+        if left and self._measured and self._since is not None:
+            seconds = (self._clock() - self._since) / self._measured * left
             line += f", at most {human_time(seconds)} left"
         return line
 
 
 def human_bytes(count: float) -> str:
-    """Bytes in the unit that suits them, such as `58.9 GiB`."""
-    return _scaled(count, _BINARY_UNITS, 1024)
+    """Write a number of bytes in a suitable unit, such as `58.9 GiB`."""
+    return _scaled(count, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
 
 
 def human_time(seconds: float) -> str:
-    """A duration in its two leading units, such as `5 h 12 min`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days} d {hour} h"
-    if hours:
-        return f"{hours} h {minute} min"
-    if minutes:
-        return f"{minutes} min {second} s"
-    return f"{second} s"
+    """Write a duration in its two leading units, such as `5 h 12 min`."""
+    rest, parts = round(seconds), list[str]()
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
 
 
 def _scaled(value: float, units: tuple[str, ...], step: int) -> str:
-    power = _power(value, units, step)
-    return f"{_number(value, power, step)} {units[power]}"
-
-
-def _in_one_unit(done: float, total: float) -> tuple[str, str]:
-    """Both in the unit of the total, which only the second is written with."""
-    power = _power(total, _BINARY_UNITS, 1024)
-    return _number(done, power, 1024), f"{_number(total, power, 1024)} {_BINARY_UNITS[power]}"
-
-
-def _power(value: float, units: tuple[str, ...], step: int) -> int:
-    """The unit that writes the value below `step`, after rounding to one decimal."""
-    power = 0
-    while power < len(units) - 1 and round(value / step**power, 1) >= step:
-        power += 1
-    return power
-
-
-def _number(value: float, power: int, step: int) -> str:
-    return f"{value:.0f}" if power == 0 else f"{value / step**power:.1f}"
+    for unit in units[:-1]:
+        if round(value, 1) < step:
+            return f"{value:.0f} {unit}" if unit == units[0] else f"{value:.1f} {unit}"
+        value /= step
+    return f"{value:.1f} {units[-1]}"

@@ -1,15 +1,6 @@
-"""What is printed, and what is left out of the logs."""
+"""Lines on standard output."""
 
-import logging
 import sys
-
-
-class WithoutRoutine(logging.Filter):
-    """Leaves out that a task has completed: the line does not name the task."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell if a record is logged."""
-        return record.getMessage() != "Finished in state Completed()"
 
 
 def say(line: str) -> None:

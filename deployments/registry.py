@@ -25,7 +25,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from deployments.output import say
-from deployments.settings import POOL, ROOT
+from deployments.settings import POOL, ROOT, project_file
 
 BLOCK: Final = "nightly-alarm"
 """Name of the webhook block that the automations for nightly runs use."""
@@ -123,4 +123,4 @@ def _ensure_block(client: SyncPrefectClient) -> UUID:
 
 
 def _read(file: str, block: str = "") -> Any:
-    return yaml.safe_load((ROOT / file).read_text().replace("<block>", block))
+    return yaml.safe_load(project_file(file).read_text().replace("<block>", block))

@@ -1,9 +1,8 @@
-"""Server, deployments and worker, until Ctrl-C or SIGTERM: `python -m deployments.serve`.
+"""Server, deployments and worker, until Ctrl-C or SIGTERM: `bigearthnet serve`.
 
 A server or worker that ends is started again. They log to server.log and worker.log in PREFECT_HOME.
 """
 
-import argparse
 import fcntl
 import os
 import signal
@@ -99,7 +98,7 @@ def _start(server: Service, worker: Service, settings: Mapping[str, str]) -> Non
     if not server.is_up:
         say(f"Starting the Prefect server ... It logs to {server.log}.")
         server.start()
-    deploy = _run_module(("deployments.deploy",), env=settings)  # waits for the server
+    deploy = _run_module(("deployments.cli", "deploy"), env=settings)  # waits for the server
     while deploy.poll() is None:
         if not server.is_up:
             raise server.error()
@@ -159,17 +158,3 @@ def _require_free(port: int) -> None:
             f"Port {port} is not free: {error.strerror}. "
             "Stop the program that uses it, or choose another port: make serve PORT=4201"
         ) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.serve", description="Server, UI and worker.")
-    parser.add_argument("--port", type=int, default=4200, help="port on 127.0.0.1 (%(default)s)")
-    try:
-        serve(parser.parse_args(arguments).port)
-    except ServeError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

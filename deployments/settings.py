@@ -15,6 +15,15 @@ POOL: Final = "bigearthnet"
 """Name of the work pool."""
 HOST: Final = "127.0.0.1"
 _LOCAL: Final = (None, HOST, "localhost")
+_PACKAGE: Final = Path(__file__).resolve().parent
+_INSTALLED_HOME: Final = "~/bigearthnet/.prefect"
+"""Folder of Prefect's files if this is installed from a wheel, which has no folder of a project."""
+
+
+def project_file(name: str) -> Path:
+    """Return the path of a file of the project. A wheel has it in this package."""
+    packaged = _PACKAGE / name
+    return packaged if packaged.exists() else ROOT / name
 
 
 def environment(port: int, given: Mapping[str, str]) -> dict[str, str]:
@@ -65,10 +74,12 @@ def login(home: Path) -> str:
 
 
 def _with_defaults(given: Mapping[str, str]) -> dict[str, str]:
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["prefect"]
-    settings = dict(_variables("PREFECT", table))
+    project = project_file("pyproject.toml")
+    settings = dict(_variables("PREFECT", tomllib.loads(project.read_text())["tool"]["prefect"]))
+    if project.parent == _PACKAGE:
+        settings["PREFECT_HOME"] = _INSTALLED_HOME
     for name in ("PREFECT_HOME", "PREFECT_LOGGING_CONFIG_PATH"):
-        settings[name] = str(ROOT / settings[name])
+        settings[name] = str(ROOT / Path(settings[name]).expanduser())
     settings |= given
     return settings | {"PREFECT_HOME": str(Path(settings["PREFECT_HOME"]).expanduser().resolve())}
 

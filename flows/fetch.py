@@ -1,50 +1,54 @@
-"""Fetch: a published dataset, or some of its files or tiles, from a bucket to a folder."""
+"""Fetch: a published dataset, or files and tiles of it, from a bucket to a folder."""
 
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from bigearthnet.dataset.choice import choose_files
-from bigearthnet.dataset.fetch import Landing
+from bigearthnet.dataset import choose
 from bigearthnet.errors import SourceError
-from bigearthnet.store.lock import hold
+from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import folder
-from flows.form import Credentials, PublishedPlace, titled
-from tasks.buckets import open_bucket
-from tasks.fetch import compare, fetch_file, finish, look
+from flows.fields import Credentials, PublishedUrl, titled
+from tasks.connect import open_store
+from tasks.fetch import fetch_file, fetch_tile, find_missing, finish_fetch
+from tasks.freshness import read_published
 
 
-@flow(name="fetch", flow_run_name="fetch {source} to {destination}")
+@flow(name="fetch")
 def fetch(
-    source: PublishedPlace,
+    source: PublishedUrl,
     destination: Annotated[str, titled("Destination [folder]")],
     files: Annotated[tuple[str, ...], titled("Files")] = (),
     tiles: Annotated[tuple[str, ...], titled("Tiles")] = (),
     aws_credentials: Credentials = "",
 ) -> dict[str, Any]:
-    """Fetch a published dataset to a folder: resumed where it ended, and proved by the card's digests.
+    """Copy a published dataset to a folder; an interrupted fetch goes on where it ended.
 
-    Files that are there and right stay; they are read to know, once. A fetch of files or tiles leaves a
-    folder .fetch, which spares the next one that, and the card comes when all files are there.
+    Files that are there already stay, if their SHA-256 is that of the card.
 
     Args:
         source: Where the dataset is published.
-        destination: The folder that it comes to.
-        files: Names of files, or patterns such as *.parquet; * stands for slashes too. Empty, and no tiles:
-            all files.
-        tiles: Names of tiles, or patterns such as *_T33UUP, whose shards are fetched beside those files.
-        aws_credentials: The name of an AwsCredentials block, saved on the page Blocks. Empty: an instance
-            role, or whatever else boto3 finds.
+        destination: Folder to copy to.
+        files: Names of files, or patterns such as *.parquet. Empty, and no tiles: all files.
+        tiles: Names of tiles, or patterns such as *_T33UUP; each becomes two zips in tiles/.
+        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
+            configuration.
     """
-    bucket, target = open_bucket(source, aws_credentials, SourceError), folder(destination)
-    with hold(target, "destination", flow_run.name or "fetch"):
-        edition = look(bucket)
-        chosen = choose_files(edition.card, files, tiles)
-        landing = Landing(target, edition)
-        missing = compare(chosen, landing)
-        left = landing.left(missing)
+    store, target = open_store(source, aws_credentials, SourceError), FolderStore(folder(destination))
+    with target.lock(flow_run.name or "fetch"), ExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory()))
+        published = read_published(store)
+        choice = choose(published.card, files, tiles)
+        missing = find_missing(choice, target)
+        arrived = {}
         for file in missing:
-            fetch_file(bucket, file, landing)
-        whole = finish(landing)
-    return {"destination": str(target), "files": len(chosen), "bytes_fetched": left, "whole": whole}
+            arrived[file.name] = stack.enter_context(target.resume(file.name, file.size, file.sha256))
+            fetch_file(file, store, published, arrived[file.name])
+        for entry in choice.tiles:
+            fetch_tile(entry, store, published, target, scratch)
+        whole = finish_fetch(published, arrived, target)
+    return {"destination": target.url, "files": len(choice.files), "tiles": len(choice.tiles), "whole": whole}

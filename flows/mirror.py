@@ -1,39 +1,36 @@
-"""Mirror: the record's files in a bucket of one's own, where `prepare` can read them."""
+"""Mirror: the files of a record in a bucket of one's own, where `prepare` can read them."""
 
 from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from bigearthnet.store.s3.lock import hold
-from bigearthnet.store.s3.mirror import open_mirror
-from flows.form import BucketPlace, Credentials, RecordSource
-from tasks.buckets import open_bucket
-from tasks.mirror import put
+from bigearthnet.source import Mirror
+from flows.fields import BucketUrl, Credentials, RecordSource
+from tasks.connect import open_record, open_store
+from tasks.mirror import copy_to_mirror
 from tasks.resolve import resolve
 
 
-@flow(name="mirror", flow_run_name="mirror {source} in {destination}")
-def mirror(
-    source: RecordSource, destination: BucketPlace, aws_credentials: Credentials = ""
-) -> dict[str, Any]:
-    """Copy the record's archives and metadata files into a bucket, where prepare can read them.
+@flow(name="mirror")
+def mirror(source: RecordSource, destination: BucketUrl, aws_credentials: Credentials = "") -> dict[str, Any]:
+    """Copy the archives and metadata files of a record into a bucket, where prepare can read them.
 
-    A run that ended early is gone on with by the next one, on any machine. What is there and right is not
-    sent again, and nothing of the archives is ever on this machine's disk.
+    An interrupted run is continued by the next one, on any machine. Files that are there and right are not
+    sent again, and no archive is stored on this machine.
 
     Args:
-        source: A Zenodo record id, its URL or DOI, the URL of a record's JSON, or a folder that holds the
-            archives. The record of BigEarthNet v2 is 10891137.
-        destination: Where the archives go, to be named as the source of prepare.
-        aws_credentials: The name of an AwsCredentials block, saved on the page Blocks. Empty: an instance
-            role, or whatever else boto3 finds.
+        source: Zenodo record id, URL or DOI; URL of a record's JSON; or folder or s3://bucket/prefix that
+            holds the archives. The record of BigEarthNet v2 is 10891137.
+        destination: Empty s3://bucket/prefix for the copy, which can then be the source of prepare.
+        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
+            configuration.
     """
-    bucket = open_bucket(destination, aws_credentials)
-    with hold(bucket, flow_run.name or "mirror") as lease:
-        record = resolve(source, None, aws_credentials)
-        target = open_mirror(bucket, lease.check)
-        for file in record.files:
-            put(file, target, aws_credentials)
+    store = open_store(destination, aws_credentials)
+    with store.lock(flow_run.name or "mirror"):
+        opened = open_record(source, aws_credentials)
+        record = resolve(opened)
+        target = Mirror(store)
+        sent = sum(copy_to_mirror(file, opened, target) for file in record.files)
         target.finish(record)
-    return {"destination": str(bucket.place), "files": len(record.files), "bytes_sent": target.sent}
+    return {"destination": store.url, "files": len(record.files), "bytes_sent": sent}

@@ -1,26 +1,19 @@
-"""Share: links by which anybody can download a published dataset, for some hours."""
+"""Share: links by which anybody can download files of a published dataset, for some hours."""
 
 from typing import Annotated, Any
 
 from prefect import flow
 
-from bigearthnet.dataset.card import CARD
-from bigearthnet.dataset.choice import choose_names
-from bigearthnet.dataset.publish import IMAGES_ZIP, MANIFEST, MASKS_ZIP
-from bigearthnet.errors import SourceError
-from bigearthnet.store.s3.share import links_path
-from flows.form import Credentials, PublishedPlace, titled
-from tasks.buckets import open_bucket
-from tasks.fetch import look
-from tasks.share import Wish, share_files
-
-USUAL_FILES = (IMAGES_ZIP, MASKS_ZIP, MANIFEST, CARD)
-"""What training needs; the shards are the same once more."""
+from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, links_path, matching
+from flows.fields import Credentials, PublishedUrl, titled
+from tasks.connect import open_signing_store
+from tasks.freshness import read_published
+from tasks.share import LinkRequest, share_files
 
 
-@flow(name="share", flow_run_name="share {source}")
+@flow(name="share")
 def share(
-    source: PublishedPlace,
+    source: PublishedUrl,
     files: Annotated[tuple[str, ...], titled("Files", min_length=1)] = (
         IMAGES_ZIP,
         MASKS_ZIP,
@@ -39,21 +32,19 @@ def share(
 
     Args:
         source: Where the dataset is published.
-        files: Names of published files, or patterns such as tiles/images/*_T33UUP.zip; * stands for slashes
-            too.
-        expires_minutes: From now until the links end. Those signed with temporary credentials, such as an
-            instance role's, end with these at the latest; the log warns of it.
-        download_name: What a browser saves the file as; of several files the beginning of that name, before
-            each file's own. No slash, backslash or quotation mark. Empty: the file's own name.
-        links_file: The file on the machine of this run that the links are written to, readable by its owner
-            only.
-        show_in_ui: Show the links as an artifact of this run too, to everybody who can see this UI.
-        aws_credentials: The name of an AwsCredentials block, saved on the page Blocks. Empty: an instance
-            role, or whatever else boto3 finds.
+        files: Names of published files, or patterns such as *.zip.
+        expires_minutes: Minutes from now until the links end. Links that are signed with temporary
+            credentials, such as those of an instance role, end with them at the latest; the log warns of it.
+        download_name: Name under which a browser saves the file; for several files the beginning of that
+            name. No slash, backslash or quotation mark. Empty: the file's own name.
+        links_file: File on the machine of this run that the links are written to; only its owner can read it.
+        show_in_ui: Show the links on this run's page as well, to everyone who can see this UI.
+        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
+            configuration.
     """
-    bucket, target = open_bucket(source, aws_credentials, SourceError), links_path(links_file)
-    sizes = look(bucket).sizes
-    chosen = {name: sizes[name] for name in choose_names(sizes, files)}
-    wish = Wish(chosen, expires_minutes, download_name, target, show_in_ui)
-    ends_at = share_files(bucket, wish, aws_credentials)
-    return {"count": len(chosen), "expires_at": ends_at.isoformat(), "links_file": str(target)}
+    store, path = open_signing_store(source, aws_credentials), links_path(links_file)
+    published = read_published(store)
+    names = [*(file.name for file in published.card.files), CARD]
+    chosen = tuple(matching(names, files, "files"))
+    ends_at = share_files(store, LinkRequest(chosen, expires_minutes, download_name, path, show_in_ui))
+    return {"count": len(chosen), "expires_at": ends_at.isoformat(), "links_file": str(path)}

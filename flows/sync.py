@@ -1,4 +1,4 @@
-"""Sync: prepare a dataset again where its source, the choices or what is published have changed."""
+"""Sync: prepare a dataset again, as it was made, where its record has changed or files are missing."""
 
 from typing import Any
 
@@ -6,66 +6,58 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from bigearthnet.names import ZENODO_RECORD
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.dataset import record_of
 from bigearthnet.work.workspace import Workspace, folder
-from flows.form import (
-    Archives,
-    Credentials,
-    DatasetPlace,
-    Patches,
-    Pixels,
-    RecordSource,
-    Rejects,
-    WorkFolder,
-)
+from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordSource, WorkFolder
 from flows.prepare import prepare
-from tasks.buckets import open_destination
-from tasks.compare import compare, latest
+from tasks.connect import open_destination, open_record
+from tasks.freshness import compare, look_up
 from tasks.resolve import resolve
 
 UP_TO_DATE = "Up to date"
-"""Name of the state of a run that found nothing to do."""
+NO_DATASET = "No dataset"
+"""Names of the states of runs that found nothing to do."""
 
 
-@flow(name="sync", flow_run_name="sync {destination} with {source}")
+@flow(name="sync")
 def sync(
-    source: RecordSource = ZENODO_RECORD,
-    destination: DatasetPlace = "~/bigearthnet/dataset",
-    selection: Patches = Selection(),  # noqa: B008 - frozen
-    rendering: Pixels = Rendering(),  # noqa: B008 - frozen
+    destination: DatasetUrl = "~/bigearthnet/dataset",
+    source: RecordSource = "",
     transfer: Archives = "stream",
-    max_rejected: Rejects = 0,
+    max_rejected: MaxRejected = 0,
     work_dir: WorkFolder = "~/bigearthnet/work",
     aws_credentials: Credentials = "",
 ) -> dict[str, Any] | State[Any]:
-    """Keep a dataset as its source is: seconds where nothing has changed, else only what is missing is made.
+    """Prepare a published dataset again where its record has a new version, or where files are missing.
+
+    Selection and rendering stay as the dataset was made. Without changes it takes seconds; without a dataset
+    it does nothing.
 
     Args:
-        source: A Zenodo record id, its URL or DOI (always the latest version of it), the URL of a record's
-            JSON, a folder or s3://bucket/prefix that holds the archives, or sample for the embedded sample.
-        destination: Where the dataset is published. What is there stays as it is until the new one is whole.
-        selection: Which patches to prepare.
-        rendering: How reflectances become RGB, and reference maps masks.
-        transfer: keep: the archives (64 GB on Zenodo) stay in the work folder and are used again. stream:
-            the images' archive is never on the disk, and is read only as far as needed.
-        max_rejected: How many bad patches may be left out before the run fails.
-        work_dir: The folder for archives and everything that later runs need not do again.
-        aws_credentials: For places in a bucket: the name of an AwsCredentials block, saved on the page
-            Blocks. Empty: an instance role, or whatever else boto3 finds.
+        destination: Where the dataset is published.
+        source: Where the archives are. Empty: the record on Zenodo that the dataset was made from. Needed for
+            a dataset that was made from a folder or bucket.
+        transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
+            over the network without storing it, only as far as needed.
+        max_rejected: Number of bad patches that may be left out before the run fails.
+        work_dir: Folder for archives and temporary files.
+        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
+            configuration.
     """
-    workspace = Workspace(folder(work_dir))
-    newest = latest(source)
-    record = resolve(newest, workspace, aws_credentials)
-    target = open_destination(destination, aws_credentials, workspace)
-    found = compare(record, target, selection, rendering, workspace)
-    if found.up_to_date:
-        return Completed(name=UP_TO_DATE, message=f"{found.decision} in {target}")
+    work = Workspace(folder(work_dir))
+    store = open_destination(destination, aws_credentials, work)
+    published = look_up(store)
+    if published is None:
+        return Completed(name=NO_DATASET, message=f"There is no dataset in {store.url}. Run prepare first.")
+    newest = open_record(source or record_of(published.card), aws_credentials, work).latest()
+    found = compare(resolve(newest), newest, published, store, work)
+    if not found.changes:
+        return Completed(name=UP_TO_DATE, message=found.decision)
     done: dict[str, Any] = prepare(
-        source=newest,
+        source=newest.text,
         destination=destination,
-        selection=selection,
-        rendering=rendering,
+        selection=published.card.parameters.selection,
+        rendering=published.card.parameters.rendering,
         transfer=transfer,
         max_rejected=max_rejected,
         work_dir=work_dir,

@@ -1,96 +1,55 @@
-"""Make a tile's shards."""
+"""Convert a tile, and store what was made of it."""
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Final
 
 from prefect import get_run_logger, task
-from prefect.futures import PrefectFuture
-from pydantic import ValidationError
 
-from bigearthnet.archive.bundle import Bundles
+from bigearthnet.archive import Bundles
+from bigearthnet.dataset import Shard, TileCache
 from bigearthnet.options import Rendering
-from bigearthnet.plan.jobs import Done, Job, is_whole, pack, unpack
+from bigearthnet.plan import Kind
 from bigearthnet.progress import human_bytes
-from bigearthnet.source.stream import Mark
-from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
-from bigearthnet.work.digests import remember_digest
-from bigearthnet.work.workspace import Workspace
+from bigearthnet.source import Mark
+from bigearthnet.tile import Conversion, ConvertedTile, convert_tile
 from tasks import policy
+from tasks.heartbeat import still_running
 
-CONVERTERS = len(os.sched_getaffinity(0))
-"""Tiles that are converted side by side: one for each core that this process may use."""
-_REJECTED_LOGGED = 10
-"""Rejected patches of a tile that get a line in the log; the card has them all."""
-WAITING = CONVERTERS + 1 if CONVERTERS > 1 else 1
-"""Tiles that may be between extraction and the end of conversion: no converter idles, and no disk fills.
+CONVERTERS: Final = len(os.sched_getaffinity(0))
+"""Tiles that are converted at a time: one for each core."""
+WAITING: Final = CONVERTERS + 1 if CONVERTERS > 1 else 1
+"""Tiles between extraction and the end of conversion, so that no core idles and the disk does not fill.
 
-On one core the two take turns: side by side they would gain nothing and cost some 8 % in switching."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Conversion:
-    """A tile to convert: its job, its bundles, and where the stream stood that they were read from.
-
-    Without bundles it was done before, and is found in the cache.
-    """
-
-    job: Job
-    bundles: Bundles | None
-    mark: Mark | None
-    rendering: Rendering
+On one core extraction and conversion take turns: side by side they would only cost 8 % more."""
+_REJECTED_LOGGED: Final = 10
 
 
-@task(
-    name="convert",
-    task_run_name="convert {conversion.job.tile.tile}",
-    cache_key_fn=lambda _context, parameters: parameters["conversion"].job.key,
-    persist_result=True,
-    result_serializer="json",
-    cache_result_in_memory=False,
-)
-def convert(conversion: Conversion, workspace: Workspace) -> dict[str, Any]:
-    """Convert a tile's bundles, keep what was made, and list it."""
-    job, bundles = conversion.job, conversion.bundles
-    if bundles is None:
-        raise ValueError(f"expected the bundles of {job.tile.tile}, or its result in the cache; run again")
+@task(name="convert", task_run_name="convert {conversion.tile}", persist_result=False)
+def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
+    """Convert a tile's bundles to shards and rows in `folder`."""
     logger, began = get_run_logger(), time.monotonic()
-    folder = workspace.tile(job.key)
     folder.mkdir(parents=True, exist_ok=True)
-    made = convert_tile(job.tile, bundles, conversion.rendering, folder)
-    files = ((IMAGES_SHARD, made.images), (MASKS_SHARD, made.masks), (ROWS_FILE, made.rows))
-    for name, file in files:
-        remember_digest(folder / name, file.sha256, workspace.digests)
-    bundles.images.unlink()
-    bundles.maps.unlink()
-    for one in made.rejected[:_REJECTED_LOGGED]:
+    converted = convert_tile(conversion, bundles, rendering, folder)
+    bundles.remove()
+    for one in converted.rejected[:_REJECTED_LOGGED]:
         logger.warning("%s rejected: %s", one.patch_id, one.reason)
-    if len(made.rejected) > _REJECTED_LOGGED:
-        logger.warning("%s: %s more rejected", made.tile, f"{len(made.rejected) - _REJECTED_LOGGED:,}")
+    if len(converted.rejected) > _REJECTED_LOGGED:
+        more = len(converted.rejected) - _REJECTED_LOGGED
+        logger.warning("%s: %s more patches rejected", converted.tile, f"{more:,}")
     logger.info(
-        "%s: %s patches, %s rejected, %s of images, %.1f s",
-        *(made.tile, f"{made.patches:,}", len(made.rejected), human_bytes(made.images.size)),
+        "%s: %s patches, %s, %.1f s",
+        *(converted.tile, f"{converted.patches:,}", human_bytes(sum(converted.sizes.values()))),
         time.monotonic() - began,
     )
-    return pack(Done(made, conversion.mark))
+    return converted
 
 
-def done_before(job: Job, workspace: Workspace) -> Done | None:
-    """What an earlier run made of the tile, if all of it is still there."""
-    packed = policy.recall(job.key, workspace)
-    if packed is None:
-        return None
-    try:
-        done = unpack(packed)
-    except ValidationError:  # kept by another edition of this project
-        return None
-    return done if is_whole(done.made, job.key, workspace) else None
-
-
-def submit(conversion: Conversion, workspace: Workspace) -> PrefectFuture[dict[str, Any]]:
-    """Have a tile converted; with bundles, what is in the cache is out of date."""
-    configured = convert.with_options(
-        result_storage=workspace.results, refresh_cache=conversion.bundles is not None
-    )
-    return configured.submit(conversion, workspace)
+@task(name="upload", task_run_name="upload {kind} of {converted.tile}", **policy.TRANSFER)
+def upload(
+    cache: TileCache, kind: Kind, key: str, converted: ConvertedTile, mark: Mark | None, folder: Path
+) -> Shard:
+    """Store a shard that was converted into `folder`; a bucket is sent it."""
+    with still_running(f"uploading {kind} of {converted.tile}"):
+        return cache.add(kind, key, converted, mark, folder)

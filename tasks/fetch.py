@@ -1,67 +1,69 @@
-"""Bring a published dataset out of a bucket to a folder."""
+"""Copy a published dataset to a folder."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
 from prefect import get_run_logger, task
 
-from bigearthnet.dataset.card import CARD, PublishedFile
-from bigearthnet.dataset.fetch import Edition, Landing
-from bigearthnet.progress import human_bytes
-from bigearthnet.store.s3.fetch import bring, read_edition
-from bigearthnet.store.s3.objects import Bucket
-from tasks import policy
-from tasks.download import reporting
-
-
-@task(
-    name="look",
-    task_run_name="look at {bucket.place}",
-    **policy.PATIENT,
+from bigearthnet.dataset import (
+    CARD,
+    Choice,
+    Published,
+    PublishedFile,
+    TileEntry,
+    copy_file,
+    copy_tile,
+    finish,
+    local_manifest,
+    missing_files,
+    tile_rows,
+    tile_zip,
 )
-def look(bucket: Bucket) -> Edition:
-    """Read the card of the dataset that is published in a bucket. Not cached: it is what it is now."""
-    edition = read_edition(bucket)
-    counts, files = edition.card.counts, edition.card.files
-    get_run_logger().info(
-        "%s: %s patches of %s tiles, %s files of %s",
-        *(bucket.place, f"{counts.patches:,}", counts.tiles, len(files)),
-        human_bytes(sum(file.size for file in files)),
-    )
-    return edition
+from bigearthnet.plan import KINDS
+from bigearthnet.progress import human_bytes
+from bigearthnet.store import Partial, Store
+from bigearthnet.work.space import require_space
+from tasks import policy
+from tasks.heartbeat import byte_progress, still_running
 
 
-@task(name="compare", task_run_name="compare with {landing.folder}", persist_result=False)
-def compare(files: tuple[PublishedFile, ...], landing: Landing) -> tuple[PublishedFile, ...]:
-    """Find out which files are to be fetched, and make sure that there is room for them."""
-    landing.begin()
-    missing = landing.missing(files)
+@task(name="compare", task_run_name="compare {target.url}", persist_result=False)
+def find_missing(choice: Choice, target: Store) -> tuple[PublishedFile, ...]:
+    """Find out which files have to be fetched, and check that there is room for them."""
+    with still_running(f"checking the files in {target.url}"):
+        missing = missing_files(choice.files, target)
+    size = sum(file.size for file in missing)
     get_run_logger().info(
-        "%s: %s of %s files are there already, %s to fetch",
-        *(landing.folder, len(files) - len(missing), len(files), human_bytes(landing.left(missing))),
+        "%s of %s files are there already, %s to fetch",
+        *(len(choice.files) - len(missing), len(choice.files), human_bytes(size)),
     )
-    landing.require_room(missing)
+    assert target.folder is not None  # noqa: S101 - the flow opened a folder
+    require_space(target.folder, size, "the files to fetch", "or fetch fewer files")
     return missing
 
 
-@task(
-    name="fetch file",
-    task_run_name="fetch {file.name}",
-    **policy.PATIENT,
-)
-def fetch_file(bucket: Bucket, file: PublishedFile, landing: Landing) -> None:
-    """Fetch a file, going on where an earlier try ended, and let it take its place."""
-    report = reporting(f"fetching {file.name}", file.size)
-    bring(bucket, file, landing.part(file), on_bytes=report)
-    landing.place(file)
+@task(name="fetch file", task_run_name="fetch {file.name}", **policy.TRANSFER)
+def fetch_file(file: PublishedFile, source: Store, published: Published, partial: Partial) -> None:
+    """Fetch a file, going on where an earlier run ended."""
+    copy_file(file, source, published, partial, byte_progress(f"fetching {file.name}", file.size))
     get_run_logger().info("%s: %s, SHA-256 as in the card", file.name, human_bytes(file.size))
 
 
-@task(name="finish", task_run_name="finish {landing.folder}", persist_result=False)
-def finish(landing: Landing) -> bool:
-    """Let the card take its place if all that it names is there; returns whether it is."""
-    whole = landing.finish()
-    if whole:
-        get_run_logger().info("%s: holds the whole dataset, %s written last", landing.folder, CARD)
-    else:
-        get_run_logger().info(
-            "%s: holds a part of the dataset; %s comes when all is there", landing.folder, CARD
-        )
+@task(name="fetch tile", task_run_name="fetch {entry.tile}", **policy.TRANSFER)
+def fetch_tile(entry: TileEntry, source: Store, published: Published, target: Store, scratch: Path) -> None:
+    """Fetch the images and masks of a tile, each as a zip."""
+    rows = tile_rows(pq.ParquetFile(local_manifest(published, source, scratch)), published.card, entry.tile)
+    with still_running(f"fetching {entry.tile}"):
+        for kind in KINDS:
+            stored = copy_tile(kind, entry, rows, source, published, target)
+            get_run_logger().info("%s: %s", tile_zip(kind, entry.tile), human_bytes(stored.size))
+
+
+@task(name="finish", task_run_name="finish {target.url}", persist_result=False)
+def finish_fetch(published: Published, arrived: Mapping[str, Partial], target: Store) -> bool:
+    """Make the files visible, and write the card if all that it names is there."""
+    whole = finish(published, arrived, target)
+    state = f"the whole dataset, with {CARD}" if whole else f"a part of the dataset, without {CARD}"
+    get_run_logger().info("%s: holds %s", target.url, state)
     return whole

@@ -1,32 +1,21 @@
-"""Put the record's files into a bucket."""
+"""Copy the files of a record into a store."""
 
 from prefect import get_run_logger, task
 
 from bigearthnet.progress import human_bytes
-from bigearthnet.source.record import RecordFile
-from bigearthnet.store.s3.mirror import Mirror, md5_of
+from bigearthnet.source import Mirror, RecordFile, Source
 from tasks import policy
-from tasks.download import reporting
-from tasks.remote import remote
+from tasks.heartbeat import byte_progress
 
 
-@task(
-    name="put",
-    task_run_name="put {file.name}",
-    **policy.PATIENT,
-)
-def put(file: RecordFile, mirror: Mirror, aws_credentials: str) -> None:
-    """Have a file in the mirror, going on where an earlier try or run ended; one that is right stays.
+@task(name="copy", task_run_name="copy {file.name}", **policy.TRANSFER)
+def copy_to_mirror(file: RecordFile, source: Source, mirror: Mirror) -> int:
+    """Copy a file, going on where an earlier run ended; one that is there and right stays.
 
-    What is there is known by the bucket itself, not by Prefect's cache, which other machines do not share.
+    Returns:
+        Bytes that were received.
     """
-    logger = get_run_logger()
-    md5 = md5_of(file, reporting(f"reading {file.name}", file.size))
-    before = mirror.sent
-    sends = mirror.put(
-        file, md5, remote(aws_credentials), lambda doing: reporting(f"{doing} {file.name}", file.size)
-    )
-    if sends:
-        logger.info("%s: there, %s sent, md5 %s", file.name, human_bytes(mirror.sent - before), md5)
-    else:
-        logger.info("%s: already there, md5 %s", file.name, md5)
+    copied = mirror.put(source, file, byte_progress(f"copying {file.name}", file.size))
+    done = f"copied {human_bytes(copied.received)}" if copied.received else "already there"
+    get_run_logger().info("%s: %s, md5 %s", file.name, done, copied.md5)
+    return copied.received

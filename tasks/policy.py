@@ -1,56 +1,46 @@
-"""What all tasks share: when a failure is worth another try, and where results are kept."""
+"""Settings that tasks share: retries, and where results are kept."""
 
-from collections.abc import Callable
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Final
 
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.filesystems import LocalFileSystem
-from prefect.results import ResultStore
 
-from bigearthnet.errors import ChecksumError, TransferError
-from bigearthnet.source.http import Http, Patience
-from bigearthnet.work.workspace import Workspace
-
-RETRIES = 3
-RETRY_DELAYS: list[float] = [30, 120, 600]
-"""Seconds. A reader over the network is patient by itself already; these are for longer outages."""
-PATIENCE = Patience()
+from bigearthnet.errors import ChangedError, ChecksumError
 
 
-def http() -> Http:
-    """A pool of connections with the patience of the house."""
-    return Http(PATIENCE)
+def is_worth_a_retry(_task: object, _run: TaskRun, state: State[Any]) -> bool:
+    """Return True where a file arrived damaged or changed on the way: it is fetched once more.
+
+    Broken connections and busy servers are retried below, where a transfer goes on from the byte it reached.
+    """
+    return isinstance(state.result(raise_on_failure=False), ChecksumError | ChangedError)
 
 
-def worth_another_try(_task: object, run: TaskRun, state: State[Any]) -> bool:
-    """Retry what the network did; fetch a file whose checksum is wrong once more; nothing else."""
-    error = state.result(raise_on_failure=False)
-    if isinstance(error, ChecksumError):
-        return run.run_count <= 1
-    return isinstance(error, TransferError)
-
-
-PATIENT: dict[str, Any] = {
-    "retries": RETRIES,
-    "retry_delay_seconds": RETRY_DELAYS,
-    "retry_condition_fn": worth_another_try,
+TRANSFER: Final[dict[str, Any]] = {
+    "retries": 1,
+    "retry_delay_seconds": 10,
+    "retry_condition_fn": is_worth_a_retry,
     "persist_result": False,
 }
-"""Settings of a task over the network, whose result is what is there and not what Prefect remembers."""
+"""Settings of a task that transfers files. What is there counts, not what Prefect remembers."""
+
+CACHED: Final[dict[str, Any]] = {
+    "cache_key_fn": lambda _context, parameters: parameters["key"],
+    "persist_result": True,
+    "result_serializer": "json",
+    "cache_result_in_memory": False,
+}
+"""Settings of a task whose result is kept as JSON under its parameter `key`."""
 
 
-def recall(key: str, workspace: Workspace) -> object | None:
-    """What a task left under a cache key; none if nothing is there, or only what a killed run began."""
-    store = ResultStore(result_storage=LocalFileSystem(basepath=str(workspace.results)))
-    if not store.exists(key):
-        return None
+def has_json_result(key: str, results: Path) -> bool:
+    """Return True if a result is kept under a cache key as JSON.
+
+    Prefect reads a result with the serializer that the file names, which can be one that runs code.
+    """
     try:
-        result: object = store.read(key).result
-    except ValueError:  # no JSON, or not what Prefect writes
-        return None
-    return result
-
-
-def keyed(parameter: str) -> Callable[[object, dict[str, Any]], str]:
-    """A cache key function: the key is one of the task's parameters, and readable as a file name."""
-    return lambda _context, parameters: str(parameters[parameter])
+        record = json.loads((results / key).read_bytes())
+        return bool(record["metadata"]["serializer"]["type"] == "json")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

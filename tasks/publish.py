@@ -1,28 +1,43 @@
-"""Put the dataset together and let it take its place."""
+"""Put the dataset together and publish it."""
+
+from collections.abc import Sequence
+from shutil import rmtree
 
 from prefect import get_run_logger, task
 
-from bigearthnet.dataset.card import CARD, Card
-from bigearthnet.dataset.describe import Making
-from bigearthnet.dataset.destination import Destination
-from bigearthnet.plan.jobs import Work
-from bigearthnet.plan.metadata import Metadata
+from bigearthnet.dataset import CARD, Card, FinishedTile, Publication, TileCache, ZipDigest, is_published
+from bigearthnet.dataset import publish as publish_dataset
+from bigearthnet.plan import Kind
 from bigearthnet.progress import human_bytes
+from bigearthnet.store import Lock
 from tasks import policy
-from tasks.pulse import pulse
+from tasks.connect import Opened
+from tasks.heartbeat import still_running
+from tasks.survey import Survey
 
 
-@task(
-    name="publish",
-    task_run_name="publish to {destination}",
-    **policy.PATIENT,
-)
-def publish(making: Making, work: Work, metadata: Metadata | None, destination: Destination) -> Card:
-    """Put everything together beside what is published, then swap; nothing if it is published already."""
-    logger = get_run_logger()
-    with pulse(f"Publishing to {destination}"):
-        card = destination.publish(making, work, metadata, logger.info)
-    for file in card.files[:4]:
-        logger.info("%s: %s", file.name, human_bytes(file.size))
-    logger.info("%s: published, with its %s", destination, CARD)
+@task(name="publish", task_run_name="publish to {opened.store.url}", **policy.TRANSFER)
+def publish(
+    known: Survey,
+    tiles: Sequence[FinishedTile],
+    digests: dict[Kind, ZipDigest],
+    cache: TileCache,
+    lock: Lock,
+    opened: Opened,
+) -> Card:
+    """Put everything together beside what is published, then replace it; skipped if nothing differs."""
+    logger, store, scratch = get_run_logger(), opened.store, opened.work.staging
+    if cache.published is not None and is_published(cache.published, known.recipe, tiles):
+        cache.clear()
+        logger.info("%s: published already, nothing was written", store.url)
+        return cache.published.card
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        with still_running(f"publishing to {store.url}"):
+            what = Publication(known.recipe, known.plan.patches, tiles, digests, known.metadata)
+            card = publish_dataset(what, cache, store, lock, scratch)
+    finally:
+        rmtree(scratch, ignore_errors=True)
+    files = ", ".join(f"{file.name} ({human_bytes(file.size)})" for file in card.files)
+    logger.info("Published %s and %s", files, CARD)
     return card

@@ -1,4 +1,4 @@
-"""Make links to published files. No link crosses the border of a task, as no result may hold one."""
+"""Make presigned links. No link crosses the border of a task: results may be stored and shown."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,54 +7,40 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.store.s3.fetch import find
-from bigearthnet.store.s3.objects import Bucket
-from bigearthnet.store.s3.share import (
-    credentials_end,
-    life_of,
-    links_as_markdown,
-    region_of,
-    sign,
-    utc,
-    write_links,
-)
+from bigearthnet.dataset import Link, life_of, links_as_markdown, saved_as, utc, write_links
+from bigearthnet.store.s3 import S3Store
 from tasks import policy
-from tasks.buckets import s3_client
 
 _NAMES_LOGGED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the person asks for: files with their sizes in bytes, for how long, and where the links go."""
+class LinkRequest:
+    """What was asked for: the files, how long the links last, and where they go."""
 
-    sizes: dict[str, int]
+    names: tuple[str, ...]
     minutes: int
     download_name: str
     links_file: Path
     show_in_ui: bool
 
 
-@task(
-    name="share",
-    task_run_name="share files of {bucket.place}",
-    **policy.PATIENT,
-)
-def share_files(bucket: Bucket, wish: Wish, aws_credentials: str) -> datetime:
-    """Make links to the files, in a file and nowhere else if not asked for; returns when they end."""
-    logger = get_run_logger()
-    signing = Bucket(s3_client(aws_credentials, region=region_of(bucket)), bucket.place, bucket.refusal)
-    for name, size in wish.sizes.items():
-        find(signing, name, size)
-    links = sign(signing, list(wish.sizes), wish.minutes, wish.download_name)
-    life = life_of(links, credentials_end(signing.client))
-    write_links(wish.links_file, bucket.place, links, life.ends_at)
-    if wish.show_in_ui:
-        text = links_as_markdown(bucket.place, links, life.ends_at)
+@task(name="share", task_run_name="share files of {store.url}", **policy.TRANSFER)
+def share_files(store: S3Store, request: LinkRequest) -> datetime:
+    """Write links to the files into a file that its owner alone can read; returns when they end."""
+    logger, names = get_run_logger(), request.names
+    links = [
+        Link(name, store.presign(name, request.minutes, saved_as(name, names, request.download_name)))
+        for name in names
+    ]
+    life = life_of(links, store.credentials_end())
+    write_links(request.links_file, store.url, links, life.ends_at)
+    if request.show_in_ui:
+        text = links_as_markdown(store.url, links, life.ends_at)
         create_markdown_artifact(text, key="links", description=f"Links until {utc(life.ends_at)}")
-    names = ", ".join(list(wish.sizes)[:_NAMES_LOGGED]) + (", ..." if len(wish.sizes) > _NAMES_LOGGED else "")
-    logger.info("Links to %s files, until %s: %s", len(links), utc(life.ends_at), names)
-    logger.info("The links are in %s, which its owner alone can read", wish.links_file)
+    shown = ", ".join(names[:_NAMES_LOGGED]) + (", ..." if len(names) > _NAMES_LOGGED else "")
+    logger.info("%s links, valid until %s: %s", len(links), utc(life.ends_at), shown)
+    logger.info("The links are in %s, which only its owner can read.", request.links_file)
     if life.warning:
         logger.warning(life.warning)
     return life.ends_at

@@ -1,127 +1,164 @@
-"""All tiles: extraction runs ahead, converters follow."""
+"""Make the tiles: extraction reads ahead, conversion follows, finished tiles are stored in order."""
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from shutil import rmtree
-from typing import Any
 
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
-from bigearthnet.archive.bundle import Extractor
-from bigearthnet.archive.reader import ArchiveReader
-from bigearthnet.dataset.destination import Destination
+from bigearthnet.archive import ArchiveReader, Extractor, decompress
+from bigearthnet.dataset import FinishedTile, Job, Shard, TileCache, ZipDigest, needs_images, plan_tile
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
-from bigearthnet.options import Rendering
-from bigearthnet.plan.jobs import Job, Work, jobs, unpack
-from bigearthnet.plan.selection import matches
+from bigearthnet.plan import Kind
 from bigearthnet.progress import Tally
-from bigearthnet.source.local import read_held
-from bigearthnet.source.stream import Stream
-from bigearthnet.tile.convert import MadeTile
+from bigearthnet.source import Mark, Stream
+from bigearthnet.tile import ConvertedTile, shard_file
 from bigearthnet.work.workspace import Workspace
-from tasks.convert import WAITING, Conversion, done_before, submit
-from tasks.download import download, reporting
+from tasks.connect import Opened
+from tasks.convert import WAITING, convert, upload
+from tasks.download import download
 from tasks.extract import extract
-from tasks.remote import remote
+from tasks.heartbeat import byte_progress, still_running
 from tasks.survey import Survey
-from tasks.upload import keep
 
 
-def divide(known: Survey, rendering: Rendering, destination: Destination, workspace: Workspace) -> Work:
-    """Divide what the survey found into jobs, and see which of them earlier runs have done."""
-    todo = jobs(known.plan, known.images_md5, known.maps.md5, known.verification, rendering)
-    kept = {job.key: done for job in todo if (done := destination.find(job)) is not None}
-    here = {
-        job.key: done
-        for job in todo
-        if job.key not in kept and (done := done_before(job, workspace)) is not None
-    }
-    return Work(todo, here, kept, rendering, known.images_md5)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Archives:
+    """Both archives, open; `stream` is the images' if it is not on this machine."""
+
+    extractor: Extractor
+    stream: Stream | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pending:
+    """A tile on its way; `converted` is None where nothing was left to do."""
+
+    job: Job
+    converted: PrefectFuture[ConvertedTile] | None
+    mark: Mark | None
 
 
 def make_tiles(
-    known: Survey, work: Work, destination: Destination, workspace: Workspace
-) -> tuple[MadeTile, ...]:
-    """Extract and convert what was not made before; extraction waits when the converters are behind."""
-    made: list[MadeTile] = []
-    tally = Tally(len(work.jobs), sum(len(job.tile.places) for job in work.jobs), time.monotonic)
-    logger = get_run_logger()
-    pending: deque[tuple[Job, PrefectFuture[dict[str, Any]] | None]] = deque()
+    survey: Survey,
+    jobs: Sequence[Job],
+    cache: TileCache,
+    digests: Mapping[Kind, ZipDigest],
+    opened: Opened,
+) -> list[FinishedTile]:
+    """Extract and convert what is not finished; extraction waits while conversion is behind.
 
-    def settle_oldest() -> None:
-        job, future = pending.popleft()
-        done = work.kept[job.key] if future is None else unpack(future.result())
-        keep(job, done, work, destination)
-        made.append(done.made)
-        logger.info(tally.advance(len(job.tile.places), is_new=job.key not in before))
+    Args:
+        survey: what is known of the record.
+        jobs: the tiles, in the order of the archives.
+        cache: the finished tiles in the destination.
+        digests: of the zips that are put together anew; each shard is added in order.
+        opened: source, destination and work folder.
+    """
+    finished: list[FinishedTile] = []
+    pending: deque[_Pending] = deque()
+    with _open_archives(survey, jobs, cache, opened) as archives:
+        tally = Tally(len(jobs), survey.plan.patches, time.monotonic)
 
-    before, stream = work.before, _stream(known, work)
-    with _archives(known, work, destination, workspace, stream) as extractor:
+        def finish_oldest() -> None:
+            one = pending.popleft()
+            finished.append(_finish(one, cache, digests, opened))
+            is_new = one.converted is not None
+            line = tally.advance(len(one.job.plan.cells), is_new=is_new)
+            if is_new:
+                get_run_logger().info(line)
+
         try:
-            for job in work.jobs:
+            for job in jobs:
                 while len(pending) >= WAITING:
-                    settle_oldest()
-                pending.append((job, _begin(job, work, extractor, stream, workspace)))
+                    finish_oldest()
+                pending.append(_begin(job, archives, survey, cache, opened))
             while pending:
-                settle_oldest()
-        finally:
-            wait([future for _, future in pending if future])  # none may be at work when folders are let go
-    return tuple(made)
+                finish_oldest()
+        finally:  # no task may go on when the folders are unlocked
+            wait([one.converted for one in pending if one.converted is not None])
+    return finished
 
 
-def _begin(
-    job: Job, work: Work, extractor: Extractor, stream: Stream | None, workspace: Workspace
-) -> PrefectFuture[dict[str, Any]] | None:
-    """Have a tile made; none if all of it is at the destination."""
-    if job.key in work.kept:
-        return None
-    bundles = mark = None
-    if job.key not in work.here:
-        bundles = extract(extractor, job.tile, workspace.bundles)
-        mark = stream.mark() if stream else None
-    return submit(Conversion(job, bundles, mark, work.rendering), workspace)
+def _begin(job: Job, archives: _Archives, survey: Survey, cache: TileCache, opened: Opened) -> _Pending:
+    """Extract a tile and submit its conversion."""
+    if job.tile is not None:
+        return _Pending(job, None, None)
+    request, conversion = plan_tile(job, cache, opened.store)
+    bundles = extract(archives.extractor, request, opened.work.bundles)
+    marks = job.marks
+    if archives.stream is not None and bundles.images is not None:
+        marks.append(archives.stream.mark())
+    folder = _scratch(job, opened.work)
+    converted = convert.submit(conversion, bundles, survey.recipe.rendering, folder)
+    return _Pending(job, converted, max(marks, default=None))
 
 
-def _stream(known: Survey, work: Work) -> Stream | None:
-    """The images' archive as a stream, if it is to be one and anything is left to make of it."""
-    if not (known.streams and work.missing):
-        return None
-    on_bytes = reporting(f"streaming {known.images.name}", known.images.size)
-    return Stream(remote(known.aws_credentials), known.images, work.marks, on_bytes)
+def _finish(
+    one: _Pending, cache: TileCache, digests: Mapping[Kind, ZipDigest], opened: Opened
+) -> FinishedTile:
+    """Store what was converted of a tile, and add its shards to the digests of the zips."""
+    job, folder = one.job, _scratch(one.job, opened.work)
+    shards: dict[Kind, Shard] = dict(job.finished)
+    if one.converted is not None:
+        converted = one.converted.result()
+        for kind in job.missing:
+            store = upload if opened.store.folder is None else upload.fn
+            shards[kind] = store(cache, kind, job.keys[kind], converted, one.mark, folder)
+    tile = FinishedTile(shards["images"], shards["masks"])
+    with still_running(f"reading back {tile.tile}"):
+        for kind, digest in digests.items():
+            made_now = kind in job.missing
+            digest.add(folder / shard_file(kind) if made_now else tile.shard(kind).source, opened.store)
+    rmtree(folder, ignore_errors=True)
+    return tile
+
+
+def _scratch(job: Job, work: Workspace) -> Path:
+    return work.tiles / job.plan.tile
 
 
 @contextmanager
-def _archives(
-    known: Survey, work: Work, destination: Destination, workspace: Workspace, stream: Stream | None
-) -> Iterator[Extractor]:
-    """Both archives, side by side; each is opened when its first byte is asked for."""
-    if stream is not None:
-        chunks: Iterator[bytes] = stream.chunks
-    else:
-        held = download(known.images, workspace, known.aws_credentials) if work.missing else None
-        chunks = read_held(held.path) if held else iter(())
-    rmtree(workspace.bundles, ignore_errors=True)
-    workspace.bundles.mkdir(parents=True)
+def _open_archives(
+    survey: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opened
+) -> Iterator[_Archives]:
+    """Open both archives side by side; the images' only if images have to be made or to be verified."""
+    work, stream = opened.work, None
+    chunks: Iterator[bytes] = iter(())
+    marks = [mark for job in jobs for mark in job.marks]
+    if any(needs_images(job, cache) for job in jobs) or (marks and survey.plan.reads_to_the_end):
+        if survey.streams:
+            on_bytes = byte_progress(f"streaming {survey.images.name}", survey.images.size)
+            stream = Stream(opened.source, survey.images, marks, on_bytes)
+            chunks = decompress(stream)
+        else:
+            local = survey.local_images or download(survey.images, opened.source, work)
+            chunks = decompress(local.open())
+    for folder in (work.bundles, work.tiles):
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     try:
-        yield Extractor(
-            ArchiveReader(chunks, IMAGES_ROOT, known.images.name),
-            ArchiveReader(read_held(known.maps.path), MAPS_ROOT, known.maps.name),
-            known.plan,
-            lambda tile: matches(tile, known.selection),
+        yield _Archives(
+            Extractor(
+                ArchiveReader(chunks, IMAGES_ROOT, survey.images.name),
+                ArchiveReader(decompress(survey.maps.open()), MAPS_ROOT, survey.maps.name),
+            ),
+            stream,
         )
-        if stream is not None and known.plan.reads_to_the_end:
-            stream.settle()
+        if stream is not None and survey.plan.reads_to_the_end:
+            stream.verify()
     except (ArchiveError, ChecksumError):
-        if stream is not None:  # what came before may be as wrong
-            for job in work.jobs:
-                rmtree(workspace.tile(job.key), ignore_errors=True)
-            destination.drop(work)
+        if stream is not None:  # what was read before may be as wrong
+            cache.drop(key for job in jobs for key in job.keys.values())
         raise
     finally:
         if stream is not None:
             stream.close()
-        rmtree(workspace.bundles, ignore_errors=True)
+        for folder in (work.bundles, work.tiles):
+            rmtree(folder, ignore_errors=True)

@@ -1,10 +1,14 @@
 """What all tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bigearthnet.sample.archives import Sample, make_sample
+from tests.support.pipeline import prepare
+
+pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfer_fixtures")
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,11 @@ def prefect_server() -> Iterator[None]:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """A record of 24 patches in 4 tiles, in a folder; not to be changed."""
     return make_sample(tmp_path_factory.mktemp("sample") / "record", patches=24, tiles=4)
+
+
+@pytest.fixture(scope="session")
+def published_sample(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a dataset of the whole sample, with ben19 masks; not to be changed."""
+    folder = tmp_path_factory.mktemp("published") / "dataset"
+    prepare(sample.folder, folder)
+    return folder

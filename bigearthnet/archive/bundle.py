@@ -1,37 +1,72 @@
-"""Tile bundles: plain tars of a tile's wanted members, between reading the archives and converting.
+"""Tile bundles: plain tars of a tile's wanted members, written by extraction and read by conversion.
 
-A bundle's blocks are the archive's own, copied unread, so that writing one costs next to nothing and no
-GeoTIFF of its own ever lies on the disk.
+The blocks are the archive's own, copied without a look at their content: no GeoTIFF of its own is ever on
+the disk.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from bigearthnet.archive.reader import ArchiveReader, Wanted, plain
 from bigearthnet.errors import ArchiveError
-from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Member, parse_patch
-from bigearthnet.plan.selection import Index, Plan, TilePlan
+from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Member, Root, parse_patch
+from bigearthnet.store.disk import translate_os_errors
 
 _BUFFER = 1 << 20
+
+Cells = npt.NDArray[np.uint16]
+"""Cells of a tile as 100 × column + row, ascending: the order of the patch ids."""
+
+Index = Mapping[str, Cells]
+"""The cells of each tile of an archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileRequest:
+    """The members of a tile to extract.
+
+    Attributes:
+        tile: name of the tile.
+        images: ids of the patches whose bands are wanted.
+        maps: ids of the patches whose reference maps are wanted.
+        known: cells that the reference maps or the metadata list; patches in other cells are reported. None:
+            they are not.
+        complete: read the tile to its end, otherwise to its last wanted patch.
+        last: no other tile will be asked for: read the archives to their ends.
+    """
+
+    tile: str
+    images: Collection[str]
+    maps: Collection[str]
+    known: Cells | None
+    complete: bool
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Bundles:
-    """A tile's two bundles, and the ids of patches in the archive that neither maps nor metadata name."""
+    """The bundles of a tile, None where nothing was asked for, and the ids of unknown patches."""
 
-    images: Path
-    maps: Path
-    strays: tuple[str, ...]
+    images: Path | None
+    maps: Path | None
+    unknown: tuple[str, ...]
+
+    def remove(self) -> None:
+        """Remove the files."""
+        for path in (self.images, self.maps):
+            if path is not None:
+                path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
 class PatchFiles:
-    """The GeoTIFFs of a patch as they lay in the archives; `bands` may lack some, `map` be none."""
+    """The GeoTIFFs of a patch; `bands` may lack some, `map` be None."""
 
-    patch_id: str
     bands: dict[str, bytes]
     map: bytes | None
 
@@ -42,108 +77,81 @@ class Extractor:
     Args:
         images: reader of the images' archive.
         maps: reader of the reference maps' archive.
-        plan: what will be asked for, in this order; tiles may be left out.
-        asked_for: whether a tile that nobody knew of belongs to the selection.
     """
 
-    def __init__(
-        self, images: ArchiveReader, maps: ArchiveReader, plan: Plan, asked_for: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, images: ArchiveReader, maps: ArchiveReader) -> None:
         self._images = images
         self._maps = maps
-        self._plan = plan
-        self._asked_for = asked_for
 
-    def extract(self, tile: TilePlan, folder: Path) -> Bundles:
-        """Write the bundles of a tile into `folder`, reading on from where the last tile ended.
+    def extract(self, request: TileRequest, folder: Path) -> Bundles:
+        """Write the bundles of a tile into `folder`, reading on from the end of the last tile.
 
         Raises:
             ArchiveError: an archive is damaged, or not in the published form.
+            DestinationError: the folder cannot be written.
+            SpaceError: the disk is full.
         """
-        wanted = frozenset(tile.patch_ids)
-        known = frozenset(tile.known.tolist())
-        last = self._plan.reads_to_the_end and tile.tile == self._plan.tiles[-1].tile
-        strays: dict[str, None] = {}
+        known = None if request.known is None else frozenset(request.known.tolist())
+        unknown: dict[str, None] = {}
 
         def on_passed(member: Member) -> None:
-            if self._is_stray(member, tile, known):
-                strays[member.patch_id] = None
+            if known is not None and member.tile == request.tile and cell_of(member.patch_id) not in known:
+                unknown[member.patch_id] = None
 
-        paths = (folder / f"{tile.tile}.images.tar", folder / f"{tile.tile}.maps.tar")
-        layers = [RGB_BANDS, (MAP,)]
-        heard: list[Callable[[Member], None]] = [on_passed, lambda _: None]
-        for reader, path, taken, hear in zip((self._images, self._maps), paths, layers, heard, strict=True):
-            with path.open("wb", buffering=_BUFFER) as sink:
-                asked = Wanted(tile.tile, wanted, taken, to_the_end=tile.is_complete)
-                reader.copy_tile(asked, sink, on_passed=hear, last=last)
-        return Bundles(*paths, tuple(strays))
-
-    def _is_stray(self, member: Member, tile: TilePlan, known: frozenset[int]) -> bool:
-        if not tile.whole:
-            return False
-        if member.tile == tile.tile:
-            patch = parse_patch(member.patch_id)
-            return 100 * patch.column + patch.row not in known
-        return (
-            member.tile > tile.after
-            and member.tile not in self._plan.known_tiles
-            and self._asked_for(member.tile)
-        )
+        images = maps = None
+        if request.images or request.known is not None:
+            images = folder / f"{request.tile}.images.tar"
+            wanted = Wanted(request.tile, request.images, RGB_BANDS, to_the_end=request.complete)
+            with translate_os_errors("write", images), images.open("wb", buffering=_BUFFER) as sink:
+                self._images.copy_tile(wanted, sink, on_passed=on_passed, last=request.last)
+        if request.maps:
+            maps = folder / f"{request.tile}.maps.tar"
+            wanted = Wanted(request.tile, request.maps, (MAP,), to_the_end=request.complete)
+            with translate_os_errors("write", maps), maps.open("wb", buffering=_BUFFER) as sink:
+                self._maps.copy_tile(wanted, sink, on_passed=lambda _: None, last=request.last)
+        return Bundles(images, maps, tuple(unknown))
 
 
 def index_archive(reader: ArchiveReader) -> Index:
-    """List what an archive holds, reading it to its end.
+    """List tiles and cells of an archive, reading it to its end.
 
     Raises:
         ArchiveError: it is damaged, not in the published form, or holds no patch.
     """
-    places: dict[str, list[int]] = {}
-    last = ""
-    for member, _ in reader:
-        if member.patch_id != last:
-            patch = parse_patch(member.patch_id)
-            places.setdefault(patch.tile, []).append(100 * patch.column + patch.row)
-            last = member.patch_id
-    if not places:
-        raise ArchiveError(f"{reader.name}: expected patches, found an archive without any; fetch it again")
-    return {tile: np.array(found, np.uint16) for tile, found in places.items()}
+    cells: dict[str, list[int]] = {}
+    for (tile, patch_id), _ in groupby(reader, lambda read: read[0][:2]):
+        cells.setdefault(tile, []).append(cell_of(patch_id))
+    if not cells:
+        raise ArchiveError(f"{reader.name} has no patches. Fetch it again.")
+    return {tile: np.array(found, np.uint16) for tile, found in cells.items()}
 
 
 def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[PatchFiles]:
     """Yield the files of each patch, in the order of `patch_ids` (ascending), found or not."""
-    with bundles.images.open("rb") as images, bundles.maps.open("rb") as maps:
-        bands = _by_patch(ArchiveReader(plain(images), IMAGES_ROOT, bundles.images.name))
-        codes = _by_patch(ArchiveReader(plain(maps), MAPS_ROOT, bundles.maps.name))
-        yield from join(patch_ids, bands, codes)
-
-
-def join(
-    patch_ids: Sequence[str],
-    bands: Iterator[tuple[str, dict[str, bytes]]],
-    maps: Iterator[tuple[str, dict[str, bytes]]],
-) -> Iterator[PatchFiles]:
-    """Put images and maps together by patch id.
-
-    All three come in ascending order, and every image and map is of one of `patch_ids`.
-    """
-    image, mask = next(bands, None), next(maps, None)
+    images = _layers(bundles.images, IMAGES_ROOT)
+    maps = _layers(bundles.maps, MAPS_ROOT)
+    image, mask = next(images, None), next(maps, None)
     for patch_id in patch_ids:
-        found_bands: dict[str, bytes] = {}
-        found_map: bytes | None = None
+        bands: dict[str, bytes] = {}
+        found: bytes | None = None
         if image is not None and image[0] == patch_id:
-            found_bands, image = image[1], next(bands, None)
+            bands, image = image[1], next(images, None)
         if mask is not None and mask[0] == patch_id:
-            found_map, mask = mask[1].get(MAP), next(maps, None)
-        yield PatchFiles(patch_id, found_bands, found_map)
+            found, mask = mask[1].get(MAP), next(maps, None)
+        yield PatchFiles(bands, found)
 
 
-def _by_patch(reader: ArchiveReader) -> Iterator[tuple[str, dict[str, bytes]]]:
-    current, layers = "", dict[str, bytes]()
-    for member, blocks in reader:
-        if member.patch_id != current:
-            if current:
-                yield current, layers
-            current, layers = member.patch_id, {}
-        layers[member.layer] = blocks.content
-    if current:
-        yield current, layers
+def _layers(bundle: Path | None, root: Root) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the id of each patch of a bundle and its files by layer."""
+    if bundle is None:
+        return
+    with bundle.open("rb") as file:
+        reader = ArchiveReader(plain(file), root, bundle.name)
+        for patch_id, members in groupby(reader, lambda read: read[0].patch_id):
+            yield patch_id, {member.layer: blocks.content for member, blocks in members}
+
+
+def cell_of(patch_id: str) -> int:
+    """Return the cell of a patch in its tile, 100 × column + row."""
+    patch = parse_patch(patch_id)
+    return 100 * patch.column + patch.row

@@ -1,8 +1,7 @@
-"""A walk over a tar stream that costs next to nothing a member.
+"""A fast reader of tar streams.
 
-Headers are taken apart once for each distinct block: in BigEarthNet's archives, made by GNU tar with
-one owner and one date, all members of one size in one tile have the same header to the byte, so that
-most of the walk is a dictionary look-up. Members are handed out as places in the buffer, uncopied.
+In BigEarthNet's archives, all members of one size in a tile have the same header, byte for byte, so that
+headers are parsed once and then looked up. Members are handed out as views of the buffer.
 
 Sources of the format: POSIX.1-1988 (ustar), POSIX.1-2001 (pax), and the GNU tar manual, "Basic Tar
 Format" (long names, base-256 numbers).
@@ -19,14 +18,15 @@ END_OF_ARCHIVE = bytes(2 * BLOCK)
 _ZEROS = bytes(BLOCK)
 
 MEMBER_LIMIT = 1 << 20
-"""The most bytes a member may claim: the largest file of the dataset has 29,196."""
-_NAME_LIMIT = 1 << 16
+"""Largest size of a member; the largest file of the dataset has 29,196 bytes."""
+_EXTENSION_LIMIT = 1 << 16
+_HEADERS_LIMIT = 1 << 18
+"""Most bytes of headers and extensions before the content of a member."""
 _DIGITS_LIMIT = 20
 
 _FILE, _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"0", b"5", b"L", b"K", b"x", b"g"
-_SPARSE, _PAX_SPARSE = b"S", b"GNU.sparse."
 _EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL))
-_WITH_CONTENT = _EXTENSIONS | {_FILE}
+_SPARSE = b"S"
 _REFUSED = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -37,20 +37,8 @@ _REFUSED = {
 }
 
 
-class Header(NamedTuple):
-    """A header block: path as far as it stands there, bytes of content, the same in blocks, and type."""
-
-    path: bytes
-    size: int
-    padded: int
-    kind: bytes
-
-
 class TarMember(NamedTuple):
-    """A regular file of the archive, as a place in `buffer`; valid until the walk goes on.
-
-    Its blocks (headers with the long name, content, padding) are `buffer[start:end]`.
-    """
+    """A regular file of the archive; all its blocks (headers, content, padding) are `buffer[start:end]`."""
 
     path: bytes
     buffer: bytes
@@ -61,184 +49,161 @@ class TarMember(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """The file's bytes."""
+        """The bytes of the file."""
         return self.buffer[self.content_start : self.content_start + self.size]
 
     @property
     def blocks(self) -> memoryview:
-        """All its blocks as they stand in the archive: themselves a piece of a valid tar."""
+        """All blocks as they are in the archive: a tar, but for its end."""
         return memoryview(self.buffer)[self.start : self.end]
 
 
 @lru_cache(maxsize=4096)
-def parse_header(block: bytes) -> Header:
-    """Take a header block of 512 bytes apart.
-
-    Raises:
-        ArchiveError: the checksum or a number in it is wrong.
-    """
+def _header(block: bytes) -> tuple[bytes, int, int, bytes]:
+    """Parse a header block: path, size of the content, size of the blocks that hold it, and type."""
     stated = _number(block[148:156], "checksum")
-    unsigned = sum(block) - sum(block[148:156]) + 8 * 32
-    if stated != unsigned and stated != unsigned - 256 * sum(b > 127 for b in block[:148] + block[156:]):
-        raise ArchiveError(f"expected a tar header with checksum {unsigned}, found {stated}")
+    rest = block[:148] + b" " * 8 + block[156:]
+    if stated not in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest)):
+        raise ArchiveError(f"a tar header has the checksum {stated} and not {sum(rest)}: it is damaged")
     path = block[:100].split(b"\0", 1)[0]
-    if block[257:263] == b"ustar\0":
-        prefix = block[345:500].split(b"\0", 1)[0]
-        path = prefix + b"/" + path if prefix else path
+    if block[257:263] == b"ustar\0" and block[345]:
+        path = block[345:500].split(b"\0", 1)[0] + b"/" + path
     kind = block[156:157]
     if kind in (b"\0", b"7"):
         kind = _FOLDER if path.endswith(b"/") else _FILE
     size = _number(block[124:136], "size")
-    limit = _NAME_LIMIT if kind in _EXTENSIONS else MEMBER_LIMIT
-    return Header(path, size, _padded(size, limit, path) if kind in _WITH_CONTENT else 0, kind)
+    if kind in _EXTENSIONS:
+        return path, size, _padded(size, _EXTENSION_LIMIT, path), kind
+    return path, size, _padded(size, MEMBER_LIMIT, path) if kind == _FILE else 0, kind
 
 
-def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912 - calls a member would cost more than all of it
-    """Yield the regular files of a tar stream in order; folders are passed over.
+def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0915 - calls cost more than the rest
+    """Yield the regular files of a tar stream in order; folders are skipped.
 
-    Reads `chunks` to their end, also behind the archive's end, so that whoever makes them can check
-    that they are complete. Memory: a chunk and a member.
+    Reads `chunks` to their end, also behind the end of the archive, so that their maker can check that
+    they are complete. Memory: a chunk and a member.
 
     Raises:
-        ArchiveError: no tar, cut off, or a member that is no plain file or claims an absurd size.
+        ArchiveError: it is not a tar, it is cut off, or a member is not a plain file or too large.
     """
-    source = _Chunks(chunks)
-    buffer, position = b"", 0
-    long_name, long_size, long_padded = b"", 0, 0
+    buffer, start, position = b"", 0, 0
+    chunk, used = b"", 0
+
+    def fill(size: int) -> None:
+        """Have `size` bytes at `position`, and keep those from `start` on. Copies only what spans chunks."""
+        nonlocal buffer, start, position, chunk, used
+        if start == len(buffer):
+            buffer, start, position = chunk, used, used
+            chunk, used = b"", 0
+        missing = size - (len(buffer) - position)
+        if missing <= 0:
+            return
+        pieces = [buffer[start:]]
+        while missing > 0:
+            if used == len(chunk):
+                following = next(chunks, None)
+                if following is None:
+                    raise ArchiveError("the tar is cut off. Fetch the file again.")
+                chunk, used = following, 0
+            pieces.append(chunk[used : used + missing])
+            used += len(pieces[-1])
+            missing -= len(pieces[-1])
+        buffer, start, position = b"".join(pieces), 0, position - start
+
     while True:
-        start = position
-        name: bytes | None = None
-        records: dict[bytes, bytes] | None = None
+        start, name = position, b""
+        records: dict[bytes, bytes] = {}
         while True:
             if len(buffer) - position < BLOCK:
-                buffer, start, position = source.refill(buffer, start, position, BLOCK)
+                fill(BLOCK)
             block = buffer[position : position + BLOCK]
-            if block == long_name:  # as it is before every member of the dataset
-                size, padded, kind = long_size, long_padded, _LONG_NAME
-            elif block == _ZEROS:
+            if block == _ZEROS:
                 if position > start:
-                    raise ArchiveError("expected a member behind its long name, found the archive's end")
+                    raise ArchiveError("the tar ends behind a long name, before its member: it is damaged")
                 for _ in chunks:
                     pass
                 return
-            else:
-                path, size, padded, kind = parse_header(block)
+            path, size, padded, kind = _header(block)
             position += BLOCK
             if kind not in _EXTENSIONS:
                 break
+            if position + padded - start > _HEADERS_LIMIT:
+                raise ArchiveError(f"a member has more than {_HEADERS_LIMIT:,} bytes of headers")
             if len(buffer) - position < padded:
-                buffer, start, position = source.refill(buffer, start, position, padded)
+                fill(padded)
             content = buffer[position : position + size]
             position += padded
             if kind == _LONG_NAME:
                 name = content.rstrip(b"\0")
-                long_name, long_size, long_padded = block, size, padded
             else:
-                records = (records or {}) | _extension(kind, content)
-        if name is not None:
-            path = name
+                records |= _extension(kind, content)
+        path = records.get(b"path", name or path)
         if records:
-            path = records.get(b"path", path)
-            kind = records.get(_PAX_SPARSE, kind)
+            kind = records.get(_SPARSE, kind)
             if b"size" in records:
                 size = _decimal(records[b"size"], "size")
                 padded = _padded(size, MEMBER_LIMIT, path)
-        if kind != _FILE:
-            if kind != _FOLDER:
-                found = _REFUSED.get(kind, f"type {kind!r}")
-                raise ArchiveError(f"expected plain files, found {found}: {_text(path)}")
-            continue
-        if len(buffer) - position < padded:
-            buffer, start, position = source.refill(buffer, start, position, padded)
-        yield TarMember(path, buffer, start, position, size, position + padded)
-        position += padded
-
-
-class _Chunks:
-    """The stream's chunks. The walk goes on in them uncopied; only what straddles two is put together."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._chunk = b""
-        self._taken = 0
-
-    def refill(self, buffer: bytes, start: int, position: int, size: int) -> tuple[bytes, int, int]:
-        """Have `size` bytes from `position` on, keeping what begins at `start`; returns all three anew."""
-        if start == len(buffer):
-            buffer, start = self._chunk, self._taken
-            position = start
-            self._chunk, self._taken = b"", 0
-        have = len(buffer) - position
-        if have >= size:
-            return buffer, start, position
-        pieces = [buffer[start:]]
-        while have < size:
-            if self._taken == len(self._chunk):
-                self._chunk, self._taken = self._next(), 0
-            piece = self._chunk[self._taken : self._taken + size - have]
-            pieces.append(piece)
-            self._taken += len(piece)
-            have += len(piece)
-        return b"".join(pieces), 0, position - start
-
-    def _next(self) -> bytes:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            raise ArchiveError("expected more blocks, found the end: the tar was cut off")
-        return chunk
+        if kind == _FILE:
+            if len(buffer) - position < padded:
+                fill(padded)
+            yield TarMember(path, buffer, start, position, size, position + padded)
+            position += padded
+        elif kind != _FOLDER:
+            found = _REFUSED.get(kind, f"a member of type {kind!r}")
+            raise ArchiveError(f"{_text(path)} is {found}; only plain files are read")
 
 
 def _padded(size: int, limit: int, path: bytes) -> int:
-    """Bytes in whole blocks, if it is a size that can be."""
+    """Bytes of the whole blocks that hold `size` bytes."""
     if size > limit:
-        raise ArchiveError(
-            f"expected files of up to {limit:,} bytes, found a header that claims {size:,}: {_text(path)}"
-        )
+        raise ArchiveError(f"{_text(path)} claims {size:,} bytes, more than the limit of {limit:,}")
     return size + -size % BLOCK
 
 
 def _extension(kind: bytes, content: bytes) -> dict[bytes, bytes]:
-    """The pax records that stand before a member and belong to it, with what is to be known of them."""
+    """Parse what precedes a member and holds for it; `_SPARSE` marks a sparse file."""
     if kind == _LONG_LINK:
-        return {}  # the link itself is refused when it comes
+        return {}  # the link itself is refused
     records = _pax_records(content)
-    if kind == _PAX_GLOBAL and records.keys() & {b"path", b"size"}:
-        raise ArchiveError("expected names and sizes with each member, found them in a global pax header")
-    if any(key.startswith(_PAX_SPARSE) for key in records):
-        records[_PAX_SPARSE] = _SPARSE  # its header says that it is a plain file
-    return records if kind == _PAX else {}
+    if kind == _PAX_GLOBAL:
+        if records.keys() & {b"path", b"size"}:
+            raise ArchiveError("a global pax header states a path or size, which each member must do itself")
+        return {}
+    if any(key.startswith(b"GNU.sparse.") for key in records):
+        records[_SPARSE] = _SPARSE  # its header says that it is a plain file
+    return records
 
 
 def _pax_records(content: bytes) -> dict[bytes, bytes]:
-    """The records of a pax header, each `<length> <key>=<value>` and a line feed."""
+    """Parse the records of a pax header, each `<length> <key>=<value>` and a line feed."""
     records = {}
     while content:
-        stated, _, _ = content.partition(b" ")
+        stated = content.partition(b" ")[0]
         length = _decimal(stated, "length of a pax record")
-        record = content[len(stated) + 1 : length]
-        key, equals, value = record.partition(b"=")
+        key, equals, value = content[len(stated) + 1 : length].partition(b"=")
         if not equals or not value.endswith(b"\n") or length > len(content):
-            raise ArchiveError(f"expected a pax record '<length> <key>=<value>', found {_text(content[:80])}")
+            raise ArchiveError(f"{_text(content)} is not a pax record: the tar is damaged")
         records[key] = value[:-1]
         content = content[length:]
     return records
 
 
 def _number(field: bytes, what: str) -> int:
-    """An octal number, or one of GNU's in base 256, of 0 or more, which begins with 0x80."""
+    """Parse an octal number, or a non-negative one of GNU tar in base 256, which begins with 0x80."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     text = field.strip(b" \0")
     if text.strip(b"01234567"):
-        raise ArchiveError(f"expected an octal {what} in a tar header, found {_text(field)}: this is no tar")
+        raise ArchiveError(f"this is not a tar: {_text(field)} is not the octal {what} of a header")
     return int(text or b"0", 8)
 
 
 def _decimal(text: bytes, what: str) -> int:
     if not text.isdigit() or len(text) > _DIGITS_LIMIT:
-        raise ArchiveError(f"expected a number as {what}, found {_text(text[:80])}")
+        raise ArchiveError(f"{_text(text)} is not the {what}: the tar is damaged")
     return int(text)
 
 
 def _text(raw: bytes) -> str:
-    return repr(raw.decode("utf-8", "backslashreplace"))
+    """Show at most 300 bytes of a path or field."""
+    return repr(raw[:300].decode("utf-8", "backslashreplace"))

@@ -1,25 +1,34 @@
-"""Whether a published dataset is what its source and the person's choices would give today."""
+"""Compare a published dataset with the record that it was made from, as the record is now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from bigearthnet import __version__
-from bigearthnet.dataset.card import Card, PublishedFile, parameters
+from bigearthnet.dataset.card import Card
+from bigearthnet.dataset.published import Published
+from bigearthnet.dataset.report import table
+from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.source.record import Record
+from bigearthnet.source import Record
 
-_PACKAGE = "bigearthnet-prefect"
-_NAMED = 5
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that was compared: as it was published, as it is now, and whether that is a change."""
+    """One thing that was compared, as it was published and as it is now."""
 
     what: str
     published: str
     now: str
-    changed: bool
+
+    @property
+    def differs(self) -> bool:
+        """True if the dataset has to be prepared again."""
+        return self.published != self.now
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.published} → {self.now}" if self.differs else f"{self.what}: {self.now}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,93 +38,91 @@ class Comparison:
     findings: tuple[Finding, ...]
 
     @property
-    def up_to_date(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.changes
-
-    @property
     def changes(self) -> list[Finding]:
-        """What is a reason to prepare the dataset again."""
-        return [finding for finding in self.findings if finding.changed]
+        """What differs."""
+        return [finding for finding in self.findings if finding.differs]
 
     @property
     def decision(self) -> str:
-        """One sentence of what follows."""
-        if self.up_to_date:
-            return "Up to date: nothing is fetched or written"
-        reasons = "; ".join(f"{one.what}: {one.published} → {one.now}" for one in self.changes)
-        return f"Going to prepare, because of {reasons}"
+        """One sentence that says what follows."""
+        if not self.changes:
+            return "The dataset is up to date."
+        return f"The dataset will be prepared again: {'; '.join(map(str, self.changes))}."
 
 
-def compare(
-    record: Record,
-    md5s: Mapping[str, str | None],
-    choices: tuple[Selection, Rendering],
-    card: Card | None,
-    missing: Sequence[PublishedFile],
-) -> Comparison:
-    """Compare what is published with what it would be made of now.
-
-    Other versions of the libraries are told of, but are no reason to fetch and make everything again;
-    another version of this project is.
+def compare_with_record(record: Record, md5s: Mapping[str, str | None], published: Published) -> Comparison:
+    """Compare a published dataset with its record.
 
     Args:
-        record: the source as it is now.
-        md5s: of the record's files; None for one that would have to be read for it.
-        choices: the person's.
-        card: of what is published, if anything is.
-        missing: files that the card names and that are not there, or are others.
+        record: the record as it is now.
+        md5s: of the record's files; None for a file whose md5 is not known without reading it.
+        published: the dataset.
     """
-    if card is None:
-        return Comparison((Finding("the dataset", "not published", "to be published", changed=True),))
-    return Comparison(
-        (
-            _differing(
-                "version of the record",
-                _edition(card.source.record, card.source.version),
-                _edition(record.record_id, record.version),
-            ),
-            *_files(record, md5s, card),
-            _differing("parameters", card.parameters.digest[:12], parameters(*choices).digest[:12]),
-            _differing("version of this project", card.software.get(_PACKAGE, "not told"), __version__),
-            _published(card, missing),
-        )
-    )
-
-
-def markdown(comparison: Comparison, destination: str) -> str:
-    """What was compared and decided, for a person."""
-    lines = [f"# {destination}", "", f"{comparison.decision}.", ""]
-    lines += ["| compared | published | now | |", "| --- | --- | --- | --- |"]
-    for one in comparison.findings:
-        mark = "changed" if one.changed else "same"
-        lines.append(f"| {one.what} | {one.published} | {one.now} | {mark} |")
-    return "\n".join(lines) + "\n"
-
-
-def _edition(record_id: str, version: str) -> str:
-    return f"{record_id} {version}".strip() or "a folder"
-
-
-def _files(record: Record, md5s: Mapping[str, str | None], card: Card) -> list[Finding]:
-    """A finding for each file that either of them has."""
-    published = {file.name: f"{file.size:,} bytes, md5 {file.md5}" for file in card.source.files}
+    made_of = published.card.source
+    before = {file.name: f"{file.size:,} bytes, md5 {file.md5}" for file in made_of.files}
     now = {
         file.name: f"{file.size:,} bytes, md5 {md5s.get(file.name) or 'not known yet'}"
         for file in record.files
     }
-    names = [*published, *(name for name in now if name not in published)]
-    return [_differing(name, published.get(name, "not there"), now.get(name, "not there")) for name in names]
+    files = [
+        Finding(name, before.get(name, "not there"), now.get(name, "not there"))
+        for name in [*before, *(name for name in now if name not in before)]
+    ]
+    missing = [file.name for file in published.missing]
+    shown = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
+    return Comparison(
+        (
+            Finding(
+                "record",
+                _edition(made_of.record, made_of.version),
+                _edition(record.record_id, record.version),
+            ),
+            *files,
+            Finding(
+                "published files", "all intact", f"missing or damaged: {shown}" if missing else "all intact"
+            ),
+        )
+    )
 
 
-def _published(card: Card, missing: Sequence[PublishedFile]) -> Finding:
-    total = f"{len(card.files)} files"
-    if not missing:
-        return Finding("published files", total, "all there and right", changed=False)
-    named = ", ".join(file.name for file in missing[:_NAMED])
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    return Finding("published files", total, f"missing or damaged: {named}{more}", changed=True)
+def comparison_markdown(comparison: Comparison, destination: str) -> str:
+    """Return what was compared and decided, as Markdown."""
+    rows = [
+        (one.what, one.published, one.now, "differs" if one.differs else "same")
+        for one in comparison.findings
+    ]
+    head = ("compared", "published", "now", "")
+    return f"# {destination}\n\n{comparison.decision}\n\n{table(head, rows)}\n"
 
 
-def _differing(what: str, published: str, now: str) -> Finding:
-    return Finding(what, published, now, changed=published != now)
+def record_of(card: Card) -> str:
+    """Return the id of the record that a dataset was made from.
+
+    Raises:
+        SourceError: it was made from a folder or bucket, which its card does not name.
+    """
+    if not card.source.record:
+        raise SourceError("the dataset was made from a folder or bucket. Name it as the source.")
+    return card.source.record
+
+
+def option_changes(card: Card, selection: Selection, rendering: Rendering) -> list[str]:
+    """Return what differs from the options of a dataset, such as `countries: Finland → all`."""
+    before = _options(card.parameters.selection, card.parameters.rendering)
+    now = _options(selection, rendering)
+    return [f"{name}: {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
+
+
+def _options(selection: Selection, rendering: Rendering) -> dict[str, str]:
+    options = selection.model_dump() | rendering.model_dump()
+    return {name: _words(value) for name, value in options.items()}
+
+
+def _words(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "all"
+    return str(value)
+
+
+def _edition(record_id: str, version: str) -> str:
+    return f"{record_id} {version}".strip() or "a folder"

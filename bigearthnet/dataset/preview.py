@@ -1,21 +1,20 @@
 """A contact sheet: a few images with their masks in the official colours, for a person to look at."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import IO
-from zipfile import ZipFile
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from bigearthnet.classes import MaskForm, mask_classes
+from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
+from bigearthnet.errors import ArchiveError
 from bigearthnet.names import PATCH_PIXELS
+from bigearthnet.store import Store
+from bigearthnet.tile.rows import members
+from bigearthnet.zips import data_offsets
 
 Sheet = npt.NDArray[np.uint8]
-
-Shard = Path | IO[bytes]
-"""A zip of PNGs, as its path or opened."""
 
 _SCALE = 2
 _GAP = 8
@@ -23,18 +22,24 @@ _PAIRS_A_ROW = 3
 _BACKGROUND = 255
 
 
-def preview(
-    counts: Sequence[int], images: Callable[[int], Shard], masks: Callable[[int], Shard], form: MaskForm
-) -> bytes:
-    """A contact sheet of patches from all over the dataset, as a PNG.
+def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, store: Store, form: MaskForm) -> bytes:
+    """Return a contact sheet of patches from all over the dataset, as a PNG.
 
     Args:
-        counts: patches of each tile.
-        images: gives the shard of images of a tile.
-        masks: gives the shard of masks of a tile.
+        tiles: the finished tiles.
+        cache: has their rows.
+        store: holds their shards.
         form: of the masks.
     """
-    return contact_sheet([read_pair(images(i), masks(i), nth, form) for i, nth in pick(counts)])
+    palette = colours(form)
+    pairs = []
+    for i, nth in pick([tile.patches for tile in tiles]):
+        image = cv2.imdecode(_png(tiles[i].images, nth, cache, store), cv2.IMREAD_COLOR)
+        mask = cv2.imdecode(_png(tiles[i].masks, nth, cache, store), cv2.IMREAD_UNCHANGED)
+        if image is None or mask is None:
+            raise ArchiveError(f"a shard of {tiles[i].tile} holds no PNGs. Prepare the dataset again.")
+        pairs.append((image[..., ::-1].astype(np.uint8), palette[mask]))
+    return contact_sheet(pairs)
 
 
 def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
@@ -56,15 +61,6 @@ def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
         tile = int(np.searchsorted(ends, nth, side="right"))
         picked.append((tile, nth - int(ends[tile] - counts[tile])))
     return picked
-
-
-def read_pair(images: Shard, masks: Shard, nth: int, form: MaskForm) -> tuple[Sheet, Sheet]:
-    """The nth patch of two shards as RGB image and coloured mask, uint8 of shape (120, 120, 3) each."""
-    image = cv2.imdecode(_member(images, nth), cv2.IMREAD_COLOR)
-    mask = cv2.imdecode(_member(masks, nth), cv2.IMREAD_UNCHANGED)
-    if image is None or mask is None:
-        raise ValueError(f"expected PNGs as member {nth} of {images} and {masks}, found others")
-    return image[..., ::-1].astype(np.uint8), colours(form)[mask]
 
 
 def colours(form: MaskForm) -> Sheet:
@@ -97,6 +93,9 @@ def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
     return png.tobytes()
 
 
-def _member(shard: Shard, nth: int) -> Sheet:
-    with ZipFile(shard) as file:
-        return np.frombuffer(file.read(file.infolist()[nth]), np.uint8)
+def _png(shard: Shard, nth: int, cache: TileCache, store: Store) -> Sheet:
+    listed = members(cache.rows(shard), shard.kind)
+    sizes = [size for _, size, _ in listed]
+    start = int(data_offsets([len(name) for name, _, _ in listed], sizes, shard.source.start)[nth])
+    with store.open(shard.source.file, start, start + sizes[nth]) as reader:
+        return np.frombuffer(reader.read(), np.uint8)

@@ -1,166 +1,199 @@
-"""A dataset is put together beside the one that is there, and then takes its place.
+"""Publish finished tiles: everything is put together beside the old dataset, then takes its place.
 
-The card makes a dataset published: the old card goes first and the new one comes last, so that a reader
-who goes by it never sees a mixture. What lies between the two are renames.
+The card makes a dataset published: the old one is removed first, the new one is written last. What can fail
+for long is done before that.
 """
 
-import os
-import shutil
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from bigearthnet.classes import MaskForm
-from bigearthnet.dataset.card import CARD, Card, PublishedFile
-from bigearthnet.dataset.manifest import Statistics, write_manifest
-from bigearthnet.dataset.preview import preview
-from bigearthnet.names import is_tile
+from bigearthnet.dataset.build import build_card
+from bigearthnet.dataset.card import Card, PublishedFile
+from bigearthnet.dataset.jobs import Job
+from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
+from bigearthnet.dataset.manifest import ManifestWriter, Statistics
+from bigearthnet.dataset.preview import preview_png
+from bigearthnet.dataset.published import Published, sha256_of
+from bigearthnet.dataset.tiles import FinishedTile, TileCache
+from bigearthnet.errors import ArchiveError
 from bigearthnet.plan.metadata import Metadata
-from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, MadeFile, MadeTile, made_file
-from bigearthnet.work.digests import known_digest, remember_digest
-from bigearthnet.zips.join import join_to_file
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe
+from bigearthnet.store import Lock, Piece, Range, Staged, Store
+from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.tile.rows import members
+from bigearthnet.zips import CentralDirectory
 
-IMAGES_ZIP, MASKS_ZIP = "bigearthnet_pngs.zip", "bigearthnet_mask_pngs.zip"
-MANIFEST, PREVIEW = "manifest.parquet", "preview.png"
-ZIPS = {IMAGES_SHARD: IMAGES_ZIP, MASKS_SHARD: MASKS_ZIP}
-"""The zip that the shards of a kind are joined to."""
-SHARD_FOLDERS = {IMAGES_SHARD: "tiles/images", MASKS_SHARD: "tiles/masks"}
-_STAGING = ".staging"
+_BLOCK_BYTES: Final = 1 << 20
+
+
+class ZipDigest:
+    """SHA-256 of a zip that is put together later, from its shards in their order.
+
+    Each shard is hashed once, while it is still on this machine: a bucket joins zips without telling their
+    SHA-256.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, source: Path | Range, store: Store) -> None:
+        """Add the bytes of a shard: a local file, or bytes of a stored file, which are read for it."""
+        self._digest = self._with(_blocks(source, store))
+
+    def of_zip(self, central_directory: Path, store: Store) -> str:
+        """Return the SHA-256 (hex) of the zip that ends with this central directory."""
+        return self._with(_blocks(central_directory, store)).hexdigest()
+
+    def _with(self, blocks: Iterator[bytes]) -> "hashlib._Hash":
+        digest = self._digest.copy()  # so that a shard whose reading fails is not added in part
+        for block in blocks:
+            digest.update(block)
+        return digest
+
+
+def _blocks(source: Path | Range, store: Store) -> Iterator[bytes]:
+    opened = (
+        source.open("rb") if isinstance(source, Path) else store.open(source.file, source.start, source.stop)
+    )
+    with opened as reader:
+        while block := reader.read(_BLOCK_BYTES):
+            yield block
+
+
+def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
+    """Return a digest for each zip that has to be put together anew."""
+    return {
+        kind: ZipDigest() for kind in KINDS if not _holds(published, kind, [job.keys[kind] for job in jobs])
+    }
+
+
+def is_published(published: Published, recipe: Recipe, tiles: Sequence[FinishedTile]) -> bool:
+    """Return True if exactly this dataset is published, with nothing missing."""
+    if published.missing:
+        return False
+    chosen = published.card.parameters
+    same_recipe = Recipe(published.card.source, chosen.selection, chosen.rendering) == recipe
+    return same_recipe and all(
+        _holds(published, kind, [tile.shard(kind).key for tile in tiles]) for kind in KINDS
+    )
+
+
+def _holds(published: Published | None, kind: Kind, keys: Sequence[str]) -> bool:
+    """Return True if the published zip holds exactly the shards with these keys."""
+    if published is None or not {ZIPS[kind], MANIFEST} <= published.intact.keys():
+        return False
+    return [entry.shard(kind).key for entry in published.card.tiles] == list(keys)
 
 
 @dataclass(frozen=True, slots=True)
-class StagedTile:
-    """A made tile and the folder that its files lie in."""
+class Publication:
+    """What is to be published.
 
-    made: MadeTile
-    folder: Path
+    Attributes:
+        recipe: what it is made of.
+        asked_for: number of selected patches.
+        tiles: in the order of the archives.
+        digests: of the members of each zip that changes; the published zip stays for other kinds.
+        metadata: the record's metadata, None without its files.
+    """
 
-
-def shard_name(shard: str, tile: str) -> str:
-    """Where a tile's shard is published, relative to the destination."""
-    return f"{SHARD_FOLDERS[shard]}/{tile}.zip"
-
-
-def missing(destination: Path, card: Card, memo: Path) -> list[PublishedFile]:
-    """The files of a card that are not in a folder, or are others."""
-    return [f for f in card.files if not is_intact(destination / f.name, f.size, f.sha256, memo)]
-
-
-def is_intact(path: Path, size: int, sha256: str, memo: Path) -> bool:
-    """Whether a file is there and is this one. Read only if it changed since it was last looked at."""
-    if not path.is_file() or path.stat().st_size != size:
-        return False
-    known = known_digest(path, memo)
-    if known is None:
-        known = made_file(path).sha256
-        remember_digest(path, known, memo)
-    return known == sha256
+    recipe: Recipe
+    asked_for: int
+    tiles: Sequence[FinishedTile]
+    digests: Mapping[Kind, ZipDigest]
+    metadata: Metadata | None
 
 
-def begin_staging(destination: Path) -> Path:
-    """An empty folder at the destination; what an earlier run left there is removed."""
-    staging = destination / _STAGING
-    if staging.exists():
-        shutil.rmtree(staging)
-    for folder in SHARD_FOLDERS.values():
-        (staging / folder).mkdir(parents=True)
-    return staging
+def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scratch: Path) -> Card:
+    """Publish a dataset; an interrupted call leaves the old dataset or the new one.
+
+    Args:
+        what: what is to be published.
+        cache: the finished tiles.
+        store: the destination.
+        lock: of the destination.
+        scratch: an empty folder for manifest, preview and central directories.
+
+    Raises:
+        ArchiveError: a shard is damaged.
+        ChangedError: a shard or a zip was replaced meanwhile.
+        DestinationError, SpaceError, TransferError: the destination cannot be written.
+        BusyError: another run has taken the destination over.
+    """
+    published = cache.published
+    with translate_os_errors("write", scratch):
+        statistics = _write_manifest(what, cache, scratch)
+        preview = preview_png(what.tiles, cache, store, what.recipe.rendering.mask_classes)
+        (scratch / PREVIEW).write_bytes(preview)
+    files: list[PublishedFile] = []
+    staged: list[Staged] = []
+    with ExitStack() as stack:
+
+        def stage(name: str, pieces: list[Piece], sha256: str) -> None:
+            staged.append(stack.enter_context(store.stage(name, pieces, sha256)))
+            files.append(PublishedFile(name=name, size=staged[-1].size, sha256=sha256))
+
+        for kind in KINDS:
+            if kind not in what.digests and published is not None:
+                files.append(published.card.file(ZIPS[kind]))
+                continue
+            central = scratch / f"{kind}.central"
+            ranges = [tile.shard(kind).source for tile in what.tiles]
+            pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
+            stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central, store))
+        for name in (MANIFEST, PREVIEW):
+            stage(name, [scratch / name], sha256_of(scratch / name))
+        card = build_card(what.recipe, what.asked_for, what.tiles, statistics, files)
+        lock.check()
+        replace_dataset(store, [one.commit for one in staged], card.dump(), published)
+    cache.clear()
+    return card
 
 
-def stage_shards(tiles: Sequence[StagedTile], staging: Path) -> list[PublishedFile]:
-    """Put the shards into staging: linked on the same disk, else copied."""
-    files = []
-    for tile in tiles:
-        for shard, file in published_shards(tile.made):
-            _link_or_copy(tile.folder / shard, staging / file.name)
-            files.append(file)
-    return files
+def replace_dataset(
+    store: Store, commits: Iterable[Callable[[], object]], card: bytes | None, published: Published | None
+) -> None:
+    """Remove the old card, make the new files visible, and write the new card, if there is one.
 
-
-def published_shards(made: MadeTile) -> list[tuple[str, PublishedFile]]:
-    """The shards of a tile, each with the file that it is published as."""
-    shards = ((IMAGES_SHARD, made.images), (MASKS_SHARD, made.masks))
-    return [(shard, _published(shard_name(shard, made.tile), file)) for shard, file in shards]
-
-
-def stage_zips(tiles: Sequence[StagedTile], staging: Path) -> list[PublishedFile]:
-    """Join the shards to the two zips in staging."""
-    files = []
-    for shard, name in ZIPS.items():
-        joined = join_to_file([tile.folder / shard for tile in tiles], staging / name)
-        files.append(PublishedFile(name=name, size=joined.size, sha256=joined.sha256))
-    return files
-
-
-def stage_manifest(
-    tiles: Sequence[StagedTile], metadata: Metadata | None, staging: Path
-) -> tuple[PublishedFile, Statistics]:
-    """Write the manifest to staging, and sum up its rows."""
-    path = staging / MANIFEST
-    statistics = write_manifest([(t.made.tile, t.folder / ROWS_FILE) for t in tiles], metadata, path)
-    return published_file(MANIFEST, path), statistics
-
-
-def stage_preview(tiles: Sequence[StagedTile], form: MaskForm, staging: Path) -> PublishedFile:
-    """Write a contact sheet of patches from all over the dataset to staging."""
-    path = staging / PREVIEW
-    path.write_bytes(
-        preview(
-            [tile.made.patches for tile in tiles],
-            lambda i: tiles[i].folder / IMAGES_SHARD,
-            lambda i: tiles[i].folder / MASKS_SHARD,
-            form,
-        )
-    )
-    return published_file(PREVIEW, path)
-
-
-def published_file(name: str, path: Path) -> PublishedFile:
-    """A file that was just made, as it is published."""
-    return _published(name, made_file(path))
-
-
-def commit(card: Card, staging: Path, destination: Path, memo: Path) -> None:
-    """Let the staged dataset take the place of the one that was there; the card comes last."""
-    for file in card.files:
-        _to_disk(staging / file.name)
-    (staging / CARD).write_bytes(card.dump())
-    _to_disk(staging / CARD)
-    (destination / CARD).unlink(missing_ok=True)
-    for folder in SHARD_FOLDERS.values():
-        (destination / folder).mkdir(parents=True, exist_ok=True)
-    for file in card.files:
-        (staging / file.name).replace(destination / file.name)
-        remember_digest(destination / file.name, file.sha256, memo)
-    remove_stale_shards(card, destination)
-    (staging / CARD).replace(destination / CARD)
-    _to_disk(destination)
-    shutil.rmtree(staging)
-
-
-def remove_stale_shards(card: Card, destination: Path) -> None:
-    """Remove the shards in a folder of a dataset that a card does not name."""
-    named = {file.name for file in card.files}
-    for folder in SHARD_FOLDERS.values():
-        for path in (destination / folder).glob("*.zip"):
-            if is_tile(path.stem) and f"{folder}/{path.name}" not in named:
-                path.unlink()
-
-
-def _published(name: str, made: MadeFile) -> PublishedFile:
-    return PublishedFile(name=name, size=made.size, sha256=made.sha256)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
+    If the first file cannot be made visible, the old card is put back: nothing of its dataset has changed.
+    """
+    if published is not None:
+        store.delete([CARD])
+    moved = False
     try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
+        for commit in commits:
+            commit()
+            moved = True
     finally:
-        os.close(handle)
+        if not moved and published is not None:
+            store.write(CARD, published.data)
+    if card is not None:
+        store.write(CARD, card)
+
+
+def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Statistics:
+    """Write the manifest and both central directories to `scratch`."""
+    directories = {kind: CentralDirectory() for kind in KINDS}
+    with ExitStack() as stack:
+        writer = stack.enter_context(ManifestWriter(scratch / MANIFEST, what.metadata))
+        files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
+        for tile in what.tiles:
+            rows = {kind: cache.rows(tile.shard(kind)) for kind in KINDS}
+            starts = {kind: directories[kind].offset for kind in KINDS}
+            for kind in KINDS:
+                files[kind].write(directories[kind].add(members(rows[kind], kind)))
+                source = tile.shard(kind).source
+                if directories[kind].offset - starts[kind] != source.stop - source.start:
+                    raise ArchiveError(
+                        f"the {kind} of {tile.tile} in {source.file.name} do not match their rows. "
+                        "Delete the dataset and prepare it again."
+                    )
+            if tile.patches:
+                writer.add(tile.tile, rows, starts)
+        for kind in KINDS:
+            files[kind].write(directories[kind].end())
+    return writer.statistics

@@ -4,50 +4,50 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic, process_time
+from typing import Final
 
-from bigearthnet.dataset.card import CARD, Card
+from bigearthnet.dataset.card import Card
+from bigearthnet.dataset.layout import CARD
 from bigearthnet.progress import human_bytes, human_time
 
-_REJECTED_SHOWN = 50
-_CREDIT_SECONDS = 60
-"""CPU-seconds that a CPU credit of EC2's T2 instances buys."""
+_REJECTED_SHOWN: Final = 50
+_CREDIT_SECONDS: Final = 60
+"""CPU-seconds of one CPU credit of EC2's T2 instances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What a run took: seconds of wall clock and of CPU, and patches that it made itself."""
+    """Seconds of wall clock and of CPU that a run took, and the patches that it converted."""
 
     wall_seconds: float
     cpu_seconds: float
-    patches_made: int
+    converted: int
 
 
 class Stopwatch:
-    """Wall clock and CPU from its making on."""
+    """Measures wall clock and CPU from its creation on."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = monotonic(), process_time()
 
-    def effort(self, patches_made: int) -> Effort:
-        """What it took until now to make so many patches."""
-        return Effort(monotonic() - self._wall, process_time() - self._cpu, patches_made)
+    def effort(self, converted: int) -> Effort:
+        """Return what converting so many patches took until now."""
+        return Effort(monotonic() - self._wall, process_time() - self._cpu, converted)
 
 
 def summary(card: Card, destination: str, effort: Effort) -> str:
-    """One line of what was done."""
-    rate = ""
-    if effort.patches_made and effort.wall_seconds > 0:
-        rate = f" ({effort.patches_made / effort.wall_seconds:,.0f} patches a second)"
+    """Return one line: patches, rejected patches, time and CPU credits."""
+    counts = card.counts
+    rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
     return (
-        f"{card.counts.patches:,} of the {card.counts.asked_for:,} patches asked for are in {destination}, "
-        f"{card.counts.rejected:,} rejected; {effort.patches_made:,} made in this run, in "
-        f"{human_time(effort.wall_seconds)}{rate}, {effort.cpu_seconds:.1f} s of CPU "
+        f"{counts.patches:,} patches in {destination}{rejected}; {effort.converted:,} converted in "
+        f"{human_time(effort.wall_seconds)} with {effort.cpu_seconds:.1f} s of CPU "
         f"({effort.cpu_seconds / _CREDIT_SECONDS:.2f} CPU credits of a t2.micro)"
     )
 
 
-def report(card: Card, destination: str, effort: Effort, preview: bytes) -> str:
-    """What was made, with the contact sheet as a picture in the text."""
+def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes) -> str:
+    """Return the report, with the contact sheet as a picture in the text."""
     sections = [
         f"# {card.counts.patches:,} patches",
         summary(card, destination, effort) + ".",
@@ -60,19 +60,22 @@ def report(card: Card, destination: str, effort: Effort, preview: bytes) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Keep text of others, such as a record's title, from being read as Markdown or HTML."""
+    for character in "\\|`*_[]<>":
+        text = text.replace(character, f"\\{character}" if character not in "<>" else f"&#{ord(character)};")
+    return " ".join(text.split())
 
 
 def _files(card: Card) -> str:
-    shards = [file for file in card.files if file.name.startswith("tiles/")]
-    rows = [
-        (file.name, human_bytes(file.size), file.sha256[:12]) for file in card.files if file not in shards
-    ]
-    rows.append((f"tiles/ ({len(shards)} shards)", human_bytes(sum(file.size for file in shards)), ""))
-    rows.append((CARD, "written last", ""))
-    return "## Files\n\n" + _table(("file", "size", "sha256 begins"), rows)
+    rows = [(file.name, human_bytes(file.size), file.sha256) for file in card.files]
+    return "## Files\n\n" + table(("file", "size", "SHA-256"), [*rows, (CARD, "", "")])
 
 
 def _classes(card: Card) -> str:
@@ -80,7 +83,7 @@ def _classes(card: Card) -> str:
     present = sorted((e for e in card.mask_classes if e.pixels), key=lambda entry: -entry.pixels)
     rows = [(str(entry.value), entry.name, f"{100 * entry.pixels / total:.2f} %") for entry in present]
     form = card.parameters.rendering.mask_classes
-    return f"## Classes of the masks ({form})\n\n" + _table(("value", "class", "share"), rows)
+    return f"## Classes of the masks ({form})\n\n" + table(("value", "class", "share"), rows)
 
 
 def _rejected(card: Card) -> str:
@@ -89,10 +92,10 @@ def _rejected(card: Card) -> str:
     rows = [(one.patch_id, one.reason) for one in card.rejected[:_REJECTED_SHOWN]]
     more = len(card.rejected) - len(rows)
     rest = f"\n\nand {more:,} more, all of them in {CARD}" if more else ""
-    return "## Rejected patches\n\n" + _table(("patch", "reason"), rows) + rest
+    return "## Rejected patches\n\n" + table(("patch", "reason"), rows) + rest
 
 
 def _source(card: Card) -> str:
     name = f"record {card.source.record}, version {card.source.version}" if card.source.record else "a folder"
     rows = [(file.name, human_bytes(file.size), file.md5, file.verification) for file in card.source.files]
-    return f"## Source: {name}\n\n" + _table(("file", "size", "md5", "verified"), rows)
+    return f"## Source: {_cell(name)}\n\n" + table(("file", "size", "md5", "verification"), rows)

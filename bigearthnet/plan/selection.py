@@ -1,22 +1,16 @@
-"""Which patches there are, and which of them are asked for."""
+"""Which patches there are, and which of them are selected."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
-import numpy.typing as npt
 
+from bigearthnet.archive.bundle import Cells, Index
 from bigearthnet.errors import SelectionError
-from bigearthnet.names import Patch
+from bigearthnet.names import Patch, pattern_hint
 from bigearthnet.options import SPLITS, Selection
 from bigearthnet.plan.metadata import Metadata
-
-Places = npt.NDArray[np.uint16]
-"""Places in a tile as 100 × column + row, ascending: the order of the patch ids."""
-
-Index = Mapping[str, Places]
-"""What an archive holds: the places of each tile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,135 +19,126 @@ class TilePlan:
 
     Attributes:
         tile: its name.
-        places: of the patches that are asked for.
-        known: of all its patches that maps or metadata name.
-        whole: every patch of the tile is asked for, so that one that nobody knew of counts too.
-        after: the planned tile before it; tiles nobody knew of, between the two, count with this one.
+        cells: the selected ones.
+        known: all cells that the reference maps or the metadata list.
+        whole: the tile is selected by its name alone, so that patches that nothing lists count, too.
     """
 
     tile: str
-    places: Places
-    known: Places
+    cells: Cells
+    known: Cells
     whole: bool
-    after: str
 
     @property
     def is_complete(self) -> bool:
-        """Whether no known patch of the tile is left out, so that it is read to its end."""
-        return len(self.places) == len(self.known)
+        """Whether all known cells are selected, so that the tile is read to its end."""
+        return len(self.cells) == len(self.known)
 
     @property
     def patch_ids(self) -> list[str]:
-        """Ids of the patches that are asked for, ascending."""
-        return [patch_id(self.tile, place) for place in self.places]
+        """Ids of the selected patches, ascending."""
+        return [patch_id(self.tile, cell) for cell in self.cells]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What to make: the tiles in the order of the archives."""
+    """The tiles to make, in the order of the archives.
+
+    Attributes:
+        tiles: one entry a tile.
+        reads_to_the_end: the last tile is the archive's last and selected to its end.
+    """
 
     tiles: tuple[TilePlan, ...]
-    known_tiles: frozenset[str]
     reads_to_the_end: bool
 
     @property
     def patches(self) -> int:
-        """How many patches are asked for."""
-        return sum(len(tile.places) for tile in self.tiles)
+        """Number of selected patches."""
+        return sum(len(tile.cells) for tile in self.tiles)
 
 
-def patch_id(tile: str, place: int) -> str:
-    """The id of the patch at a place."""
-    column, row = divmod(int(place), 100)
+def patch_id(tile: str, cell: int) -> str:
+    """Return the id of the patch in a cell."""
+    column, row = divmod(int(cell), 100)
     return Patch(tile, column, row).patch_id
 
 
-def plan(index: Index, metadata: Metadata | None, selection: Selection) -> Plan:
-    """Decide what to make.
+def plan_tiles(index: Index, metadata: Metadata | None, selection: Selection) -> Plan:
+    """Decide which patches of which tiles to make.
 
     Args:
-        index: the tiles and patches of the reference maps' archive.
-        metadata: what the record's metadata files say, if they are at hand.
-        selection: what the person asks for.
+        index: tiles and cells of the reference maps' archive.
+        metadata: the record's metadata, None without its files.
+        selection: what was asked for.
 
     Raises:
-        SelectionError: nothing matches, or it needs metadata that is not there.
+        SelectionError: nothing matches, or the selection needs metadata that is not there.
     """
     if selection.needs_metadata and metadata is None:
         raise SelectionError(
-            "expected the record's metadata files, which know splits, countries, snow and clouds, and found "
-            "none; put metadata.parquet beside the archives, or select by tiles and max_patches only"
+            "cannot select by split, country, snow or cloud: the source has no metadata files. "
+            "Put metadata.parquet beside the archives, or select by tiles and max_patches only."
         )
     listed = metadata.tiles if metadata is not None else {}
     known = {
-        tile: np.union1d(index.get(tile, _NONE), listed[tile]["place"] if tile in listed else _NONE)
+        tile: np.union1d(index.get(tile, _NONE), listed[tile]["cell"] if tile in listed else _NONE)
         for tile in sorted(index.keys() | listed.keys())
     }
-    wanted = _cut(_matching(known, metadata, selection), selection.max_patches)
+    wanted = _first(_matching(known, metadata, selection), selection.max_patches)
     if not wanted:
-        raise SelectionError(_nothing(selection, known, metadata))
-    whole = not selection.needs_metadata
-    tiles, after = [], ""
-    for tile, places in wanted.items():
-        complete = len(places) == len(known[tile])
-        tiles.append(TilePlan(tile, places, known[tile], whole and complete, after))
-        after = tile
-    return Plan(tuple(tiles), frozenset(known), _ends_with_the_archive(tiles[-1], known))
+        raise SelectionError(_nothing_found(selection, known, metadata))
+    tiles = []
+    for tile, cells in wanted.items():
+        whole = not selection.needs_metadata and len(cells) == len(known[tile])
+        tiles.append(TilePlan(tile, cells, known[tile], whole))
+    return Plan(tuple(tiles), tiles[-1].tile == max(known) and tiles[-1].is_complete)
 
 
-_NONE: Places = np.empty(0, np.uint16)
+_NONE: Cells = np.empty(0, np.uint16)
 
 
-def _matching(known: Index, metadata: Metadata | None, selection: Selection) -> Iterable[tuple[str, Places]]:
-    for tile, places in known.items():
-        if not matches(tile, selection):
+def _matching(known: Index, metadata: Metadata | None, selection: Selection) -> Iterable[tuple[str, Cells]]:
+    for tile, cells in known.items():
+        if selection.tiles and not any(fnmatchcase(tile, pattern) for pattern in selection.tiles):
             continue
         if metadata is not None and selection.needs_metadata:
             yield tile, _chosen(metadata, tile, selection)
         else:
-            yield tile, places
+            yield tile, cells
 
 
-def matches(tile: str, selection: Selection) -> bool:
-    """Whether the tile's name is one of the selected names or patterns."""
-    return not selection.tiles or any(fnmatchcase(tile, pattern) for pattern in selection.tiles)
-
-
-def _chosen(metadata: Metadata, tile: str, selection: Selection) -> Places:
+def _chosen(metadata: Metadata, tile: str, selection: Selection) -> Cells:
     rows = metadata.rows(tile)
-    keep = np.ones(len(rows), np.bool_)
+    chosen = np.ones(len(rows), np.bool_)
     if selection.splits:
-        keep &= np.isin(rows["split"], [SPLITS.index(split) for split in selection.splits])
+        chosen &= np.isin(rows["split"], [SPLITS.index(split) for split in selection.splits])
     if selection.countries:
-        chosen = [i for i, name in enumerate(metadata.countries) if name in selection.countries]
-        keep &= np.isin(rows["country"], chosen)
+        countries = [i for i, name in enumerate(metadata.countries) if name in selection.countries]
+        chosen &= np.isin(rows["country"], countries)
     if selection.snow_cloud_shadow == "exclude":
-        keep &= ~(rows["snow"] | rows["cloud"])
-    return np.ascontiguousarray(rows["place"][keep])
+        chosen &= ~(rows["snow"] | rows["cloud"])
+    return np.ascontiguousarray(rows["cell"][chosen])
 
 
-def _cut(wanted: Iterable[tuple[str, Places]], limit: int) -> dict[str, Places]:
-    """The first `limit` patches (all if 0), without tiles that have none."""
-    left, kept = limit, {}
-    for tile, places in wanted:
-        taken = places[:left] if limit else places
-        if len(taken):
-            kept[tile] = taken
-        left -= len(taken)
+def _first(wanted: Iterable[tuple[str, Cells]], limit: int) -> dict[str, Cells]:
+    """Take the first `limit` patches (0 = all); tiles without any are left out."""
+    left, taken = limit, {}
+    for tile, cells in wanted:
+        chosen = cells[:left] if limit else cells
+        if len(chosen):
+            taken[tile] = chosen
+        left -= len(chosen)
         if limit and left == 0:
             break
-    return kept
+    return taken
 
 
-def _ends_with_the_archive(last: TilePlan, known: Index) -> bool:
-    """Whether the last wanted tile is the archive's last, and wanted to its end."""
-    return last.tile == max(known) and last.is_complete
-
-
-def _nothing(selection: Selection, known: Index, metadata: Metadata | None) -> str:
+def _nothing_found(selection: Selection, known: Index, metadata: Metadata | None) -> str:
     tiles = sorted(known)
     there = f"{len(tiles)} tiles ({', '.join(tiles[:3])}{', ...' if len(tiles) > 3 else ''})"
     if metadata is not None:
-        there += f", countries {', '.join(sorted(metadata.countries))}, splits {', '.join(SPLITS)}"
+        there += f", the countries {', '.join(sorted(metadata.countries))} and the splits {', '.join(SPLITS)}"
     asked = ", ".join(f"{k} = {v}" for k, v in selection.model_dump(exclude_defaults=True).items())
-    return f"expected patches that match {asked or 'everything'}, found none; the source has {there}"
+    hints = [hint for pattern in selection.tiles if (hint := pattern_hint(pattern, tiles))]
+    return " ".join([f"no patch matches {asked or 'an empty selection'}. The source has {there}.", *hints])

@@ -1,4 +1,4 @@
-"""A procedural land for the sample: a class map and reflectances that fit it, without seams."""
+"""Procedural land of the sample: class maps and matching reflectance, seamless across patches."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,37 +14,37 @@ Floats = npt.NDArray[np.float64]
 Place = tuple[Ints, Ints]
 Pixels = npt.NDArray[np.uint16]
 
-_MARGIN = 4  # pixels around a patch, so that slopes and the blur at its edge know their neighbours
+_MARGIN = 4  # pixels around a patch, for slopes and the blur at its edges
 _INSIDE = slice(_MARGIN, _MARGIN + PATCH_PIXELS)
-_COVER_CELL = 480  # pixels: side of the square that has one cloud, or one field of snow
+_COVER_CELL = 480  # pixels: side of a square with one cloud or one field of snow
 _NOISE = 14.0  # standard deviation, reflectance × 10,000, as over a real sea patch
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What the land of a tile is like: CLC codes (commoner ones more than once), and levels from 0 to 1."""
+    """Land of a tile: CLC codes (common ones several times), and levels from 0 to 1."""
 
     farmland: tuple[int, ...]
     woods: tuple[int, ...]  # neighbours in the tuple are neighbours on the ground
     wild: tuple[int, ...]
     treeline: float = 0.53  # forest grows where its field is above this
     sea: float = 0.0  # the sea is where the ground is below this
-    snow: bool = False  # whether the cover of some patches is snow and not clouds
+    snow: bool = False  # some patches are covered by snow instead of clouds
 
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """A patch of land: `codes` is its reference map, (120, 120); the arrays of its look are (128, 128)."""
+    """A patch of land: `codes` is its reference map, (120, 120); the other arrays are (128, 128)."""
 
     codes: Pixels
-    materials: Ints  # places in the table of spectra
+    materials: Ints  # rows in the table of spectra
     light: Floats  # factor on the reflectance
-    cover: Floats  # how much of a pixel is cloud or snow, 0 to 1
+    cover: Floats  # share of cloud or snow, 0 to 1
     snow: bool
     cloud_or_shadow: bool
 
 
-# Surface reflectance × 10,000 in the order of BANDS: round numbers after what Sentinel-2 sees of such land.
+# Surface reflectance × 10,000 in the order of BANDS: rounded, typical of Sentinel-2.
 _SPECTRA: Final[dict[str, tuple[int, ...]]] = {
     "sea": (255, 215, 200, 128, 118, 112, 110, 104, 100, 98, 88, 102),
     "lake": (150, 150, 185, 120, 125, 110, 105, 98, 90, 70, 55, 95),
@@ -71,14 +71,13 @@ _SPECTRA: Final[dict[str, tuple[int, ...]]] = {
     "cloud": (6900, 7200, 7100, 7300, 7400, 7500, 7600, 7700, 6000, 5200, 4300, 7700),
     "snow": (8300, 8700, 8600, 8500, 8400, 8200, 8000, 7800, 6000, 1100, 900, 7500),
 }
-# For each code: side of its parcels in pixels, what lies there (one material a parcel), what is scattered
-# over it, and the level above which a field of spots scatters it.
+# For each code: side of its parcels in pixels, their materials, the material of scattered spots, and the
+# level of a smooth field above which there is a spot.
 _COVERS: Final[dict[int, tuple[int, str, str, float]]] = {
     111: (2, "tiles concrete tiles asphalt concrete asphalt bright_roof", "shrub", 0.72),
     112: (2, "tiles shrub asphalt meadow concrete shrub tiles", "shrub", 0.55),
     121: (9, "concrete asphalt bright_roof concrete asphalt hay", "asphalt", 0.6),
     211: (18, "green_crop ripe_crop soil dark_crop green_crop soil meadow", "broadleaf", 0.85),
-    212: (20, "green_crop green_crop dark_crop soil ripe_crop", "broadleaf", 0.85),
     221: (11, "vines vines soil vines shrub", "broadleaf", 0.8),
     223: (14, "vines shrub dry_grass vines", "shrub", 0.55),
     231: (15, "meadow meadow hay meadow green_crop", "broadleaf", 0.74),
@@ -111,11 +110,11 @@ _LEVELS: Final = np.array([level for _, _, _, level in _COVERS.values()])
 _LYING: Final = np.array([np.resize([_NAMES.index(m) for m in c[1].split()], 60) for c in _COVERS.values()])
 _SCATTERED: Final = np.array([_NAMES.index(spots) for _, _, spots, _ in _COVERS.values()])
 _DIRECTIONS: Final = np.array(((64, 0), (59, 25), (45, 45), (25, 59), (62, 16), (38, 51), (16, 62)), np.int32)
-"""Ways in which parcels lie: whole numbers, about 64 times the cosine and the sine."""
+"""Directions of parcels: about 64 times cosine and sine."""
 
 
 def survey(region: Region, *, key: int, season: int, column: int, row: int) -> Land:
-    """Draw the patch at a place of a tile: the land of `key`, with the crops and weather of `season`."""
+    """Draw a patch: the land of `key`, with the crops and weather of `season`."""
     at = np.arange(-_MARGIN, PATCH_PIXELS + _MARGIN)
     place = (column * PATCH_PIXELS + at, row * PATCH_PIXELS + at)
     ground = _field(key + 1, 480, 4, place)
@@ -139,7 +138,7 @@ def survey(region: Region, *, key: int, season: int, column: int, row: int) -> L
 
 
 def reflectance(land: Land, *, band: str, side: int, noise: np.random.Generator) -> Pixels:
-    """Reflectance × 10,000 with blur and noise, (side, side), 120, 60 or 20; never 0, which is no data."""
+    """Draw a band: reflectance × 10,000 of shape (side, side), 120, 60 or 20; never 0, which is nodata."""
     veil = _BY_BAND[band][_NAMES.index("snow" if land.snow else "cloud")]
     seen = _BY_BAND[band][land.materials] * land.light
     if land.cover.any():
@@ -155,7 +154,7 @@ def reflectance(land: Land, *, band: str, side: int, noise: np.random.Generator)
 
 
 def _classes(region: Region, key: int, ground: Floats, blocks: tuple[Ints, Ints], place: Place) -> Ints:
-    """CLC code of each pixel: fields by their blocks, the rest by the levels of smooth fields."""
+    """CLC code of each pixel: farmland by blocks, the rest by levels of smooth fields."""
     forest, people, kind = (_field(key + n, 300, 3, place) for n in (100, 200, 300))
     river, lakes = _field(key + 500, 480, 3, place), _field(key + 400, 240, 3, place)
     block, zone = blocks
@@ -178,7 +177,7 @@ def _classes(region: Region, key: int, ground: Floats, blocks: tuple[Ints, Ints]
 
 
 def _materials(codes: Ints, key: int, season: int, block: Ints, place: Place) -> tuple[Ints, Floats]:
-    """What lies on each pixel, and the factor on its light: parcels, trees, houses, streets."""
+    """Material and light of each pixel: parcels, trees, houses, streets."""
     cover = np.searchsorted(_CODES, codes)
     east, south = np.moveaxis(_DIRECTIONS[block % len(_DIRECTIONS)], 2, 0)
     xs, ys = place[0].astype(np.int32), place[1][:, None].astype(np.int32)
@@ -195,7 +194,7 @@ def _materials(codes: Ints, key: int, season: int, block: Ints, place: Place) ->
 
 
 def _disc(season: int, radius: int, place: Place) -> Floats:
-    """Clouds, their shadows or snow, 0 to 1: one ragged disc a cell."""
+    """Clouds, shadows or snow, 0 to 1: one ragged disc in each cell."""
     (xs, ys), deep = place, np.zeros((place[1].size, place[0].size))
     for x in range(xs[0] // _COVER_CELL, xs[-1] // _COVER_CELL + 1):
         for y in range(ys[0] // _COVER_CELL, ys[-1] // _COVER_CELL + 1):
@@ -209,7 +208,7 @@ def _disc(season: int, radius: int, place: Place) -> Floats:
 
 
 def _blocks(key: int, cell: int, place: Place) -> tuple[Ints, Ints, Floats]:
-    """Voronoi polygons: of each pixel, its polygon, its neighbourhood, and how far the border is."""
+    """Voronoi polygons: number, neighbourhood, and distance to the border of each pixel's polygon."""
     (xs, ys), lattice = place, [np.arange(at[0] // cell - 1, at[-1] // cell + 2) for at in place]
     gx, gy = (grid.ravel() for grid in np.meshgrid(*lattice))
     number = _hash(key, gx, gy)
@@ -242,7 +241,7 @@ def _field(key: int, cell: int, octaves: int, place: Place) -> Floats:
 
 
 def _hash(key: int | Ints, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Ints:
-    """A number below 2^24 for each key and place, as if drawn by lot (mixed as splitmix64 does)."""
+    """Pseudorandom numbers below 2^24 for keys and places (mixed as in splitmix64)."""
     mixed = (key + x.astype(np.int64) * 0x1F123BB5 + y.astype(np.int64) * 0x5851F42D).astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)

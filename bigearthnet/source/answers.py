@@ -1,186 +1,171 @@
-"""What an HTTP answer means for a transfer: use it, ask again, or give up. No network in here.
+"""What an HTTP answer means: use it, try again later, or give up; and the body that comes with it.
 
-Source of the rules: RFC 9110, sections 8.8 (validators), 10.2.3 (Retry-After), 13.1.5 (If-Range) and
-14 (ranges), and what clients of Zenodo met: `Retry-After` comes even with success, and an answer to a
-`Range` is the whole file at times.
+Rules: RFC 9110, sections 8.8 (validators), 13.1.5 (If-Range) and 14 (ranges). Zenodo sometimes sends the
+whole file in answer to a range.
 """
 
-import email.utils
+import html
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from bigearthnet.errors import ChecksumError, SourceError, TransferError
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
+
+from bigearthnet.errors import ChangedError, SourceError, TransferError
 from bigearthnet.source.record import RecordFile
 
-RETRY_AFTER_LIMIT_SECONDS = 600.0
-BACKOFF_LIMIT_SECONDS = 120.0
+RETRIED: Final = frozenset({408, 429, *range(500, 600)})
+"""Statuses that another try can turn into success."""
+FORBIDDEN: Final = 403
+"""Zenodo sends it to guests of a network that has asked for too much."""
+SLOWEST_BYTES_PER_SECOND: Final = 1 << 10
 
-_RETRY_AFTER_STATUSES = frozenset({429, 503})
-_PASSING_STATUSES = frozenset({408, 429})  # of the 4xx: too slow, too many; all 5xx pass too
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
-_NUMBER = re.compile(r"[0-9]{1,18}")
-
-
-class FailedTryError(TransferError):
-    """One try failed in a way that another may not.
-
-    Attributes:
-        wait_seconds: how long the server asks to wait, None where it does not say.
-    """
-
-    def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait_seconds = wait_seconds
+_BLOCK_BYTES: Final = 256 << 10
+_WORDS_BYTES: Final = 4096
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an answer says of itself before its body."""
-
-    status: int
-    etag: str | None = None
-    last_modified: str | None = None
-    content_range: str | None = None
-    content_length: int | None = None
-    retry_after: str | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """What `If-Range` may hold: the strong ETag, else the date of the last change, else None."""
-        if self.etag is not None and self.etag.startswith('"'):
-            return self.etag
-        return self.last_modified
-
-
-def read_answer(status: int, headers: Mapping[str, str]) -> Answer:
-    """Pick out of the headers what a transfer goes by.
+class ResponseBody:
+    """The body of a response; a `Body` for `ResumingReader`.
 
     Args:
-        status: the answer's status.
-        headers: a mapping that does not tell upper from lower case.
+        response: not read yet.
+        window_seconds: time in which the speed is measured; less than 1 KiB/s breaks the connection.
+        clock: seconds from any beginning.
+        failure: reason why the body cannot be used; None if it can.
     """
-    length = headers.get("Content-Length", "")
-    return Answer(
-        status,
-        etag=headers.get("ETag"),
-        last_modified=headers.get("Last-Modified"),
-        content_range=headers.get("Content-Range"),
-        content_length=int(length) if _NUMBER.fullmatch(length) else None,
-        retry_after=headers.get("Retry-After"),
-    )
+
+    def __init__(
+        self,
+        response: BaseHTTPResponse,
+        window_seconds: float,
+        clock: Callable[[], float],
+        failure: str | None = None,
+    ) -> None:
+        self._response = response
+        self._window = window_seconds
+        self._clock = clock
+        self._failure = failure
+        self._seconds = self._bytes = 0.0
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read what has arrived; 0 at the end.
+
+        Raises:
+            TransferError: the connection broke, is too slow, or the body cannot be used.
+        """
+        if self._failure is not None:
+            raise TransferError(self._failure)
+        began = self._clock()
+        try:
+            # read1 returns what has arrived; read(n) would lose it when the connection breaks before n.
+            data = self._response.read1(min(len(buffer), _BLOCK_BYTES), decode_content=False) or b""
+        except HTTPError as error:
+            raise TransferError(f"the connection broke: {reason(error)}") from error
+        buffer[: len(data)] = data
+        self._measure(self._clock() - began, len(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+
+    def _measure(self, seconds: float, count: int) -> None:
+        """Count the time spent waiting for bytes; the time between two reads is the reader's own."""
+        self._seconds += seconds
+        self._bytes += count
+        if self._seconds < self._window:
+            return
+        if count and self._bytes < self._seconds * SLOWEST_BYTES_PER_SECOND:
+            raise TransferError(f"only {self._bytes:,.0f} bytes arrived in {self._seconds:.0f} s")
+        self._seconds = self._bytes = 0.0
 
 
-def check_status(answer: Answer, what: str, now: float, *, usable: tuple[int, ...] = (200,)) -> None:
-    """Tell an answer to use from one to ask again after, and both from a refusal.
+def require_success(response: BaseHTTPResponse, name: str, *, has_begun: bool = False) -> None:
+    """Refuse an answer that is not 200, 206 or 416.
 
     Args:
-        answer: the answer.
-        what: what was asked for, for the message.
-        now: seconds since the epoch, for a `Retry-After` that is a date.
-        usable: the statuses to use.
+        response: its body is not read yet.
+        name: of what was asked for, for the message.
+        has_begun: bytes of it have come before, so that a 403 is a limit that will pass.
 
     Raises:
-        FailedTryError: the server is busy or broken for now.
-        SourceError: the server refuses; asking again gives the same.
+        TransferError: the server is busy or broken; its tries are spent.
+        SourceError: it refuses, and would do so again.
     """
-    if answer.status in usable:
+    if response.status in {200, 206, 416}:
         return
-    reason = f"the server answered {answer.status}"
-    if answer.status in _PASSING_STATUSES or answer.status >= 500:
-        raise FailedTryError(reason, _asked_wait(answer, now))
-    raise SourceError(
-        f"expected {what}, {reason}; check that the source is spelt as on Zenodo and open to everyone"
-    )
+    answer = f"cannot read {name}: the server answered {response.status}{_words(response)}."
+    if response.status in RETRIED or (has_begun and response.status == FORBIDDEN):
+        raise TransferError(f"{answer} Try again later.")
+    if response.status == FORBIDDEN:
+        raise SourceError(
+            f"{answer} Zenodo does so when too much is read from one network: wait an hour, or use another "
+            "network. Files that are not open to everyone cannot be used."
+        )
+    raise SourceError(f"{answer} Check that the source is written as on Zenodo and open to everyone.")
 
 
-def body_start(
-    answer: Answer, file: RecordFile, position: int, known: str | None, *, restart: bool = False
-) -> int:
-    """Where in the file the body of an answer begins.
+def validator_of(headers: Mapping[str, str]) -> str | None:
+    """Return what `If-Range` can hold: a strong ETag, else the date of the last change."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
+def first_byte(response: BaseHTTPResponse, file: RecordFile, start: int, validator: str | None) -> int | None:
+    """Return the byte of the file that the body begins with.
 
     Args:
-        answer: a 200, 206 or 416.
-        file: what was asked for.
-        position: first byte that is wanted, and was asked for.
-        known: the validator of the bytes before `position`, None where there was none.
-        restart: whether the bytes before `position` may be given up for the whole file.
+        response: a 200, 206 or 416.
+        file: that was asked for.
+        start: first byte that was asked for.
+        validator: version that earlier bytes came from; None if there are none or it is unknown.
 
     Returns:
-        `position`, or 0 where the server sends the whole file: its first bytes are then to be passed
-        over, or taken for those before `position`.
+        `start`, or 0 where the server sends the whole file; None if it sends another range.
 
     Raises:
-        ChecksumError: the file has changed, or has another size than the record says.
-        FailedTryError: the answer is to another question.
+        ChangedError: it is another version, or has another size than the record says.
     """
-    if answer.status == 416:
-        raise ChecksumError(
-            f"expected {file.size} bytes of {file.name} as the record says, found that the server has none "
-            f"from byte {position} on; read the record again"
+    if validator is not None and _differs(response.headers, validator):
+        raise ChangedError(
+            f"{file.name} changed on the server: it was {validator} up to byte {start:,} and is "
+            f"{validator_of(response.headers)} now. Run again."
         )
-    restarts = restart and answer.status == 200
-    if position > 0 and not restarts and _changed(answer, known):
-        raise ChecksumError(
-            f"{file.name} changed while it was read: expected the edition {known} that it began with, "
-            f"found {answer.validator} at byte {position}; read the record again and begin anew"
+    if response.status == 200:
+        length = response.headers.get("Content-Length", "")
+        begins, size = 0, int(length) if length.isdecimal() else file.size
+    elif response.status == 206:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != start:
+            return None
+        begins, size = int(match[1]), int(match[2])
+    else:  # 416
+        begins = size = start
+    if size != file.size:
+        raise ChangedError(
+            f"{file.name} has {file.size:,} bytes in the record, but {size:,} on the server. Run again."
         )
-    if answer.status == 200:
-        if answer.content_length is not None:
-            _check_size(answer.content_length, file)
-        return 0
-    match = _CONTENT_RANGE.fullmatch(answer.content_range or "")
-    if match is None or int(match[1]) != position:
-        raise FailedTryError(f"asked for bytes from {position}, the answer's range is {answer.content_range}")
-    _check_size(int(match[2]), file)
-    return position
+    return begins
 
 
-def retry_after_seconds(value: str, now: float) -> float | None:
-    """Seconds that a `Retry-After` asks to wait, ten minutes at most; None where it is neither form.
+def reason(error: BaseException | None) -> str:
+    """Return the first part of what urllib3 says; the rest repeats it, or holds the URL."""
+    return str(error.args[0]) if error is not None and error.args else repr(error)
 
-    Args:
-        value: seconds, or an HTTP date.
-        now: seconds since the epoch.
-    """
-    if _NUMBER.fullmatch(value):
-        return min(float(value), RETRY_AFTER_LIMIT_SECONDS)
+
+def _differs(headers: Mapping[str, str], validator: str) -> bool:
+    current = headers.get("ETag" if validator.startswith('"') else "Last-Modified")
+    return current is not None and current.removeprefix("W/") != validator
+
+
+def _words(response: BaseHTTPResponse) -> str:
+    """Return the beginning of what the server says, as one line in quotes."""
     try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return min(max(date.timestamp() - now, 0.0), RETRY_AFTER_LIMIT_SECONDS)
-
-
-def backoff_seconds(first: float, fruitless: int) -> float:
-    """Wait after `fruitless` tries in a row without a new byte: doubling, two minutes at most."""
-    doublings = min(max(fruitless - 1, 0), 30)
-    return float(min(first * 2**doublings, BACKOFF_LIMIT_SECONDS))
-
-
-def without_secrets(url: str) -> str:
-    """The URL for a message: without user, query and fragment, where tokens and signatures stand."""
-    return re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
-
-
-def _asked_wait(answer: Answer, now: float) -> float | None:
-    if answer.retry_after is None or answer.status not in _RETRY_AFTER_STATUSES:
-        return None
-    return retry_after_seconds(answer.retry_after, now)
-
-
-def _changed(answer: Answer, known: str | None) -> bool:
-    if known is None:
-        return False
-    current = answer.etag if known.startswith('"') else answer.last_modified
-    return current is not None and current.removeprefix("W/") != known
-
-
-def _check_size(found: int, file: RecordFile) -> None:
-    if found != file.size:
-        raise ChecksumError(
-            f"expected {file.size} bytes of {file.name} as the record says, found that the server has "
-            f"{found}; read the record again"
-        )
+        text = response.read(_WORDS_BYTES, decode_content=False).decode(errors="replace")
+    except HTTPError:
+        return ""
+    text = re.sub(r"(?is)<(script|style|title).*?</\1>|<[^>]*>", " ", text)
+    line = " ".join(word for word in html.unescape(text).split() if word.isprintable())
+    return f' ("{line[:300]}")' if line else ""

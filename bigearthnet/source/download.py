@@ -1,113 +1,91 @@
-"""Files of a record brought to the disk: whole and checked, going on where an earlier try ended."""
+"""A file of a record brought into a store: complete, checked, and going on where an earlier run ended."""
 
 import hashlib
-import io
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial as bind
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from bigearthnet.errors import ChecksumError
-from bigearthnet.source.opening import Reading, Remote
+from bigearthnet.errors import ChangedError, ChecksumError
+from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile
-from bigearthnet.work.digests import replace_text
-
-BLOCK_BYTES = 256 << 10
-"""Read and written at once; larger blocks are no faster, and a killed download loses one at most."""
-
-
-class _Note(BaseModel):
-    """Which file, and which edition of it, the bytes of a `.part` are of."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    size: int
-    md5: str | None
-    validator: str | None
+from bigearthnet.store.base import Store, StoredFile
+from bigearthnet.store.reader import ResumingReader
+from bigearthnet.store.transfer import OnBytes, blocks, complete
 
 
-def download(remote: Remote, file: RecordFile, target: Path, *, on_bytes: Callable[[int], None]) -> str:
-    """Bring a record's file to `target`, going on from what an earlier try left in `<target>.part`.
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file that is in the store, complete and checked.
+
+    Attributes:
+        stored: the file.
+        md5: hex.
+        received: bytes that this run received for it.
+    """
+
+    stored: StoredFile
+    md5: str
+    received: int
+
+
+def fetch_file(source: Source, file: RecordFile, store: Store, name: str, on_bytes: OnBytes) -> FetchedFile:
+    """Bring a file of a record into a store, going on where an earlier run ended.
+
+    A store that cannot read back what an earlier run wrote shows the complete file before it is checked; it
+    is then read once and removed if it is wrong. Otherwise the file is not visible before it is checked.
 
     Args:
-        remote: opens the file where it lies.
-        file: what to bring.
-        target: where to; it is there when it is whole and checked, or not at all.
-        on_bytes: told of each block, also of those found in the `.part`. They add up to the file's size:
-            where found bytes must be fetched again, it is told of them as a negative number.
-
-    Returns:
-        The md5 of the file, hexadecimal.
+        source: of the record.
+        file: of the record.
+        store: where the file goes.
+        name: of the file in the store; an earlier file is replaced.
+        on_bytes: called with the size of each block, also of those that were there. The sizes add up to the
+            file's; when bytes are fetched or read again, it is called with a negative number.
 
     Raises:
-        TransferError: the rest did not come; what came is kept for the next try.
-        ChecksumError: it is not the file that the record promises; what came is removed.
-        SourceError: the server refuses the file.
-        OSError: the disk is full or cannot be written.
+        TransferError: the source or the store did not answer; the next run goes on from there.
+        ChecksumError: the md5 is not the record's; nothing of the file is kept.
+        ChangedError: the file changed while it was read; nothing of it is kept.
+        SourceError: the source refused the file.
+        SpaceError: the disk is full.
     """
-    part = target.with_name(f"{target.name}.part")
-    note_path = target.with_name(f"{target.name}.part.json")
-    try:
-        md5 = _fill(remote, file, part, note_path, on_bytes)
-        if file.md5 is not None and md5 != file.md5:
-            raise ChecksumError(
-                f"expected {file.name} with md5 {file.md5} as the record says, found {md5}; "
-                f"{part} has been removed, download it again"
+    with store.resume(name, file.size, file.md5) as partial:
+        try:
+            received, md5 = complete(
+                bind(source.open, file),
+                file.size,
+                partial,
+                "md5",
+                on_bytes,
             )
-    except ChecksumError:
-        part.unlink(missing_ok=True)
-        note_path.unlink(missing_ok=True)
-        raise
-    part.replace(target)
-    note_path.unlink(missing_ok=True)
-    return md5
+            if md5 is not None:
+                _require_md5(file, md5)
+        except (ChecksumError, ChangedError):
+            partial.discard()
+            raise
+        stored = partial.commit()
+    if md5 is None:
+        on_bytes(-file.size)
+        md5 = md5_of(store.open(stored), on_bytes)
+        try:
+            _require_md5(file, md5)
+        except ChecksumError:
+            store.delete([name])
+            raise
+    return FetchedFile(stored, md5, received)
 
 
-def _fill(
-    remote: Remote, file: RecordFile, part: Path, note_path: Path, on_bytes: Callable[[int], None]
-) -> str:
-    """Complete the `.part`; returns its md5."""
-    note = _read_note(file, note_path)
-    found = part.stat().st_size if note is not None and part.is_file() else 0
-    if found > file.size:
-        found = 0
-    validator = note.validator if note is not None else None
+def md5_of(reader: ResumingReader, on_bytes: OnBytes) -> str:
+    """Read a file to its end and return its md5 (hex)."""
     digest = hashlib.md5(usedforsecurity=False)
-    if found:
-        with part.open("rb") as beginning:
-            for block in _blocks(beginning):
-                digest.update(block)
-                on_bytes(len(block))
-    with (
-        part.open("ab" if found else "wb") as output,
-        remote.open(file, found, validator) as reader,
-    ):
-        if reader.begin() < found:
-            output.truncate(0)
-            digest = hashlib.md5(usedforsecurity=False)
-            on_bytes(-found)
-        note = _Note(size=file.size, md5=file.md5, validator=reader.validator)
-        replace_text(note_path, note.model_dump_json())
-        for block in _blocks(reader):
-            output.write(block)
+    with reader:
+        for block in blocks(reader):
             digest.update(block)
             on_bytes(len(block))
-        output.flush()
-        os.fsync(output.fileno())
     return digest.hexdigest()
 
 
-def _read_note(file: RecordFile, path: Path) -> _Note | None:
-    """The note beside a `.part`, or None where it is of another file, or cannot be read."""
-    try:
-        note = _Note.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    return note if (note.size, note.md5) == (file.size, file.md5) else None
-
-
-def _blocks(source: io.BufferedReader | Reading) -> Iterator[memoryview]:
-    """The bytes of a reader, each block in the same buffer."""
-    buffer = memoryview(bytearray(BLOCK_BYTES))
-    while count := source.readinto(buffer):
-        yield buffer[:count]
+def _require_md5(file: RecordFile, md5: str) -> None:
+    if file.md5 not in {None, md5}:
+        raise ChecksumError(
+            f"{file.name} arrived with md5 {md5}, but the record says {file.md5}. It was removed. Run again."
+        )

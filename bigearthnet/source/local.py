@@ -1,107 +1,112 @@
-"""Files of the record at hand: those fetched into the work folder, and those used where they lie."""
+"""Verified local copies of record files: downloaded into the work folder, or used in place."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigearthnet.archive.reader import decompress
-from bigearthnet.dataset.card import Verification
-from bigearthnet.source.download import download
-from bigearthnet.source.opening import Remote
-from bigearthnet.source.record import RecordFile
-from bigearthnet.work.digests import known_digest, md5_of_file, remember_digest
+from bigearthnet.errors import ChangedError, ChecksumError, SourceError
+from bigearthnet.source.download import fetch_file, md5_of
+from bigearthnet.source.opening import Source
+from bigearthnet.source.record import RecordFile, Verification
+from bigearthnet.store.base import StoredFile
+from bigearthnet.store.digests import known_digest, note_digest
+from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.store.folder import FolderStore
+from bigearthnet.store.reader import ResumingReader
+from bigearthnet.store.transfer import OnBytes
 from bigearthnet.work.workspace import Workspace
-
-AS_IN_RECORD: Verification = "md5 as in the record"
-COMPUTED: Verification = "md5 computed, none to compare with"
-NOT_READ_TO_THE_END: Verification = "not read to the end"
-
-OnBytes = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """A file that is at hand whole: size in bytes, md5 in hex and what that is worth."""
+class LocalFile:
+    """A verified file on this machine.
 
-    name: str
+    Attributes:
+        path: of the file.
+        size: bytes.
+        md5: hex.
+        verification: how the md5 was checked.
+    """
+
     path: Path
     size: int
     md5: str
     verification: Verification
+    _store: FolderStore = field(repr=False, compare=False)
+    _stored: StoredFile = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the file in the record."""
+        return self.path.name
+
+    def open(self) -> ResumingReader:
+        """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""
+        return self._store.open(self._stored)
 
 
-def held(file: RecordFile, workspace: Workspace) -> Holding | None:
-    """The file, if it is at hand and known to be right without reading it."""
-    path = _place(file, workspace)
-    known = known_digest(path, workspace.digests)
-    if known is None or (file.md5 is not None and known != file.md5):
+def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
+    """Return the local copy of a file if it is known to be right without reading it."""
+    store, name, path = _place(source, file, work)
+    found = store.head(name)
+    with translate_os_errors("read notes in", work.md5s):
+        md5 = known_digest(path, found.etag, work.md5s) if found else None
+    if found is None or md5 is None or file.md5 not in {None, md5}:
         return None
-    return Holding(file.name, path, file.size, known, verification(file, streams=False, to_the_end=True))
+    return LocalFile(path, found.size, md5, file.verification(), store, found)
 
 
-def left_to_fetch(file: RecordFile, workspace: Workspace) -> int:
-    """Bytes that still have to come over the network for the file to be at hand."""
-    path = _place(file, workspace)
-    if file.is_local or path.exists():
+def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
+    """Return the bytes of a file that still have to be downloaded."""
+    store, name, _ = _place(source, file, work)
+    if source.local_path(file) or store.head(name):
         return 0
-    part = path.with_name(f"{path.name}.part")
-    return file.size - min(part.stat().st_size if part.exists() else 0, file.size)
+    with store.resume(name, file.size, file.md5) as partial:
+        return file.size - partial.position
 
 
-def verification(file: RecordFile, *, streams: bool, to_the_end: bool) -> Verification:
-    """What the md5 of a file is worth, once it was read as far as it is going to be.
-
-    Args:
-        file: a file of the record.
-        streams: it is never on the disk as a whole.
-        to_the_end: every byte of it is going to be read.
-    """
-    if file.md5 is None:
-        return COMPUTED
-    return NOT_READ_TO_THE_END if streams and not to_the_end else AS_IN_RECORD
-
-
-def obtain(remote: Remote, file: RecordFile, workspace: Workspace, on_bytes: OnBytes) -> Holding:
-    """Have the file at hand: look at it, compute its md5, or fetch it, whichever does.
+def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:
+    """Download a file into the work folder, or compute the md5 of one that is there.
 
     Args:
-        remote: opens it where it lies, if it must be fetched.
-        file: what to have.
-        workspace: where it goes, unless it is local: then it is used in place and never changed.
-        on_bytes: is told of bytes read or fetched.
+        source: of the record; a file in a local folder is used in place and never changed.
+        file: of the record.
+        work: the work folder.
+        on_bytes: as of `fetch_file`.
 
     Raises:
-        TransferError: the server did not give it; another try goes on where this one ended.
-        ChecksumError: what came is not what the record promises; it was removed.
+        TransferError, ChangedError, SourceError, SpaceError: as `fetch_file`.
+        ChecksumError: the md5 is not the record's; a file in the work folder was removed.
     """
-    holding = held(file, workspace)
-    if holding is not None:
-        return holding
-    path = _place(file, workspace)
-    md5 = md5_of_file(path, on_bytes=on_bytes) if path.exists() else None
-    if md5 is not None and file.md5 is not None and md5 != file.md5:
-        path.unlink()
-        md5 = None
-    if md5 is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        md5 = download(remote, file, path, on_bytes=on_bytes)
-    remember_digest(path, md5, workspace.digests)
-    return Holding(file.name, path, file.size, md5, verification(file, streams=False, to_the_end=True))
+    known = find_local(source, file, work)
+    if known is not None:
+        return known
+    store, name, path = _place(source, file, work)
+    found = store.head(name)
+    md5 = md5_of(store.open(found), on_bytes) if found else None
+    if found is None or md5 is None or found.size != file.size or file.md5 not in {None, md5}:
+        if source.local_path(file):
+            raise _refusal(path, found, md5, file)
+        if found is not None:
+            on_bytes(-found.size)
+        fetched = fetch_file(source, file, store, name, on_bytes)
+        found, md5 = fetched.stored, fetched.md5
+    with translate_os_errors("write", work.md5s):
+        note_digest(path, found.etag, md5, work.md5s)
+    return LocalFile(path, found.size, md5, file.verification(), store, found)
 
 
-def read_held(path: Path) -> Iterator[bytes]:
-    """The tar inside an archive at hand, in chunks; opened when the first is asked for."""
-    with path.open("rb") as file:
-        yield from decompress(file)
+def _place(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderStore, str, Path]:
+    """Return the folder of a local copy, and its name and path."""
+    path = source.local_path(file)
+    if path is not None:
+        return FolderStore(path.parent, SourceError), path.name, path
+    version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
+    name = f"{version}/{file.name}"
+    return FolderStore(work.archives), name, work.archives / name
 
 
-def _place(file: RecordFile, workspace: Workspace) -> Path:
-    if file.is_local:
-        return Path(file.location)
-    return workspace.archive(file.name, file.md5 or _digest_of_edition(file))
-
-
-def _digest_of_edition(file: RecordFile) -> str:
-    """What tells a file without a promised md5 from all others."""
-    return hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
+def _refusal(path: Path, found: StoredFile | None, md5: str | None, file: RecordFile) -> Exception:
+    if found is None or found.size != file.size:
+        return ChangedError(f"{path} was removed or replaced after it was listed. Run again.")
+    return ChecksumError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")

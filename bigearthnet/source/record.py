@@ -1,59 +1,76 @@
-"""A record: the files of a dataset with their sizes and md5s, on Zenodo, in a bucket or in a folder."""
+"""A record: the files of a dataset, with their sizes and md5s."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, ValidationError
 
 from bigearthnet.errors import SourceError
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
 
-ARCHIVES = (IMAGES_ARCHIVE, MAPS_ARCHIVE)
-"""The files without which there is nothing to convert."""
-RECORD_FILES = (*ARCHIVES, *METADATA_FILES)
-"""The files of a record that this package reads; it passes over all others."""
+ARCHIVES: Final = (IMAGES_ARCHIVE, MAPS_ARCHIVE)
+"""Files that every record must have."""
+RECORD_FILES: Final = (*ARCHIVES, *METADATA_FILES)
+"""Files of a record that are used; all others are ignored."""
+
+Verification = Literal["md5 as in the record", "md5 computed, none to compare with", "not read to the end"]
+"""How the md5 of a file in the dataset card was checked."""
+
+_NAMES_SHOWN = 12
+_Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFile:
-    """A file of a record."""
+    """A file of a record.
+
+    Attributes:
+        name: of the file, without folders.
+        size: bytes.
+        md5: hex, lower case; None where the source states none.
+        location: URL or path of the file.
+        etag: version of a file whose md5 is not known; None where it does not matter.
+    """
 
     name: str
-    size: int
-    """Bytes."""
-    md5: str | None
-    """Hexadecimal, lower case; None where the source promises none."""
-    location: str
-    """Its URL, `s3://bucket/key` of an object, or the absolute path of a local file."""
+    size: Annotated[int, Field(ge=0)]
+    md5: _Md5 | None
+    location: str = field(default="", repr=False)  # can hold a token
     etag: str | None = None
-    """Of an object that no md5 is known of: the edition that is meant."""
 
-    @property
-    def is_object(self) -> bool:
-        """Whether `location` is in a bucket."""
-        return self.location.lower().startswith("s3://")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether `location` is a path."""
-        return not self.location.lower().startswith(("http://", "https://", "s3://"))
+    def verification(self, *, complete: bool = True) -> Verification:
+        """How the file is verified if it is read, to its end (`complete`) or not."""
+        if self.md5 is None:
+            return "md5 computed, none to compare with"
+        return "md5 as in the record" if complete else "not read to the end"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The files of a dataset, and which edition of it they are."""
+    """The files of a dataset, and the version of it that they are.
+
+    Attributes:
+        kind: "zenodo", or "folder" for files that belong to no known record.
+        record_id: of Zenodo; empty for a folder.
+        version: of the record; can be empty.
+        title: of the record; can be empty.
+        files: those of `RECORD_FILES` that the record has.
+    """
 
     kind: Literal["zenodo", "folder"]
-    record_id: str
+    record_id: _Id
     version: str
     title: str
     files: tuple[RecordFile, ...]
 
     def file(self, name: str) -> RecordFile | None:
-        """The file called `name`, or None where the record has none."""
+        """Return the file called `name`; None if the record has none."""
         return next((file for file in self.files if file.name == name), None)
 
     def require(self, name: str) -> RecordFile:
-        """The file called `name`.
+        """Return the file called `name`.
 
         Raises:
             SourceError: the record has no such file.
@@ -61,44 +78,37 @@ class Record:
         file = self.file(name)
         if file is None:
             source = f"record {self.record_id}" if self.record_id else "the source"
-            held = listed([file.name for file in self.files])
-            raise SourceError(f"expected {name} in {source}, found {held}; name a source that holds it")
+            names = shown(file.name for file in self.files)
+            raise SourceError(f"{source} has no {name}; it has {names}. Choose a source that has it.")
         return file
 
 
-def read_folder(folder: Path) -> Record:
-    """Take the files of a dataset that lie in a folder for a record.
+def require_names(names: list[str], place: str, advice: str) -> None:
+    """Make sure that the files of a record are complete.
 
     Args:
-        folder: holds both archives, and the metadata files if the person has them.
+        names: of all files.
+        place: where they are, for the message.
+        advice: what to do, for the message.
 
     Raises:
-        SourceError: there is no such folder, or an archive is not in it.
+        SourceError: an archive is missing, or a file that is used occurs twice.
     """
-    if not folder.is_dir():
-        raise SourceError(
-            "expected a record id, URL, DOI, s3://bucket/prefix, or a folder that holds "
-            f"{' and '.join(ARCHIVES)}, found no folder at {folder}"
-        )
-    paths = [folder.absolute() / name for name in RECORD_FILES]
-    files = tuple(RecordFile(p.name, p.stat().st_size, None, str(p)) for p in paths if p.is_file())
-    missing = missing_archives([file.name for file in files])
+    missing = [name for name in ARCHIVES if name not in names]
     if missing:
-        held = listed(sorted(path.name for path in folder.iterdir()))
-        raise SourceError(
-            f"expected {' and '.join(missing)} in {folder}, found {held}; "
-            "put the archives there under the names they have on Zenodo"
-        )
-    return Record("folder", "", "", "", files)
+        raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown(names)}. {advice}")
+    used = [name for name in names if name in RECORD_FILES]
+    if len(set(used)) < len(used):
+        raise SourceError(f"{place} names a file twice: {shown(names)}. {advice}")
 
 
-def missing_archives(names: list[str]) -> list[str]:
-    """The archives that `names` lacks."""
-    return [archive for archive in ARCHIVES if archive not in names]
+def shown(names: Iterable[str]) -> str:
+    """Join names for a message; those after the first twelve are left out."""
+    listed = list(names)
+    return ", ".join([*listed[:_NAMES_SHOWN], "..."] if len(listed) > _NAMES_SHOWN else listed) or "no files"
 
 
-def listed(names: list[str], most: int = 12) -> str:
-    """Names as a person reads them in a message: all of a few, the first of many."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return ", ".join(names) or "no files"
+def first_error(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a document, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"

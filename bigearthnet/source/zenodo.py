@@ -1,17 +1,20 @@
-"""Records of Zenodo: from what a person writes to the record's files."""
+"""Records of Zenodo: ids, URLs and DOIs, and the JSON that describes a record."""
 
 import re
-from typing import Annotated
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.answers import without_secrets
-from bigearthnet.source.http import Http
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, listed, missing_archives
+from bigearthnet.source.http import Http, require_same_host, safe_url
+from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, first_error, require_names
+from bigearthnet.store.reader import ResumingReader
 
 _ID = r"(?P<id>[0-9]+)"
-_FORMS = (
+_FORMS: Final = (
     re.compile(_ID),
     re.compile(rf"https?://(?:www\.)?zenodo\.org/(?:api/)?records?/{_ID}(?:[/?#].*)?", re.IGNORECASE),
     re.compile(
@@ -20,137 +23,118 @@ _FORMS = (
         re.IGNORECASE,
     ),
 )
-_MD5 = re.compile(r"md5:([0-9a-fA-F]{32})")
-_URL = re.compile(r"https?://[^/]", re.IGNORECASE)
-
-
-class _Links(BaseModel):
-    self: str
+_MD5: Final = re.compile(r"md5:([0-9a-fA-F]{32})")
+_URL: Final = re.compile(r"https?://[^/]", re.IGNORECASE)
+_ADVICE: Final = "Choose a record of BigEarthNet v2, such as 10891137."
 
 
 class _File(BaseModel):
     key: str
     size: int = Field(ge=0)
     checksum: str
-    links: _Links
-
-
-class _Metadata(BaseModel):
-    version: str | None = None
-    title: str | None = None
-
-
-class _RecordLinks(BaseModel):
-    latest: str | None = None
+    link: str = Field(validation_alias=AliasPath("links", "self"))
 
 
 class _Document(BaseModel):
-    """What is read of the JSON that Zenodo answers with for a record."""
+    """The parts that are used of the JSON of a record."""
 
-    id: int | Annotated[str, StringConstraints(min_length=1)]
-    metadata: _Metadata = _Metadata()
+    id: int | Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    version: str | None = Field(None, validation_alias=AliasPath("metadata", "version"))
+    title: str | None = Field(None, validation_alias=AliasPath("metadata", "title"))
     files: list[_File]
-    links: _RecordLinks = _RecordLinks()
+    latest: str | None = Field(None, validation_alias=AliasPath("links", "latest"))
 
 
-def record_url(source: str) -> str | None:
-    """The URL of a record's JSON.
+@dataclass(frozen=True, slots=True)
+class ZenodoSource:
+    """A record of Zenodo, or of a server that describes records in the same way.
 
     Args:
-        source: an id, URL or DOI of a Zenodo record, or the URL of a record's JSON elsewhere.
+        url: of the record's JSON; can hold a token.
+        http: makes the requests.
+    """
+
+    url: str = field(repr=False)
+    http: Http
+
+    @property
+    def text(self) -> str:
+        """The URL."""
+        return self.url
+
+    def __str__(self) -> str:
+        return safe_url(self.url)
+
+    def record(self) -> Record:
+        """Get the record."""
+        return parse_record(self.http.document(self.url), self.url)
+
+    def latest(self) -> Self:
+        """Return the latest version of the record, which is itself where it names none."""
+        latest = _parse(self.http.document(self.url), str(self)).latest
+        if latest is None:
+            return self
+        require_same_host(self.url, latest, str(self))
+        return type(self)(latest, self.http)
+
+    def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
+        """Open a file at a byte."""
+        name = f"{file.name} from {safe_url(file.location)}"
+        opener, sleep = partial(self.http.open_at, file), self.http.sleep
+        return ResumingReader(opener, name, start, file.size, validator=validator, sleep=sleep)
+
+    def local_path(self, file: RecordFile) -> Path | None:  # noqa: ARG002 - of the protocol
+        """Return None."""
+        return None
+
+
+def record_url(text: str) -> str | None:
+    """Return the URL of a record's JSON.
+
+    Args:
+        text: id, URL or DOI of a Zenodo record, or the URL of a record's JSON elsewhere.
 
     Returns:
-        The URL, or None where the source is none of these, and so a folder.
+        The URL; None if the text is none of these.
     """
-    source = source.strip()
+    text = text.strip()
     for form in _FORMS:
-        if match := form.fullmatch(source):
+        if match := form.fullmatch(text):
             return f"https://zenodo.org/api/records/{match['id']}"
-    return source if _URL.match(source) else None
+    return text if _URL.match(text) else None
 
 
 def parse_record(document: bytes, url: str) -> Record:
-    """Read the JSON of a record; files other than the four of BigEarthNet v2 are passed over.
+    """Parse the JSON of a record; files other than those of `RECORD_FILES` are ignored.
 
     Args:
-        document: JSON, as `GET https://zenodo.org/api/records/<id>` answers it.
-        url: where it is from, for messages.
+        document: as `GET https://zenodo.org/api/records/<id>` answers.
+        url: where it comes from.
 
     Raises:
-        SourceError: it is no record, or not one that holds both archives with their md5s.
+        SourceError: it is not a record, or not one that holds both archives with md5s on its own host.
     """
-    place = without_secrets(url)
+    place = safe_url(url)
     found = _parse(document, place)
-    for file in found.files:
-        if "/" in file.key or "\\" in file.key:
-            raise SourceError(
-                f"expected plain file names in the record at {place}, found {file.key!r}; "
-                "name a record of BigEarthNet v2"
-            )
-    files = tuple(_record_file(file, place) for file in found.files if file.key in RECORD_FILES)
-    names = [file.name for file in files]
-    missing = missing_archives(names)
-    if missing or len(set(names)) < len(names):
-        held = listed([file.key for file in found.files])
-        raise SourceError(
-            f"expected the record at {place} to hold {' and '.join(missing or names)} once, found {held}; "
-            "name a record of BigEarthNet v2, such as 10891137"
-        )
-    about = found.metadata
-    return Record("zenodo", str(found.id), about.version or "", about.title or "", files)
-
-
-def fetch_record(http: Http, url: str) -> Record:
-    """Ask for a record.
-
-    Args:
-        http: makes the requests.
-        url: of the record's JSON, as `record_url` gives it.
-
-    Raises:
-        SourceError: there is no such record, or it is not one of BigEarthNet v2.
-        TransferError: the other side did not answer.
-    """
-    return parse_record(http.document(url), url)
-
-
-def latest_url(http: Http, url: str) -> str:
-    """The URL of the JSON of a record's latest version; the record's own where it tells of no other.
-
-    Args:
-        http: makes the request.
-        url: of the record's JSON.
-
-    Raises:
-        SourceError: there is no such record.
-        TransferError: the other side did not answer.
-    """
-    latest = _parse(http.document(url), without_secrets(url)).links.latest
-    return latest if latest is not None and _URL.match(latest) else url
+    require_names([file.key for file in found.files], f"the record at {place}", _ADVICE)
+    files = tuple(_record_file(file, url) for file in found.files if file.key in RECORD_FILES)
+    version, title = (" ".join((text or "").split()) for text in (found.version, found.title))
+    return Record("zenodo", str(found.id), version, title, files)
 
 
 def _parse(document: bytes, place: str) -> _Document:
     try:
         return _Document.model_validate_json(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise SourceError(
-            f"expected the JSON of a Zenodo record at {place}, found at {where}: {first['msg']}; "
-            "name a record, as 10891137 or https://zenodo.org/records/10891137"
-        ) from None
+        raise SourceError(f"{place} is not the JSON of a record ({first_error(error)}). {_ADVICE}") from None
 
 
-def _record_file(file: _File, place: str) -> RecordFile:
+def _record_file(file: _File, url: str) -> RecordFile:
     match = _MD5.fullmatch(file.checksum)
     if match is None:
         raise SourceError(
-            f"expected the checksum of {file.key} in the record at {place} as md5:<32 hexadecimal digits>, "
-            f"found {file.checksum!r}; without its md5 the file cannot be checked"
+            f"the record at {safe_url(url)} states no md5 of {file.key} but {file.checksum!r}. Without it "
+            "the file cannot be checked."
         )
-    if not _URL.match(file.links.self):
-        raise SourceError(
-            f"expected a link to {file.key} in the record at {place} over http or https, "
-            f"found {file.links.self!r}; name a record on Zenodo"
-        )
-    return RecordFile(file.key, file.size, match[1].lower(), file.links.self)
+    require_same_host(url, file.link, f"the link to {file.key} in {safe_url(url)}")
+    return RecordFile(file.key, file.size, match[1].lower(), file.link)

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bigearthnet.errors import TransferError
+from bigearthnet.errors import DestinationError, SourceError, TransferError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 TRIES: Final = 10
-"""Tries in a row without a new byte before a transfer fails."""
+"""Tries in a row without progress before a transfer fails."""
+PROGRESS_BYTES: Final = 64 << 10
+"""Fewer new bytes do not count as progress, so that a server that sends a byte now and then is given up."""
 BACKOFF_LIMIT_SECONDS: Final = 120.0
+SMALL_BYTES: Final = 64 << 20
+"""Size of the largest file that is read into memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +79,12 @@ class ResumingReader(io.RawIOBase):
         sleep: waits that many seconds.
 
     Attributes:
+        name: of the file, for messages.
         position: offset of the next byte.
         validator: version of the file, as soon as it is known.
     """
 
-    def __init__(  # noqa: PLR0913 - what is read, and how
+    def __init__(
         self,
         open_at: OpenAt,
         name: str,
@@ -93,12 +98,13 @@ class ResumingReader(io.RawIOBase):
         self.position = start
         self.validator = validator
         self._open_at = open_at
-        self._name = name
+        self.name = name
         self._stop = stop
         self._sleep = sleep
         self._body: Body | None = None
         self._skip = 0  # bytes of the body that lie before `position`
         self._failures = 0
+        self._failed_at = start
 
     def readable(self) -> bool:
         """Return True."""
@@ -115,7 +121,7 @@ class ResumingReader(io.RawIOBase):
         """Read what has arrived into the buffer; 0 only at `stop`.
 
         Raises:
-            TransferError: no new byte arrived in 10 tries.
+            TransferError: fewer than 64 KiB arrived in each of 10 tries in a row.
             ChangedError: the file changed since its first byte was read.
             SourceError, DestinationError: the request was refused.
         """
@@ -132,7 +138,6 @@ class ResumingReader(io.RawIOBase):
                 self._fail(error)
                 continue
             self.position += count
-            self._failures = 0
             return count
         self._drop()
         return 0
@@ -155,16 +160,40 @@ class ResumingReader(io.RawIOBase):
 
     def _fail(self, error: TransferError) -> None:
         self._drop()
+        if self.position - self._failed_at >= PROGRESS_BYTES:
+            self._failures = 0
+        self._failed_at = self.position
         self._failures += 1
         if self._failures >= TRIES:
             raise TransferError(
-                f"cannot read {self._name}: nothing new in {TRIES} tries, at last: {error}. Try again later."
+                f"cannot read {self.name}: {TRIES} tries in a row brought next to nothing, "
+                f"at last: {error}. Try again later."
             ) from error
         seconds = backoff_seconds(self._failures)
-        logger.warning("%s: %s; trying again in %.0f s", self._name, error, seconds)
+        logger.warning("%s: %s; trying again in %.0f s", self.name, error, seconds)
         self._sleep(seconds)
 
     def _drop(self) -> None:
         if self._body is not None:
             self._body.close()
             self._body = None
+
+
+def read_small(
+    reader: ResumingReader, size: int, refusal: type[DestinationError] | type[SourceError]
+) -> bytes:
+    """Read `size` bytes and close the reader.
+
+    Raises:
+        DestinationError, SourceError: it is more than 64 MiB (whichever `refusal` is).
+    """
+    with reader:
+        if size > SMALL_BYTES:
+            raise refusal(
+                f"cannot read {reader.name}: it has {size:,} bytes, and at most {SMALL_BYTES:,} are read."
+            )
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            view = view[reader.readinto(view) :]
+    return bytes(data)

@@ -1,114 +1,180 @@
-"""A tile's bundles become two shards and the tile's rows for the manifest."""
+"""From a tile's bundles to its shards and rows."""
 
-import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bigearthnet.archive.bundle import Bundles, PatchFiles, patch_files
-from bigearthnet.dataset.manifest import SQUARE_COLUMNS, SUM_COLUMNS, write_tile_rows
-from bigearthnet.errors import PatchError
+from bigearthnet.errors import ArchiveError, PatchError
 from bigearthnet.names import MAP, RGB_BANDS, Patch, parse_patch
 from bigearthnet.options import Rendering
-from bigearthnet.plan.selection import TilePlan
+from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
-from bigearthnet.tile.render import Image, Mask, render_image, render_mask
-from bigearthnet.zips.shard import ShardWriter
-
-IMAGES_SHARD, MASKS_SHARD, ROWS_FILE = "images.zip", "masks.zip", "rows.parquet"
+from bigearthnet.tile.render import Image, render_image, render_mask
+from bigearthnet.tile.rows import SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, crc32_column, write_rows
+from bigearthnet.zips import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A patch that was left out, and why."""
+    """A patch that was left out, and the reason."""
 
     patch_id: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class MadeFile:
-    """A file that was made: bytes and SHA-256 (hex)."""
+class Held:
+    """Images or masks of a tile that were made before.
 
-    size: int
-    sha256: str
+    Attributes:
+        rows: by patch id, with the columns of `SCHEMAS[kind]`.
+        read: returns the PNG of a row; is asked in ascending order of patch ids.
+    """
+
+    rows: Mapping[str, Mapping[str, Any]]
+    read: Callable[[Mapping[str, Any]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class MadeTile:
-    """What became of a tile: how many patches are in its shards, and which were rejected."""
+class Conversion:
+    """A tile to convert.
+
+    Attributes:
+        tile: its name.
+        patch_ids: the patches to take, ascending.
+        kinds: what is to be written.
+        held: what was made before, by kind; all other patches must be in the bundles.
+        rejected: patches that are known to be bad.
+    """
+
+    tile: str
+    patch_ids: Sequence[str]
+    kinds: tuple[Kind, ...]
+    held: Mapping[Kind, Held]
+    rejected: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedTile:
+    """A converted tile: patches in its shards, rejected patches, and bytes of each shard written."""
 
     tile: str
     patches: int
     rejected: tuple[Rejected, ...]
-    images: MadeFile
-    masks: MadeFile
-    rows: MadeFile
+    sizes: Mapping[Kind, int]
 
 
-def convert_tile(tile: TilePlan, bundles: Bundles, rendering: Rendering, folder: Path) -> MadeTile:
-    """Make shards and rows of a tile in `folder`; each file is there whole or not at all.
+def shard_file(kind: Kind) -> str:
+    """Name of the file of a shard in the folder that it is written to."""
+    return f"{kind}.shard"
 
-    A patch that lacks its image or map, or has a bad one, is rejected; it is in neither shard.
+
+def rows_file(kind: Kind) -> str:
+    """Name of the file of a shard's rows in the folder that they are written to."""
+    return f"{kind}.parquet"
+
+
+def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
+    """Write shards and rows of a tile into `folder`.
+
+    A patch that lacks its image or map, or has a bad one, is rejected: it is in no shard.
+
+    Raises:
+        ArchiveError: an image or mask that was made before is damaged.
+        DestinationError: the folder cannot be written.
+        SpaceError: the disk is full.
     """
-    strays = [Rejected(patch_id, "no reference map and no metadata of it") for patch_id in bundles.strays]
-    rejected, rows = list(strays), list[dict[str, Any]]()
-    located: Georeference | None = None
-    with ShardWriter(folder / IMAGES_SHARD) as images, ShardWriter(folder / MASKS_SHARD) as masks:
-        for files in patch_files(bundles, tile.patch_ids):
-            try:
-                image, mask = _render(files, rendering)
-                patch = parse_patch(files.patch_id)
-                located = located or georeference(files.bands[RGB_BANDS[0]], patch)
-            except PatchError as error:
-                rejected.append(Rejected(files.patch_id, str(error)))
+    rejected = dict.fromkeys(bundles.unknown, "neither a reference map nor metadata of it")
+    rejected |= wanted.rejected
+    rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in KINDS}
+    renderer = _Renderer(rendering, wanted.held)
+    with ExitStack() as stack:
+        writers = {kind: stack.enter_context(ShardWriter(folder / shard_file(kind))) for kind in wanted.kinds}
+        files = patch_files(bundles, wanted.patch_ids)
+        for patch_id, found in zip(wanted.patch_ids, files, strict=True):
+            if patch_id in rejected:
                 continue
-            sizes = {
-                "image_size": len(image.png),
-                "image_crc32": images.add(f"{files.patch_id}.png", image.png),
-                "mask_size": len(mask.png),
-                "mask_crc32": masks.add(f"{files.patch_id}_mask.png", mask.png),
-            }
-            rows.append(sizes | _row(patch, located, image, mask))
-    write_tile_rows(rows, folder / ROWS_FILE)
-    return MadeTile(
-        tile.tile,
-        len(rows),
-        tuple(sorted(rejected, key=lambda one: one.patch_id)),
-        MadeFile(images.summary.size, images.summary.sha256),
-        MadeFile(masks.summary.size, masks.summary.sha256),
-        made_file(folder / ROWS_FILE),
+            try:
+                made = renderer.render(patch_id, found)
+            except PatchError as error:
+                rejected[patch_id] = str(error)
+                continue
+            for kind in KINDS:
+                row, png = made[kind]
+                if kind in writers:
+                    row = _add(writers[kind], kind, row, png or wanted.held[kind].read(row))
+                rows[kind].append(row)
+    for kind in wanted.kinds:
+        write_rows(rows[kind], kind, folder / rows_file(kind))
+    return ConvertedTile(
+        wanted.tile,
+        len(rows["images"]),
+        tuple(Rejected(*one) for one in sorted(rejected.items())),
+        {kind: writer.size for kind, writer in writers.items()},
     )
 
 
-def made_file(path: Path) -> MadeFile:
-    """Size and SHA-256 of a file that was just made."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return MadeFile(path.stat().st_size, digest)
+Made = tuple[Mapping[str, Any], bytes | None]
+"""A row, and the PNG if it was made now."""
 
 
-def _render(files: PatchFiles, rendering: Rendering) -> tuple[Image, Mask]:
-    missing = [band for band in RGB_BANDS if band not in files.bands]
-    if missing:
-        raise PatchError(f"missing in the images' archive: {', '.join(missing)}")
-    if files.map is None:
-        raise PatchError("missing in the reference maps' archive: its map")
-    bands = [decode(files.bands[band], band) for band in RGB_BANDS]
-    mask = render_mask(decode(files.map, MAP), rendering, MAP)
-    return render_image(bands, rendering), mask
+class _Renderer:
+    """Renders the patches of a tile, but for what was made before."""
+
+    def __init__(self, rendering: Rendering, held: Mapping[Kind, Held]) -> None:
+        self._rendering = rendering
+        self._images = held["images"].rows if "images" in held else {}
+        self._masks = held["masks"].rows if "masks" in held else {}
+        self._tile: Georeference | None = None
+
+    def render(self, patch_id: str, files: PatchFiles) -> dict[Kind, Made]:
+        """Return image and mask of a patch; raises PatchError where they cannot be made."""
+        image, mask = self._images.get(patch_id), self._masks.get(patch_id)
+        missing = [] if image else [band for band in RGB_BANDS if band not in files.bands]
+        if missing:
+            raise PatchError(f"missing in the images' archive: {', '.join(missing)}")
+        if mask is None and files.map is None:
+            raise PatchError("missing in the reference maps' archive: its map")
+        bands = [] if image else [decode(files.bands[band], band) for band in RGB_BANDS]
+        made_mask: Made = (mask, None) if mask else self._mask(patch_id, files)
+        if image:
+            return {"images": (image, None), "masks": made_mask}
+        patch = parse_patch(patch_id)
+        rendered = render_image(bands, self._rendering)
+        self._tile = self._tile or georeference(files.bands[RGB_BANDS[0]], patch)
+        return {"images": (_image_row(patch, self._tile, rendered), rendered.png), "masks": made_mask}
+
+    def _mask(self, patch_id: str, files: PatchFiles) -> Made:
+        assert files.map is not None  # noqa: S101 - the caller looked
+        mask = render_mask(decode(files.map, MAP), self._rendering, MAP)
+        pixels = [{"value": value, "pixels": count} for value, count in mask.pixels.items()]
+        return {"patch_id": patch_id, "mask_size": len(mask.png), "class_pixels": pixels}, mask.png
 
 
-def _row(patch: Patch, located: Georeference, image: Image, mask: Mask) -> dict[str, Any]:
-    x_min, y_min, x_max, y_max = located.bounds(patch)
+def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) -> Mapping[str, Any]:
+    name, column = f"{row['patch_id']}{SUFFIXES[kind]}", crc32_column(kind)
+    crc32 = writer.add(name, png)
+    if row.get(column, crc32) != crc32:
+        raise ArchiveError(
+            f"cannot reuse {name}: the published zip has other bytes than the manifest says. "
+            "Delete the dataset and prepare it again."
+        )
+    return {**row, column: crc32}
+
+
+def _image_row(patch: Patch, tile: Georeference, image: Image) -> Mapping[str, Any]:
+    x_min, y_min, x_max, y_max = tile.bounds(patch)
     return {
         "patch_id": patch.patch_id,
-        "crs": located.epsg,
+        "image_size": len(image.png),
+        "crs": tile.epsg,
         "x_min": x_min,
         "y_min": y_min,
         "x_max": x_max,
         "y_max": y_max,
-        "class_pixels": list(mask.pixels.items()),
         **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
         **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
     }

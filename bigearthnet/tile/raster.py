@@ -1,6 +1,7 @@
-"""GeoTIFFs of the dataset as arrays, and where on the earth a tile lies."""
+"""GeoTIFFs of the dataset: their pixels, and their place on the earth."""
 
 import io
+import math
 import struct
 import warnings
 from dataclasses import dataclass
@@ -10,66 +11,73 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from bigearthnet.errors import PatchError
 from bigearthnet.names import PATCH_METRES, PATCH_PIXELS, PIXEL_METRES, Patch
+from bigearthnet.tile.tags import DOUBLE, SHORT, read_tags
 
-# OpenCV would print a line for each GeoTIFF tag it does not know: over 80,000 for 2,000 patches.
+# OpenCV would print a line for each GeoTIFF tag that it does not know: 80,000 for 2,000 patches.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-# Converters run side by side already, and a patch is too small to share out.
+# Tiles are converted side by side already, and a patch is too small to be shared by threads.
 cv2.setNumThreads(1)
 
 Pixels = npt.NDArray[np.uint16]
 _SHAPE = (PATCH_PIXELS, PATCH_PIXELS)
+_BLOCK_LIMIT = 1 << 20
+"""Most pixels of a strip or tile, which is decoded whole; the published ones have 34 × 120."""
 
+_ROWS_PER_STRIP: Final = 278
 _PLAIN: Final = {256: PATCH_PIXELS, 257: PATCH_PIXELS, 258: 16, 277: 1, 339: 1}
 """Tags of a plain TIFF: width, height, bits a sample, samples a pixel, unsigned integers (TIFF 6.0)."""
-_TURNING: Final = frozenset({266, 274})
-"""Tags that change how pixels lie, which rasterio and OpenCV do not heed alike: FillOrder, Orientation."""
+_NOT_PLAIN: Final = frozenset({266, 274, 322, 323})
+"""FillOrder and Orientation, which OpenCV and rasterio treat differently; width and length of tiles."""
 
-_UNREADABLE = (RasterioError, CRSError, UnicodeDecodeError)
-"""What rasterio raises for files that are no GeoTIFF, or damaged; the last two for their CRS."""
+_SCALE, _TIE_POINT, _MATRIX, _GEO_KEYS = 33550, 33922, 34264, 34735
+_GEO_TAGS: Final = {_SCALE: DOUBLE, _TIE_POINT: DOUBLE, _MATRIX: DOUBLE, _GEO_KEYS: SHORT}
+_RASTER_TYPE, _PIXEL_IS_POINT, _PROJECTED_CRS = 1025, 2, 3072
+"""A GeoKey and its value, and the GeoKey with the EPSG code (OGC GeoTIFF 1.1)."""
+_USER_DEFINED = 32767
 
 
 @dataclass(frozen=True, slots=True)
 class Georeference:
-    """Where a tile lies: EPSG code of its UTM zone, and the upper left corner of patch 00_00 in metres."""
+    """Place of a tile: EPSG code of its UTM zone, and the upper left corner of patch 00_00 in metres."""
 
     epsg: int
     x: float
     y: float
 
     def bounds(self, patch: Patch) -> tuple[float, float, float, float]:
-        """Bounds of a patch of the tile: x_min, y_min, x_max, y_max in metres of the CRS."""
+        """Return x_min, y_min, x_max, y_max of a patch of the tile, in metres."""
         left = self.x + PATCH_METRES * patch.column
         top = self.y - PATCH_METRES * patch.row
         return left, top - PATCH_METRES, left + PATCH_METRES, top
 
 
 def decode(tiff: bytes, what: str) -> Pixels:
-    """Read the one band of a GeoTIFF of 120 × 120 pixels.
+    """Read the single band of a GeoTIFF of 120 × 120 pixels.
 
-    OpenCV reads the plain ones, as all published ones are; what rasterio reads, it reads to the same
-    pixels. All others rasterio decides: OpenCV would scale samples of 12 bits, join bands to grey, and
-    take a PNG too.
+    OpenCV reads plain TIFFs, as all published ones are, to the same pixels as rasterio. All others are
+    left to rasterio: OpenCV would scale samples of 12 bits, mix bands to grey, and accept a PNG.
 
     Returns:
         uint16 of shape (120, 120).
 
     Raises:
-        PatchError: it cannot be read, or is of another shape or type; the message begins with `what`.
+        PatchError: it cannot be read, or has another shape or type; the message begins with `what`.
     """
     if _is_plain(_directory(tiff)):
-        pixels = cv2.imdecode(np.frombuffer(tiff, np.uint8), cv2.IMREAD_UNCHANGED)
+        try:
+            pixels = cv2.imdecode(np.frombuffer(tiff, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            pixels = None
         if pixels is not None and pixels.shape == _SHAPE and pixels.dtype == np.uint16:
-            return pixels  # type: ignore[return-value]  # the dtype was just looked at
-    return _decode_slowly(tiff, what)
+            return pixels  # type: ignore[return-value]  # the dtype was just checked
+    return _decode_any(tiff, what)
 
 
 def _directory(tiff: bytes) -> bytes:
-    """The directory of a little-endian TIFF, 12 bytes a tag; empty if it is anything else."""
+    """Directory of a little-endian TIFF, 12 bytes a tag; empty for any other file."""
     if not tiff.startswith(b"II*\0"):
         return b""
     start = int.from_bytes(tiff[4:8], "little") + 2
@@ -79,46 +87,78 @@ def _directory(tiff: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _is_plain(directory: bytes) -> bool:
-    """Whether a directory is that of a plain TIFF. All published files of a kind have an equal one."""
-    tags = {tag: value for tag, _, _, value in struct.iter_unpack("<HHII", directory)}
-    return tags.items() >= _PLAIN.items() and not tags.keys() & _TURNING
+    """Return whether a directory is that of a plain TIFF; published files of a kind have the same one."""
+    entries = list(struct.iter_unpack("<HHII", directory))
+    tags = {tag: value for tag, _, _, value in entries}
+    return (
+        len(tags) == len(entries)
+        and tags.items() >= _PLAIN.items()
+        and not tags.keys() & _NOT_PLAIN
+        and tags.get(_ROWS_PER_STRIP, 0) <= PATCH_PIXELS
+    )
 
 
-def _decode_slowly(tiff: bytes, what: str) -> Pixels:
+def _decode_any(tiff: bytes, what: str) -> Pixels:
+    # Imported here: published files never need it, and it takes 0.4 s and 40 MiB.
+    import rasterio  # noqa: PLC0415
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: PLC0415
+
     try:
-        with _opened(tiff) as dataset:
+        if not tiff:  # rasterio would take it for a file to be written
+            raise PatchError(f"{what}: the file is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(io.BytesIO(tiff), driver="GTiff")
+        with dataset:
             found = f"{dataset.count} of {dataset.height} × {dataset.width}, {dataset.dtypes[0]}"
             if (dataset.count, dataset.shape, dataset.dtypes[0]) == (1, _SHAPE, "uint16"):
+                rows, columns = dataset.block_shapes[0]
+                if rows * columns > _BLOCK_LIMIT:
+                    raise PatchError(f"{what}: the GeoTIFF claims blocks of {rows:,} × {columns:,} pixels")
                 pixels: Pixels = dataset.read(1)
                 return pixels
-    except _UNREADABLE as error:
-        raise PatchError(f"{what}: expected a GeoTIFF, found {len(tiff):,} bytes that are none") from error
-    raise PatchError(f"{what}: expected 1 band of 120 × 120, uint16, found {found}")
+    except (RasterioError, UnicodeDecodeError) as error:
+        raise PatchError(f"{what}: {len(tiff):,} bytes that are not a GeoTIFF, or damaged") from error
+    raise PatchError(f"{what}: the GeoTIFF has not 1 band of 120 × 120 pixels, uint16, but {found}")
 
 
 def georeference(tiff: bytes, patch: Patch) -> Georeference:
-    """Where the tile of `patch` lies, from the GeoTIFF of any of its 10 m bands.
+    """Locate the tile of `patch` by the GeoTIFF of any of its 10 m bands.
 
     Raises:
-        PatchError: it has no CRS with an EPSG code, or its pixels are not 10 m, north up.
+        PatchError: it states no EPSG code, or its pixels are not 10 m, north up.
     """
     try:
-        with _opened(tiff) as dataset:
-            transform, epsg = dataset.transform, dataset.crs.to_epsg() if dataset.crs else None
-    except _UNREADABLE as error:
-        raise PatchError(f"{patch.patch_id}: expected a GeoTIFF, found {len(tiff):,} other bytes") from error
-    if epsg is None or transform[:2] + transform[3:5] != (PIXEL_METRES, 0, 0, -PIXEL_METRES):
+        tags = read_tags(tiff, _GEO_TAGS)
+    except ValueError as error:
+        raise PatchError(f"{patch.patch_id}: {len(tiff):,} bytes that are {error}") from error
+    geo = tags.get(_GEO_KEYS, ())[4:]
+    keys = {
+        key: value
+        for key, location, value in zip(geo[::4], geo[1::4], geo[3::4], strict=False)
+        if not location
+    }
+    epsg = int(keys.get(_PROJECTED_CRS, _USER_DEFINED))
+    width, height, left, top = _grid(tags)
+    if epsg == _USER_DEFINED:
         raise PatchError(
-            f"{patch.patch_id}: expected an EPSG code and pixels of 10 m, north up, "
-            f"found {epsg} and {tuple(transform)[:6]}"
+            f"{patch.patch_id}: the GeoTIFF states no EPSG code of a projected CRS (GeoKey 3072)"
         )
-    left, top = transform.c, transform.f
+    if (width, height) != (PIXEL_METRES, PIXEL_METRES) or not math.isfinite(left + top):
+        raise PatchError(
+            f"{patch.patch_id}: the GeoTIFF has not pixels of {PIXEL_METRES} m, north up, but of "
+            f"{width:g} × {height:g} m at {left:g}, {top:g}"
+        )
+    if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
+        left, top = left - width / 2, top + height / 2
     return Georeference(epsg, left - PATCH_METRES * patch.column, top + PATCH_METRES * patch.row)
 
 
-def _opened(tiff: bytes) -> rasterio.DatasetReader:
-    if not tiff:  # rasterio would take it for a file to be written
-        raise RasterioIOError("no bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(io.BytesIO(tiff), driver="GTiff")
+def _grid(tags: dict[int, tuple[float, ...]]) -> tuple[float, float, float, float]:
+    """Width and height of a pixel, x and y of the upper left corner, in metres; zeros if not north up."""
+    scale, tie, matrix = (tags.get(tag, ()) for tag in (_SCALE, _TIE_POINT, _MATRIX))
+    if len(scale) == 3 and len(tie) == 6:
+        return scale[0], scale[1], tie[3] - tie[0] * scale[0], tie[4] + tie[1] * scale[1]
+    if len(matrix) == 16 and matrix[1] == matrix[4] == 0:
+        return matrix[0], -matrix[5], matrix[3], matrix[7]
+    return 0, 0, 0, 0

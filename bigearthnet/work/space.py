@@ -1,4 +1,4 @@
-"""Free disk space, looked at before work begins instead of running out of it hours later."""
+"""Free disk space, checked before work begins."""
 
 import shutil
 from pathlib import Path
@@ -8,23 +8,27 @@ from bigearthnet.progress import human_bytes
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes where `folder` is or will be made."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    """Return the free bytes on the disk of a folder, which need not exist."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def same_disk(one: Path, other: Path) -> bool:
-    """Whether two folders that exist are on one file system."""
+    """Return True for two folders on one file system."""
     return one.stat().st_dev == other.stat().st_dev
 
 
 def require_space(folder: Path, needed: int, purpose: str, remedy: str) -> None:
-    """Make sure that `needed` bytes are free for `folder`.
+    """Make sure that `needed` bytes are free.
+
+    Args:
+        folder: where they will be written.
+        needed: bytes.
+        purpose: what they are for, for the message.
+        remedy: what to do, for the message; begins with a verb.
 
     Raises:
-        SpaceError: they are not; says how many are, what they are for, and the remedy.
+        SpaceError: fewer are free.
     """
     free = free_bytes(folder)
     if needed > free:

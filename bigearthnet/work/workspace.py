@@ -1,57 +1,74 @@
-"""The work folder: what lies where, by content and not by time."""
+"""The work folder: its layout."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigearthnet.errors import DestinationError
+from bigearthnet.errors import DestinationError, SourceError
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Places in the work folder. Everything in it can be made again; nothing in it is published."""
+    """Paths in the work folder. Everything in it can be made again."""
 
     root: Path
 
     @property
-    def digests(self) -> Path:
-        """Memos of digests that were computed, so that an unchanged file is not read again."""
-        return self.root / "digests"
+    def md5s(self) -> Path:
+        """Notes of the md5s of archives, so that an unchanged archive is read once."""
+        return self.root / "md5s"
+
+    @property
+    def archives(self) -> Path:
+        """Files of records, by their md5."""
+        return self.root / "archives"
 
     @property
     def results(self) -> Path:
-        """Prefect's results: the lists of what was made."""
+        """Results of Prefect's tasks."""
         return self.root / "results"
 
     @property
     def bundles(self) -> Path:
-        """Tile bundles that wait to be converted; of use to one run only."""
+        """Tile bundles that wait to be converted; of use to one run."""
         return self.root / "bundles"
 
     @property
+    def tiles(self) -> Path:
+        """Shards and rows that were just converted; of use to one run."""
+        return self.root / "tiles"
+
+    @property
     def staging(self) -> Path:
-        """Manifest and preview on their way to a bucket; of use to one run only."""
+        """Manifest, preview and central directories before they are published; of use to one run."""
         return self.root / "staging"
 
     @property
     def sample(self) -> Path:
-        """The embedded sample's archives."""
+        """Archives of the embedded sample."""
         return self.root / "sample"
 
-    def archive(self, name: str, md5: str) -> Path:
-        """A file of the record."""
-        return self.root / "archives" / md5 / name
 
-    def tile(self, key: str) -> Path:
-        """Shards and rows of a tile."""
-        return self.root / "tiles" / key
-
-
-def folder(text: str) -> Path:
-    """The folder that a person means, whole and without links.
+def folder(text: str, refusal: type[DestinationError] | type[SourceError] = DestinationError) -> Path:
+    """Return the absolute path, without links, of a folder that a person names; it need not exist.
 
     Raises:
-        DestinationError: it is a URL, or nothing.
+        DestinationError, SourceError: (whichever `refusal` is) it is empty, a URL, or cannot be looked up.
     """
-    if not text.strip() or "://" in text:
-        raise DestinationError(f"expected a folder, such as /data/bigearthnet, found {text!r}")
-    return Path(text).expanduser().resolve()
+    advice = "Write the whole path, such as /data/bigearthnet."
+    if not text.strip() or "\0" in text:
+        raise refusal(f"{text!r} is not a folder. {advice}")
+    if re.match(r"[a-z][a-z0-9+.-]*:/", text, re.IGNORECASE):
+        raise refusal(f"{text!r} is not a folder. {advice} A bucket is written s3://bucket/prefix.")
+    if re.search(r"(^|/)\$", text):
+        raise refusal(f"cannot use {text!r}: variables are not replaced. {advice}")
+    try:
+        path = Path(text).expanduser().resolve()
+        path.stat()
+    except FileNotFoundError:
+        return path
+    except RuntimeError as error:  # no such user, or (before Python 3.13) links in a circle
+        raise refusal(f"cannot use {text!r}: {error}. {advice}") from error
+    except OSError as error:
+        raise refusal(f"cannot use {text!r}: {error.strerror}. {advice}") from error
+    return path

@@ -6,27 +6,34 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.sample.archives import Sample
-from bigearthnet.source.http import Patience
-from tasks import policy
+from tests.support.places import new_bucket
 from tests.support.published import Published
 from tests.support.record_server import RecordServer
-from tests.support.runs import Place, start
+from tests.support.runs import Home, hurry, save_block
 
 
 @pytest.fixture(autouse=True)
-def quick(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Seconds become hundredths: patience over the network, and the waits between a task's retries."""
-    patience = Patience(connect_seconds=5, stall_seconds=0.5, tries=2, backoff_seconds=0.01)
-    monkeypatch.setattr(policy, "PATIENCE", patience)
-    waits = list(policy.RETRY_DELAYS)
-    policy.RETRY_DELAYS[:] = [0.01] * len(waits)  # in place: the tasks were made with this list
-    yield
-    policy.RETRY_DELAYS[:] = waits
+def quick(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place.below(tmp_path)
+def home(tmp_path: Path) -> Home:
+    """An empty one in folders."""
+    return Home.folder(tmp_path / "home")
+
+
+@pytest.fixture
+def bucket_home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """An empty one in a bucket."""
+    server = request.getfixturevalue("s3_server")
+    return Home(tmp_path / "home" / "work", new_bucket(server.client()), save_block(server))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def any_home(request: pytest.FixtureRequest) -> Home:
+    found: Home = request.getfixturevalue("home" if request.param == "folder" else "bucket_home")
+    return found
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def server(sample: Sample) -> Iterator[RecordServer]:
 @pytest.fixture(scope="session")
 def undisturbed(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Published:
     """What a run from the record gives when all goes well."""
-    place = Place.below(tmp_path_factory.mktemp("undisturbed"))
+    home = Home.folder(tmp_path_factory.mktemp("undisturbed"))
     with RecordServer(sample.folder) as server:
-        start(server.record_url, place)
-    return Published.read(place.destination)
+        home.prepare(server.record_url)
+    return Published.read(home.destination)

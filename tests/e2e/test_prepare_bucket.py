@@ -1,173 +1,128 @@
-"""Whole runs into a bucket of a real S3 server: what is published, and what is not done twice."""
+"""Runs into a bucket that are refused, broken or overtaken, and what they send."""
 
-from collections.abc import Callable
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bigearthnet.errors import RejectedError
-from bigearthnet.sample.archives import Sample
-from bigearthnet.store.s3.objects import Bucket
-from tests.support.archives import IMAGES, linked, rewrite
-from tests.support.published import Published, require_whole, unzip_tests
-from tests.support.record_server import RECORD, RecordServer
-from tests.support.runs import Place, observed, start
-from tests.support.s3_dataset import Home
+import tasks.connect
+import tasks.publish
+from bigearthnet.errors import BusyError, CredentialsError, DestinationError, TransferError
+from bigearthnet.sample.archives import Sample, make_sample
+from tests.support.line import Line
+from tests.support.published import Published
+from tests.support.record_server import RecordServer
+from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ("tests.support.s3_fixtures",)
-
-OTHER = {"stretch": "minmax", "mask_classes": "clc_l1"}
 
 
-@pytest.fixture
-def home(s3_server: S3Server, bucket: Bucket) -> Home:
-    return Home.of(s3_server, bucket)
-
-
-@pytest.mark.parametrize("transfer", ["keep", "stream"])
-def test_a_dataset_in_a_bucket_is_the_one_in_a_folder(
-    server: RecordServer, place: Place, *, home: Home, undisturbed: Published, tmp_path: Path, transfer: str
+def test_credentials_that_do_not_suffice(
+    s3_server: S3Server, server: RecordServer, bucket_home: Home
 ) -> None:
-    done = start(server.record_url, place, transfer=transfer, **home.parameters)
-    assert done["destination"] == home.url
-    assert home.published() == undisturbed
-    require_whole(home.bring(tmp_path / "brought"))
-    assert all(unzip_tests(path) for path in (tmp_path / "brought").rglob("*.zip"))
-    assert home.unfinished_uploads() == []
-    assert place.files("tiles/*/*.zip") == []  # shards leave the disk
-    assert not [name for name in home.names(hidden=True) if name.startswith(".tiles") and ".zip" in name]
+    stranger = {
+        "aws_access_key_id": s3_server.stranger_key,
+        "aws_secret_access_key": s3_server.stranger_secret,
+    }
+    for block, error, said in (
+        (
+            save_block(s3_server, aws_secret_access_key="wrong"),  # noqa: S106
+            DestinationError,
+            "SignatureDoesNotMatch.*key",
+        ),
+        (save_block(s3_server, **stranger), DestinationError, "permission s3:"),
+        ("nobody", CredentialsError, "'nobody'"),
+    ):
+        with pytest.raises(error, match=said):
+            bucket_home.prepare(server.record_url, aws_credentials=block)
+    assert (server.requests, bucket_home.place.files()) == ([], {})
 
 
-def test_the_objects_say_what_they_are_made_of(
-    server: RecordServer, place: Place, home: Home, undisturbed: Published
+@pytest.mark.parametrize("destination", ["s3:/bucket", "s3://UPPER/x", "s3://none-such/x"])
+def test_a_bucket_that_cannot_be(sample: Sample, bucket_home: Home, destination: str) -> None:
+    with pytest.raises(DestinationError, match=r"s3://bucket/prefix|Create the bucket"):
+        bucket_home.prepare(sample.folder, destination=destination)
+
+
+def test_files_of_others_below_the_prefix_are_refused_and_untouched(
+    sample: Sample, bucket_home: Home
 ) -> None:
-    start(server.record_url, place, **home.parameters)
-    card = require_whole(home.bring(place.destination))
-    images_md5 = next(file["md5"] for file in card["source"]["files"] if "S2" in file["name"])
-    for name, sha256 in undisturbed.sha256.items():
-        found = home.bucket.head(name)
-        assert found is not None
-        assert found.metadata["source-md5"] == images_md5
-        if name != "dataset.json":
-            assert found.metadata["sha256"] == sha256
-        if not name.startswith("tiles/"):
-            assert found.metadata["parameters"] == card["parameters"]["digest"]
+    bucket_home.place.put(".tiles/x", b"not ours")
+    with pytest.raises(DestinationError, match=r"\.tiles/x"):
+        bucket_home.prepare(sample.folder)
+    assert bucket_home.place.files() == {".tiles/x": b"not ours"}
 
 
-def test_a_second_run_writes_nothing_from_any_machine(
-    server: RecordServer, place: Place, home: Home, tmp_path: Path
+def test_a_run_that_was_overtaken_publishes_nothing(
+    sample: Sample, bucket_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start(server.record_url, place, transfer="stream", **home.parameters)
-    before = home.etags()
-    server.requests.clear()
-    runs = observed(
-        server.record_url, Place.below(tmp_path / "another"), transfer="stream", **home.parameters
-    )
-    assert not [request for request in server.requests if "S2" in request.name]
-    assert {request.name for request in server.requests} > {RECORD}
-    assert runs.of("extract") == runs.of("convert") == runs.of("upload") == []
-    assert home.etags() == before
+    bucket_home.prepare(sample.folder, selection={"max_patches": 1})
+    before = bucket_home.files()
+    publish = tasks.publish.publish_dataset
+
+    def overtaken(*arguments: Any) -> Any:
+        bucket_home.place.put(".lock", b'{"run": "another"}')
+        return publish(*arguments)
+
+    monkeypatch.setattr(tasks.publish, "publish_dataset", overtaken)
+    with pytest.raises(BusyError, match=bucket_home.url):
+        bucket_home.prepare(sample.folder)
+    left = bucket_home.files()
+    assert before.items() <= left.items()
+    assert all(name.startswith(".tiles/") for name in left.keys() - before.keys())
 
 
-def test_one_tile_more_sends_one_tile(sample: Sample, place: Place, home: Home, tmp_path: Path) -> None:
-    start(sample.folder, place, selection={"tiles": list(sample.tiles[:2])}, **home.parameters)
-    another = Place.below(tmp_path / "another")
-    wanted = {"tiles": list(sample.tiles[:3])}
-    runs = observed(sample.folder, another, selection=wanted, **home.parameters)
-    assert runs.named("extract") == runs.named("upload") == [sample.tiles[2]]
-    start(sample.folder, place, selection=wanted)
-    assert home.published() == Published.read(place.destination)
-
-
-def test_one_tile_less_leaves_nothing_of_it(sample: Sample, place: Place, home: Home) -> None:
-    start(sample.folder, place, **home.parameters)
-    start(sample.folder, place, selection={"tiles": list(sample.tiles[1:])}, **home.parameters)
-    assert not [name for name in home.names(hidden=True) if sample.tiles[0] in name]
-    require_whole(home.bring(place.destination))
-
-
-def remove(home: Home, name: str) -> None:
-    home.bucket.delete([name])
-
-
-def write_over(home: Home, name: str) -> None:
-    """With as many bytes, as somebody would who does not know what it is."""
-    home.bucket.write(name, bytes(len(home.read(name))))
-
-
-@pytest.mark.parametrize("damage", [remove, write_over])
-@pytest.mark.parametrize(
-    "name", ["bigearthnet_pngs.zip", "bigearthnet_mask_pngs.zip", "manifest.parquet", "preview.png"]
-)
-def test_a_published_file_that_is_gone_or_changed_is_made_of_what_is_there(
-    sample: Sample, place: Place, home: Home, damage: Callable[[Home, str], None], name: str
+def test_what_was_sent_before_the_line_broke_is_not_made_again_on_another_machine(
+    s3_server: S3Server,
+    server: RecordServer,
+    bucket_home: Home,
+    *,
+    undisturbed: Published,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    start(sample.folder, place, **home.parameters)
-    before, written = home.published(), home.etags()
-    damage(home, name)
-    runs = observed(sample.folder, place, **home.parameters)
-    assert runs.of("extract") == runs.of("upload") == []
-    assert home.published() == before
-    after = home.etags()
-    assert {key for key in after if after[key] != written[key]} <= {name, "dataset.json"}
+    with Line(s3_server.port) as line:
+
+        def break_when_a_tile_is_there() -> None:
+            while not any(name.endswith("tile.json") for name in bucket_home.place.files()):
+                pass
+            line.break_all()
+
+        thread = threading.Thread(target=break_when_a_tile_is_there)
+        thread.start()
+        with pytest.raises(TransferError):
+            bucket_home.prepare(server.record_url, aws_credentials=save_block(s3_server, url=line.url))
+        thread.join()
+    bucket_home.place.client.delete_object(
+        Bucket=bucket_home.place.bucket, Key=f"{bucket_home.place.prefix}/.lock"
+    )  # it could not be removed through the broken line
+    caplog.set_level("INFO")
+    bucket_home.beside(tmp_path / "another").prepare(server.record_url)
+    assert "(0 finished before)" not in caplog.text
+    assert bucket_home.sha256() == undisturbed
+    assert bucket_home.place.unfinished() == []
 
 
-@pytest.mark.parametrize("damage", [remove, write_over])
-@pytest.mark.parametrize("folder", ["images", "masks"])
-def test_a_published_shard_that_is_gone_or_changed_is_made_again(
-    sample: Sample, place: Place, home: Home, damage: Callable[[Home, str], None], folder: str
+def test_large_shards_are_sent_once_and_joined_on_the_server(
+    bucket_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start(sample.folder, place, **home.parameters)
-    before = home.published()
-    damage(home, f"tiles/{folder}/{sample.tiles[1]}.zip")
-    runs = observed(sample.folder, place, **home.parameters)
-    assert runs.named("extract") == runs.named("upload") == [sample.tiles[1]]
-    assert home.published() == before
+    sent = 0
+    make = tasks.connect.s3_client
 
+    def count(request: Any, **_: object) -> None:
+        nonlocal sent
+        sent += int(request.headers.get("Content-Length", 0))
 
-def test_a_card_that_is_gone_comes_back(sample: Sample, place: Place, home: Home, tmp_path: Path) -> None:
-    start(sample.folder, place, **home.parameters)
-    before = home.published()
-    remove(home, "dataset.json")
-    runs = observed(sample.folder, Place.below(tmp_path / "another"), **home.parameters)
-    assert runs.of("extract") == runs.of("upload") == []
-    assert home.published() == before
+    def counting(*arguments: Any, **options: Any) -> Any:
+        client = make(*arguments, **options)
+        client.meta.events.register("before-send.s3", count)
+        return client
 
-
-def without_first_band() -> Callable[[str, bytes], bytes | None]:
-    """A change to an archive: the first B04 that comes is left out."""
-    left = iter([None])
-    return lambda name, old: next(left, old) if name.endswith("_B04.tif") else old
-
-
-def test_a_run_that_fails_leaves_the_dataset_before_it(
-    sample: Sample, place: Place, home: Home, tmp_path: Path
-) -> None:
-    start(sample.folder, place, **home.parameters)
-    before = home.published()
-    source = linked(sample.folder, tmp_path / "poor")
-    rewrite(source / IMAGES, without_first_band())
-    with pytest.raises(RejectedError):
-        start(source, place, rendering=OTHER, **home.parameters)
-    assert home.published() == before
-    start(source, place, rendering=OTHER, max_rejected=1, **home.parameters)
-    card = require_whole(home.bring(tmp_path / "brought"))
-    assert card["parameters"]["rendering"]["stretch"] == "minmax"
-    assert card["counts"]["rejected"] == 1
-    assert not [name for name in home.names(hidden=True) if name.startswith(".tiles") and ".zip" in name]
-
-
-def test_other_objects_of_the_bucket_are_left_alone(sample: Sample, place: Place, home: Home) -> None:
-    mine = ["notes.txt", "tiles/images/notes.zip", "tiles/other.zip", ".mine/x"]
-    for name in mine:
-        home.bucket.write(name, b"mine")
-    place_of = home.bucket.place
-    upload = home.bucket.client.create_multipart_upload(Bucket=place_of.bucket, Key=place_of.key("mine.bin"))
-    start(sample.folder, place, **home.parameters)
-    assert all(home.read(name) == b"mine" for name in mine)
-    assert home.unfinished_uploads() == [place_of.key("mine.bin")]
-    home.bucket.client.abort_multipart_upload(
-        Bucket=place_of.bucket, Key=place_of.key("mine.bin"), UploadId=upload["UploadId"]
-    )
+    monkeypatch.setattr(tasks.connect, "s3_client", counting)
+    large = make_sample(tmp_path / "large", patches=250, tiles=1)
+    bucket_home.prepare(large.folder, rendering={"png_compression": 0})
+    size = sum(len(data) for data in bucket_home.files().values())
+    assert size > 8 << 20, "the server copies parts of 5 MiB or more"
+    assert sent < 1.06 * size

@@ -1,25 +1,27 @@
-"""Runs that end by SIGKILL at many moments: what they leave, and what the next run makes of it."""
+"""Runs that end by SIGKILL before each of their steps, and two runs at a time."""
 
 import os
+import re
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bigearthnet.sample.archives import Sample
+from bigearthnet.errors import BusyError
+from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.archives import IMAGES
 from tests.support.published import CARD, Published, require_whole
 from tests.support.record_server import Fault, RecordServer
-from tests.support.runs import DEADLINE_SECONDS, Place, observed, start
-from tests.support.zygote import Kill, Zygote
+from tests.support.runs import DEADLINE_SECONDS, Home
+from tests.support.zygote import KILLED, Kill, Zygote
 
 pytestmark = pytest.mark.e2e
 
-KILLED = -signal.SIGKILL
+SLICES = 6
 OLD = {"stretch": "minmax", "mask_classes": "clc_l1"}
+BUCKET_STEP = r"(PUT|POST|DELETE) /bucket"
 
 
 @pytest.fixture(scope="module")
@@ -29,128 +31,157 @@ def zygote(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def old(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset that was published before, of fewer tiles and rendered in another way."""
-    place = Place.below(tmp_path_factory.mktemp("old"))
-    start(sample.folder, place, rendering=OLD, selection={"tiles": list(sample.tiles[1:3])})
-    return place.destination
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordServer]:
+    """A record of 3 patches in 2 tiles."""
+    sample = make_sample(tmp_path_factory.mktemp("small") / "record", patches=3, tiles=2)
+    with RecordServer(sample.folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def changes(zygote: Zygote, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many changes to its folders an undisturbed run makes."""
-    with RecordServer(sample.folder) as server:
-        zygote.begin(server.record_url, Place.below(tmp_path_factory.mktemp("counted")))
-        assert zygote.end() == 0
-    return zygote.changes
+def old(zygote: Zygote, small: RecordServer, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A dataset of fewer patches, rendered in another way."""
+    home = Home.folder(tmp_path_factory.mktemp("old"))
+    wanted = {**home.options, "selection": {"max_patches": 2}, "rendering": OLD}
+    assert zygote.run("prepare", None, home.place.root, source=small.record_url, **wanted) == 0
+    return home
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+@pytest.fixture(scope="module")
+def new(
+    zygote: Zygote, small: RecordServer, old: Home, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Published, list[str]]:
+    """What an undisturbed run publishes in its place, and the steps that it takes."""
+    home = Home.folder(tmp_path_factory.mktemp("new"))
+    shutil.copytree(old.destination, home.destination)
+    assert zygote.run("prepare", None, home.place.root, source=small.record_url, **home.options) == 0
+    return Published.read(home.destination), zygote.steps
 
 
-def require_whole_or_none(destination: Path) -> None:
-    """Whoever goes by the card sees the old dataset, the new one, or none; never a mixture."""
-    if (destination / CARD).exists():
-        require_whole(destination)
+def left_in_work(home: Home) -> set[str]:
+    """Files that a run has left in its work folder, without notes of md5s."""
+    names = {str(path.relative_to(home.work)) for path in home.work.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith("md5s/")}
 
 
-def killed(zygote: Zygote, server: RecordServer, place: Place, kill: Kill) -> None:
-    zygote.begin(server.record_url, place, kill)
-    assert zygote.end() == KILLED
-    require_whole_or_none(place.destination)
-
-
-@pytest.mark.parametrize("percent", range(4, 100, 13))
-def test_killed_anywhere_the_next_run_ends_as_an_undisturbed_one(
-    zygote: Zygote, server: RecordServer, place: Place, *, undisturbed: Published, changes: int, percent: int
+@pytest.mark.parametrize("number", range(SLICES))
+def test_killed_before_any_step_the_dataset_is_the_old_or_the_new_one(
+    zygote: Zygote,
+    small: RecordServer,
+    tmp_path: Path,
+    *,
+    old: Home,
+    new: tuple[Published, list[str]],
+    number: int,
 ) -> None:
-    killed(zygote, server, place, Kill(later=changes * percent // 100))
-    start(server.record_url, place)
-    assert Published.read(place.destination) == undisturbed
-
-
-@pytest.mark.parametrize(
-    "kill",
-    [
-        Kill(event="os.remove", name=CARD),
-        *(Kill(event="os.remove", name=CARD, later=n) for n in (1, 4, 13)),
-        Kill(event="os.rename", name=CARD),
-        Kill(event="os.rename", name=CARD, later=1),
-    ],
-    ids=str,
-)
-def test_killed_between_two_datasets_there_is_the_old_one_the_new_one_or_none(
-    zygote: Zygote, server: RecordServer, place: Place, *, undisturbed: Published, old: Path, kill: Kill
-) -> None:
-    shutil.copytree(old, place.destination)
-    before = Published.read(place.destination)
-    killed(zygote, server, place, kill)
-    if kill == Kill(event="os.remove", name=CARD):
-        left = Published.read(place.destination).sha256
-        assert {name: left[name] for name in before.sha256} == before.sha256
-    start(server.record_url, place)
-    assert Published.read(place.destination) == undisturbed
-
-
-@pytest.mark.parametrize("write", [40, 118])
-def test_killed_in_the_middle_of_a_write(
-    zygote: Zygote, server: RecordServer, place: Place, *, undisturbed: Published, old: Path, write: int
-) -> None:
-    shutil.copytree(old, place.destination)
-    before = Published.read(place.destination).sha256
-    killed(zygote, server, place, Kill(write=write))
-    left = Published.read(place.destination).sha256
-    assert {name: left[name] for name in before} == before
-    start(server.record_url, place)
-    assert Published.read(place.destination) == undisturbed
+    before, (after, steps) = Published.read(old.destination).sha256, new
+    assert len(steps) > 74
+    for at in range(number + 1, len(steps) + 1, SLICES):
+        home = Home.folder(tmp_path / f"{at}")
+        shutil.copytree(old.destination, home.destination)
+        parameters = {"source": small.record_url, **home.options}
+        status = zygote.run("prepare", Kill(at), home.place.root, **parameters)
+        assert status == KILLED or at > len(steps) - 5, at  # threads take turns
+        if (home.destination / CARD).exists():
+            found = Published.read(home.destination).sha256
+            wanted = before if found[CARD] == before[CARD] else after.sha256
+            assert wanted.items() <= found.items(), (at, steps[at - 1])
+        assert zygote.run("prepare", None, home.place.root, **parameters) == 0, (at, steps[at - 1])
+        assert Published.read(home.destination) == after, (at, steps[at - 1])
+        strays = [name for name in left_in_work(home) if "/." in name or name.endswith((".new", ".part"))]
+        assert set(strays) <= {"archives/.bigearthnet"}, (at, steps[at - 1], strays)
+        shutil.rmtree(tmp_path / f"{at}")
 
 
 def test_killed_again_and_again(
-    zygote: Zygote, server: RecordServer, place: Place, undisturbed: Published, changes: int
+    zygote: Zygote, small: RecordServer, home: Home, old: Home, new: tuple[Published, list[str]]
 ) -> None:
-    step, statuses = changes // 8, [KILLED]
+    shutil.copytree(old.destination, home.destination)
+    parameters = {"source": small.record_url, **home.options, "transfer": "stream"}
+    statuses = [KILLED]
     while statuses[-1] == KILLED:
-        zygote.begin(server.record_url, place, Kill(later=step * len(statuses)))
-        statuses.append(zygote.end())
-        require_whole_or_none(place.destination)
+        statuses.append(zygote.run("prepare", Kill(8 * len(statuses)), home.place.root, **parameters))
     assert statuses[-1] == 0
     assert len(statuses) > 4
-    assert [request.status for request in server.requests_for(IMAGES)].count(206) == 0
-    assert Published.read(place.destination) == undisturbed
+    assert Published.read(home.destination) == new[0]
 
 
 def test_killed_in_a_download_the_next_run_fetches_the_rest(
-    zygote: Zygote, server: RecordServer, place: Place, undisturbed: Published
+    zygote: Zygote, server: RecordServer, home: Home, undisturbed: Published
 ) -> None:
     server.faults[IMAGES] = [Fault(stall_after=700_000)]
-    process = zygote.begin(server.record_url, place)
-    until(
-        lambda: any(path.stat().st_size >= 512 << 10 for path in place.work.glob(f"archives/*/{IMAGES}.part"))
-    )
+    process = zygote.begin("prepare", None, home.place.root, source=server.record_url, **home.options)
+    assert server.stalled.wait(DEADLINE_SECONDS)
     os.kill(process, signal.SIGKILL)
     assert zygote.end() == KILLED
-    start(server.record_url, place)
-    first, second = server.requests_for(IMAGES)
+    home.prepare(server.record_url)
+    second = server.requests_for(IMAGES)[1]
     begun = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-    assert 512 << 10 <= begun <= 700_000
-    assert (first.sent, second.status) == (700_000, 206)
+    assert 256 << 10 <= begun <= 700_000
     assert second.sent == (server.folder / IMAGES).stat().st_size - begun
-    assert Published.read(place.destination) == undisturbed
+    assert Published.read(home.destination) == undisturbed
 
 
-def test_killed_in_a_stream_the_next_run_makes_the_other_tiles(
-    zygote: Zygote, server: RecordServer, place: Place, *, undisturbed: Published, sample: Sample
+@pytest.mark.parametrize("number", range(2))
+def test_killed_before_any_request_to_a_bucket_the_dataset_is_the_old_or_the_new_one(
+    zygote: Zygote, small: RecordServer, bucket_home: Home, tmp_path: Path, number: int
 ) -> None:
-    server.faults[IMAGES] = [Fault(stall_after=(server.folder / IMAGES).stat().st_size * 2 // 3)]
-    process = zygote.begin(server.record_url, place, transfer="stream")
-    until(lambda: bool(place.files(f"results/{sample.tiles[0]}-*")))
+    source = small.record_url
+    wanted = {"source": source, "transfer": "stream"}
+    bucket_home.prepare(source, selection={"max_patches": 2}, rendering=OLD)
+    old = bucket_home.files()
+    assert zygote.run("prepare", None, tmp_path, **bucket_home.options, **wanted) == 0
+    steps = [step for step in zygote.steps if re.match(BUCKET_STEP, step)]
+    new = bucket_home.files()
+    assert len(steps) > 20
+    for at in range(number + 1, len(steps) + 1, 2):
+        place = bucket_home.place
+        place.open().delete(new)
+        for name in sorted(old, key=CARD.__eq__):
+            (tmp_path / "file").write_bytes(old[name])
+            place.open().upload(tmp_path / "file", name, Published.of(old).sha256[name])
+        killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **bucket_home.options, **wanted)
+        assert killed == KILLED or at > len(steps) - 3
+        left = bucket_home.files()
+        if CARD in left:
+            assert (old if left[CARD] == old[CARD] else new).items() <= left.items(), steps[at - 1]
+        another = bucket_home.beside(tmp_path / f"another-{at}")
+        assert zygote.run("prepare", None, tmp_path, **another.options, **wanted) == 0, steps[at - 1]
+        assert bucket_home.files() == new, steps[at - 1]
+        assert place.unfinished() == []
+
+
+def test_a_second_run_is_told_which_run_has_the_folder(
+    zygote: Zygote, server: RecordServer, any_home: Home, tmp_path: Path
+) -> None:
+    server.faults[IMAGES] = [Fault(stall_after=1000)]
+    process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **any_home.options)
+    assert server.stalled.wait(DEADLINE_SECONDS)
+    asked = len(server.requests)
+    with pytest.raises(BusyError, match=rf"{any_home.work} is locked by run \S+ \(process {process} on"):
+        any_home.prepare(server.record_url, destination=str(tmp_path / "elsewhere"))
+    with pytest.raises(BusyError, match=rf"{any_home.url} is locked by run .*{process}"):
+        any_home.beside(tmp_path / "other work").prepare(server.record_url)
+    assert len(server.requests) == asked, "a run that must wait asks for nothing"
     os.kill(process, signal.SIGKILL)
     assert zygote.end() == KILLED
-    runs = observed(server.record_url, place, transfer="stream")
-    assert sample.tiles[-1] in runs.named("extract")
-    assert len(runs.of("convert")) == len(sample.tiles)
-    assert Published.read(place.destination) == undisturbed
+    server.faults.clear()
+    any_home.prepare(server.record_url, selection={"max_patches": 1})
+    require_whole(any_home.published(tmp_path / "copy"))
+
+
+def test_a_cancelled_run_leaves_the_old_dataset_and_its_tiles_to_the_next(
+    zygote: Zygote, server: RecordServer, any_home: Home, sample: Sample, tmp_path: Path
+) -> None:
+    any_home.prepare(server.record_url, selection={"max_patches": 1})
+    before = any_home.files()
+    server.faults[IMAGES] = [Fault(stall_after=(sample.folder / IMAGES).stat().st_size * 2 // 3)]
+    wanted = {**any_home.beside(tmp_path / "another").options, "transfer": "stream"}
+    process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **wanted)
+    assert server.stalled.wait(DEADLINE_SECONDS)
+    os.kill(process, signal.SIGTERM)
+    assert zygote.end() != 0
+    after = any_home.files()
+    assert before.items() <= after.items()
+    assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
+    assert any_home.place.unfinished() == []

@@ -1,5 +1,6 @@
 """What is published, against the record's own files read by tarfile, zstandard, rasterio and pyarrow."""
 
+import logging
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -8,19 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rasterio.io import MemoryFile
 
 from bigearthnet.sample.archives import Sample
-from tests.support.archives import (
-    IMAGES,
-    MAPS,
-    codes,
-    linked,
-    members,
-    pixels,
-    rgb_reflectances,
-)
+from tests.support.archives import IMAGES, MAPS, codes, linked, members, pixels, rgb_reflectances
 from tests.support.published import (
+    CARD,
+    FILES,
+    MANIFEST,
     ZIPS,
     Published,
     member,
@@ -29,11 +27,12 @@ from tests.support.published import (
     require_whole,
     unzip_tests,
 )
-from tests.support.runs import Place, start
+from tests.support.runs import Home
 
 pytestmark = pytest.mark.e2e
 
 Pixels = npt.NDArray[Any]
+CLC = {"mask_classes": "clc"}
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +50,12 @@ def listed(sample: Sample) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def everything(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole sample, published with the default parameters."""
-    place = Place.below(tmp_path_factory.mktemp("everything"))
-    done = start(sample.folder, place)
-    assert done["destination"] == str(place.destination)
+    """The whole sample."""
+    home = Home.folder(tmp_path_factory.mktemp("everything"))
+    done = home.prepare(sample.folder, rendering=CLC)
+    assert done["destination"] == str(home.destination)
     assert (done["patches"], done["rejected"]) == (sample.patches, 0)
-    return place.destination
+    return home.destination
 
 
 def scaled(values: Pixels, low: float, high: float) -> Pixels:
@@ -66,6 +65,8 @@ def scaled(values: Pixels, low: float, high: float) -> Pixels:
 def test_every_patch_is_in_both_zips_with_the_right_pixels(
     everything: Path, source: dict[str, bytes], listed: dict[str, Any]
 ) -> None:
+    assert set(Published.read(everything).sha256) == FILES
+    assert all(unzip_tests(everything / name) for name, _ in ZIPS.values())
     assert patch_ids(everything, "images") == patch_ids(everything, "masks") == sorted(listed)
     for patch_id in listed:
         image = pixels(member(everything, "images", patch_id))
@@ -76,26 +77,12 @@ def test_every_patch_is_in_both_zips_with_the_right_pixels(
         np.testing.assert_array_equal(mask[0], codes(source, patch_id))
 
 
-def test_the_zips_are_sound_and_hold_the_shards_members(everything: Path, sample: Sample) -> None:
-    for kind, (name, _) in ZIPS.items():
-        assert unzip_tests(everything / name)
-        shards = sorted((everything / "tiles" / kind).glob("*.zip"))
-        assert [shard.stem for shard in shards] == sorted(sample.tiles)
-        of_shards: dict[str, Any] = {}
-        for shard in shards:
-            assert unzip_tests(shard)
-            with ZipFile(shard) as file:
-                of_shards |= {info.filename: (info.CRC, info.date_time) for info in file.infolist()}
-        with ZipFile(everything / name) as file:
-            assert {info.filename: (info.CRC, info.date_time) for info in file.infolist()} == of_shards
-        assert len({date for _, date in of_shards.values()}) == 1
-
-
 def test_the_manifest_has_a_row_a_patch_with_what_the_record_says(
     everything: Path, source: dict[str, bytes], listed: dict[str, Any]
 ) -> None:
-    rows = pq.read_table(everything / "manifest.parquet").to_pylist()
+    rows = pq.read_table(everything / MANIFEST).to_pylist()
     assert [row["patch_id"] for row in rows] == sorted(listed)
+    data = {kind: (everything / name).read_bytes() for kind, (name, _) in ZIPS.items()}
     infos: dict[str, Any] = {}
     for name, _ in ZIPS.values():
         with ZipFile(everything / name) as file:
@@ -106,23 +93,27 @@ def test_the_manifest_has_a_row_a_patch_with_what_the_record_says(
         for key in ("split", "country", "contains_seasonal_snow", "contains_cloud_or_shadow"):
             assert row[key] == said[key]
         assert sorted(row["labels"]) == sorted(said["labels"])
-        image, mask = infos[f"{patch_id}.png"], infos[f"{patch_id}_mask.png"]
-        assert (row["image_size"], row["image_crc32"]) == (image.file_size, image.CRC)
-        assert (row["mask_size"], row["mask_crc32"]) == (mask.file_size, mask.CRC)
+        for kind, column in (("images", "image"), ("masks", "mask")):
+            info, start, size = (
+                infos[f"{patch_id}{ZIPS[kind][1]}"],
+                row[f"{column}_offset"],
+                row[f"{column}_size"],
+            )
+            assert (size, row[f"{column}_crc32"]) == (info.file_size, info.CRC)
+            assert data[kind][start : start + size] == member(everything, kind, patch_id)
         tiff = source[f"BigEarthNet-S2/{patch_id[:-6]}/{patch_id}/{patch_id}_B02.tif"]
         with MemoryFile(tiff) as memory, memory.open() as dataset:
             assert row["crs"] == dataset.crs.to_epsg()
             assert (row["x_min"], row["y_min"], row["x_max"], row["y_max"]) == tuple(dataset.bounds)
         values, counts = np.unique(codes(source, patch_id), return_counts=True)
-        assert dict(row["class_pixels"]) == dict(zip(values.tolist(), counts.tolist(), strict=True))
+        found = {entry["value"]: entry["pixels"] for entry in row["class_pixels"]}
+        assert found == dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def test_the_card_tells_files_counts_classes_and_statistics(
+def test_the_card_has_counts_classes_statistics_and_tiles(
     everything: Path, source: dict[str, bytes], listed: dict[str, Any], sample: Sample
 ) -> None:
     card = require_whole(everything)
-    published = set(Published.read(everything).sha256)
-    assert {file["name"] for file in card["files"]} == published - {"dataset.json"}
     splits = [row["split"] for row in listed.values()]
     assert card["counts"] == {
         "tiles": len(sample.tiles),
@@ -141,35 +132,60 @@ def test_the_card_tells_files_counts_classes_and_statistics(
     values, counts = np.unique(np.stack([codes(source, patch_id) for patch_id in listed]), return_counts=True)
     occurring = {entry["value"]: entry["pixels"] for entry in card["mask_classes"] if entry["pixels"]}
     assert occurring == dict(zip(values.tolist(), counts.tolist(), strict=True))
+    for kind, (name, ending) in ZIPS.items():
+        starts = {}
+        with ZipFile(everything / name) as file:
+            for info in file.infolist():
+                starts.setdefault(info.filename.removesuffix(ending)[:-6], info.header_offset)
+            stops = [*list(starts.values())[1:], file.start_dir]
+        ranges = {tile["tile"]: (tile[kind]["start"], tile[kind]["stop"]) for tile in card["tiles"]}
+        assert ranges == {
+            tile: (start, stop) for (tile, start), stop in zip(starts.items(), stops, strict=True)
+        }
+
+
+def test_a_run_is_told_in_the_log_and_in_a_report(
+    sample: Sample, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        home.prepare(sample.folder, selection={"tiles": list(sample.tiles[:2])})
+    for tile in sample.tiles[:2]:
+        assert f"{tile}: " in caplog.text
+    assert "1 of 2 tiles finished, about " in caplog.text
+    assert "2 of 2 tiles finished" in caplog.text
+    assert f"{home.destination}/{CARD}: written, the dataset is published" in caplog.text
+    only = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
+    with get_client(sync_client=True) as client:
+        found = [str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)]
+    (report,) = [text for text in found if str(home.destination) in text]
+    assert "](data:image/png;base64," in report
+    assert all(file["sha256"] in report for file in read_card(home.destination)["files"])
 
 
 def test_the_same_bytes_come_out_elsewhere(everything: Path, sample: Sample, tmp_path: Path) -> None:
-    place = Place(tmp_path / "other" / "work", tmp_path / "there")
-    start(linked(sample.folder, tmp_path / "copy"), place)
-    assert Published.read(place.destination) == Published.read(everything)
+    home = Home.folder(tmp_path / "there")
+    home.prepare(linked(sample.folder, tmp_path / "copy"), work_dir=str(tmp_path / "other"), rendering=CLC)
+    assert Published.read(home.destination) == Published.read(everything)
 
 
-def test_percentiles_and_level_one_classes(sample: Sample, source: dict[str, bytes], place: Place) -> None:
+def test_percentiles_and_level_one_classes(sample: Sample, source: dict[str, bytes], home: Home) -> None:
     rendering = {"stretch": "percentile", "percentiles": (5, 90), "mask_classes": "clc_l1"}
-    start(sample.folder, place, rendering=rendering, selection={"max_patches": 3})
-    ids = patch_ids(place.destination, "images")
+    home.prepare(sample.folder, rendering=rendering, selection={"max_patches": 3})
+    ids = patch_ids(home.destination, "images")
     assert len(ids) == 3
     for patch_id in ids:
         values = rgb_reflectances(source, patch_id)
         low, high = np.percentile(values, [5, 90])
-        np.testing.assert_array_equal(
-            pixels(member(place.destination, "images", patch_id)), scaled(values, low, high)
-        )
+        image = pixels(member(home.destination, "images", patch_id))
+        np.testing.assert_array_equal(image, scaled(values, low, high))
         wanted = codes(source, patch_id)
-        mask = pixels(member(place.destination, "masks", patch_id))
+        mask = pixels(member(home.destination, "masks", patch_id))
         assert mask.dtype == np.uint8
         np.testing.assert_array_equal(mask[0], np.where(wanted == 999, 6, wanted // 100))
 
 
-def test_a_selection_by_what_only_the_metadata_knows(
-    sample: Sample, listed: dict[str, Any], place: Place
-) -> None:
-    start(sample.folder, place, selection={"splits": ["train", "test"], "snow_cloud_shadow": "exclude"})
+def test_a_selection_by_metadata(sample: Sample, listed: dict[str, Any], home: Home) -> None:
+    home.prepare(sample.folder, selection={"splits": ["train", "test"], "snow_cloud_shadow": "exclude"})
     clear = [
         patch_id
         for patch_id, row in listed.items()
@@ -177,41 +193,30 @@ def test_a_selection_by_what_only_the_metadata_knows(
         and not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])
     ]
     assert 0 < len(clear) < len(listed)
-    assert patch_ids(place.destination, "images") == sorted(clear)
+    assert patch_ids(home.destination, "images") == sorted(clear)
 
 
 def test_without_metadata_tiles_and_numbers_still_select(
-    sample: Sample, listed: dict[str, Any], place: Place, tmp_path: Path
+    sample: Sample, listed: dict[str, Any], home: Home, tmp_path: Path
 ) -> None:
     folder = linked(sample.folder, tmp_path / "record")
     for path in folder.glob("*.parquet"):
         path.unlink()
     tile = sample.tiles[-1]
-    start(folder, place, selection={"tiles": [f"*{tile[-7:]}"], "max_patches": 2})
-    ids = patch_ids(place.destination, "images")
+    home.prepare(folder, selection={"tiles": [f"*{tile[-7:]}"], "max_patches": 2})
+    ids = patch_ids(home.destination, "images")
     assert ids == sorted(patch_id for patch_id in listed if patch_id.startswith(tile))[:2]
-    rows = pq.read_table(place.destination / "manifest.parquet").to_pylist()
+    rows = pq.read_table(home.destination / MANIFEST).to_pylist()
     facts = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
     assert [row["patch_id"] for row in rows] == ids
     assert {row[fact] for row in rows for fact in facts} == {None}
-    card = read_card(place.destination)
-    assert card["counts"]["splits"] == {}
-    assert card["images"]["train"] is None
+    card = read_card(home.destination)
+    assert (card["counts"]["splits"], card["images"]["train"]) == ({}, None)
 
 
-def test_shards_of_the_dataset_before_do_not_stay(sample: Sample, place: Place) -> None:
-    start(sample.folder, place)
-    (place.destination / "notes.txt").write_text("not ours")
-    start(sample.folder, place, selection={"tiles": [sample.tiles[1]]})
-    shards = sorted(path.name for path in place.destination.glob("tiles/*/*"))
-    assert shards == [f"{sample.tiles[1]}.zip"] * 2
-    assert (place.destination / "notes.txt").read_text() == "not ours"
-    require_whole(place.destination)
-
-
-def test_the_embedded_sample_is_made_whole_after_a_crash(place: Place) -> None:
-    (place.work / "sample").mkdir(parents=True)
-    (place.work / "sample" / IMAGES).write_bytes(b"begun")
-    done = start("sample", place, selection={"max_patches": 2})
-    assert done["patches"] == 2
-    require_whole(place.destination)
+def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
+    (home.work / "sample").mkdir(parents=True)
+    (home.work / "sample" / IMAGES).write_bytes(b"begun")
+    (home.work / ".bigearthnet").touch()
+    assert home.prepare("sample", selection={"max_patches": 2})["patches"] == 2
+    require_whole(home.destination)

@@ -1,4 +1,4 @@
-"""The nightly flow: what it decides, and what it leaves alone."""
+"""The nightly flow: what it decides, and what it leaves as it is."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,126 +9,106 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
 
+from bigearthnet.errors import SourceError
 from bigearthnet.sample.archives import Sample, make_sample
-from bigearthnet.store.s3.objects import Bucket
 from flows.sync import sync
-from tests.support.archives import linked, rewrite
-from tests.support.published import Published, require_whole
+from tests.support.archives import MAPS, linked, rewrite
+from tests.support.published import IMAGES_ZIP, MANIFEST, require_whole
 from tests.support.record_server import RECORD, RecordServer
-from tests.support.runs import Place
-from tests.support.s3_dataset import Home
-from tests.support.s3_server import S3Server
+from tests.support.runs import Home
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ("tests.support.s3_fixtures",)
+
+MADE = {
+    "selection": {"splits": ["train", "test"]},
+    "rendering": {"stretch": "minmax", "mask_classes": "clc_l1"},
+}
 
 
-def run(source: str | Path, place: Place, **parameters: Any) -> State[Any]:
+def run(source: str | Path, home: Home, **parameters: Any) -> State[Any]:
     """Run it to its good end."""
-    asked = {"destination": str(place.destination), "work_dir": str(place.work), **parameters}
-    state: State[Any] = sync(source=str(source), return_state=True, **asked)
+    state: State[Any] = sync(source=str(source), return_state=True, **(home.options | parameters))
     assert state.is_completed(), state.message
     return state
 
 
-def told(state: State[Any]) -> str:
+def artifact(state: State[Any]) -> str:
     """The text of the run's artifact."""
     with get_client(sync_client=True) as client:
         only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
-        (artifact,) = client.read_artifacts(artifact_filter=only)
-    return str(artifact.data)
+        (found,) = client.read_artifacts(artifact_filter=only)
+    return str(found.data)
 
 
-def changes(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
+def test_without_a_dataset_it_says_so_and_does_nothing(server: RecordServer, any_home: Home) -> None:
+    state = run(server.record_url, any_home)
+    assert (state.name, server.requests, any_home.place.files()) == ("No dataset", [], {})
+    assert any_home.url in (state.message or "")
+    assert not any_home.work.exists()
 
 
-def test_the_first_time_it_prepares(server: RecordServer, place: Place, undisturbed: Published) -> None:
-    state = run(server.record_url, place)
-    assert (state.name, state.result()["patches"]) == ("Completed", 24)
-    assert "Going to prepare, because of the dataset: not published" in told(state)
-    assert Published.read(place.destination) == undisturbed
-
-
-@pytest.mark.parametrize("transfer", ["keep", "stream"])
-def test_up_to_date_nothing_is_fetched_or_written(server: RecordServer, place: Place, transfer: str) -> None:
-    run(server.record_url, place, transfer=transfer)
-    before = changes(place.destination)
+def test_up_to_date_nothing_is_fetched_or_written(
+    server: RecordServer, any_home: Home, tmp_path: Path
+) -> None:
+    any_home.prepare(server.record_url, **MADE)
+    before = any_home.versions()
     server.requests.clear()
-    state = run(server.record_url, place, transfer=transfer)
-    assert state.name == "Up to date"
-    assert state.message == f"Up to date: nothing is fetched or written in {place.destination}"
+    another = any_home.beside(tmp_path / "another")
+    state = run(server.record_url, another)
+    assert (state.name, state.message) == ("Up to date", "The dataset is up to date.")
     assert {request.name for request in server.requests} == {RECORD}
-    assert changes(place.destination) == before
-    assert "| published files | 12 files | all there and right | same |" in told(state)
+    assert any_home.versions() == before
+    assert "| published files | all intact | all intact | same |" in artifact(state)
 
 
-def test_a_new_version_is_prepared(server: RecordServer, place: Place, tmp_path: Path) -> None:
-    run(server.record_url, place)
+def test_a_new_version_is_prepared_as_the_dataset_was_made(
+    server: RecordServer, home: Home, tmp_path: Path
+) -> None:
+    home.prepare(server.record_url, **MADE)
+    parameters = require_whole(home.destination)["parameters"]
     newer = make_sample(tmp_path / "newer", patches=10, tiles=2)
     with RecordServer(newer.folder, record_id="99", version="2.1.0") as another:
         server.latest = another.record_url
-        state = run(server.record_url, place)
-    assert "version of the record: 10891137 2.0.0 → 99 2.1.0" in told(state)
-    card = require_whole(place.destination)
-    assert (card["source"]["record"], card["counts"]["patches"]) == ("99", 10)
+        state = run(server.record_url, home)
+        assert "10891137 2.0.0 → 99 2.1.0" in artifact(state)
+        card = require_whole(home.destination)
+        assert card["source"]["record"] == "99"
+        for name in ("selection", "rendering"):
+            assert card["parameters"][name] == parameters[name]
+        fresh = Home.folder(tmp_path / "fresh")
+        fresh.prepare(another.record_url, **MADE, transfer="stream")
+        assert home.sha256() == fresh.sha256()
 
 
-def test_other_parameters_are_prepared(server: RecordServer, place: Place) -> None:
-    run(server.record_url, place)
-    state = run(server.record_url, place, rendering={"mask_classes": "ben19"})
-    assert "because of parameters" in told(state)
-    assert require_whole(place.destination)["parameters"]["rendering"]["mask_classes"] == "ben19"
-
-
-def test_a_folder_that_did_not_change_is_not_read_again(sample: Sample, place: Place, tmp_path: Path) -> None:
+def test_a_folder_is_named_as_the_source_and_read_again_only_when_it_changed(
+    sample: Sample, home: Home, tmp_path: Path
+) -> None:
     folder = linked(sample.folder, tmp_path / "folder")
-    run(folder, place)
-    assert run(folder, place).name == "Up to date"
-    rewrite(folder / "Reference_Maps.tar.zst", lambda _name, old: old)
-    state = run(folder, place)
-    assert "because of Reference_Maps.tar.zst" in told(state)
-    assert run(folder, place).name == "Up to date"
+    home.prepare(folder)
+    with pytest.raises(SourceError, match="Name it as the source"):
+        sync(**home.options)
+    assert run(folder, home).name == "Up to date"
+    rewrite(folder / MAPS, lambda _, old: old + b"\0")
+    assert f"{MAPS}: " in artifact(run(folder, home))
+    assert run(folder, home).name == "Up to date"
 
 
-def remove(path: Path) -> None:
-    path.unlink()
+def remove(home: Home, name: str) -> None:
+    home.place.open().delete([name])
 
 
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[50] ^= 1
-    path.unlink()
-    path.write_bytes(content)
+def damage(home: Home, name: str) -> None:
+    home.place.put(name, home.files()[name][::-1])
 
 
 @pytest.mark.parametrize("how", [remove, damage])
-@pytest.mark.parametrize("name", ["manifest.parquet", "bigearthnet_pngs.zip"])
-def test_what_is_missing_or_damaged_is_made_again(
-    server: RecordServer, place: Place, undisturbed: Published, *, how: Callable[[Path], None], name: str
+@pytest.mark.parametrize("name", [MANIFEST, IMAGES_ZIP])
+def test_what_is_missing_or_damaged_is_made_again_with_any_work_folder(
+    server: RecordServer, any_home: Home, tmp_path: Path, *, how: Callable[[Home, str], None], name: str
 ) -> None:
-    run(server.record_url, place)
-    how(place.destination / name)
-    server.requests.clear()
-    state = run(server.record_url, place)
-    assert f"missing or damaged: {name}" in told(state)
-    assert {request.name for request in server.requests} == {RECORD}
-    assert Published.read(place.destination) == undisturbed
-
-
-def test_in_a_bucket(
-    s3_server: S3Server, bucket: Bucket, server: RecordServer, *, place: Place, sample: Sample, tmp_path: Path
-) -> None:
-    home = Home.of(s3_server, bucket)
-    run(server.record_url, place, **home.parameters)
-    before, written = home.published(), home.etags()
-    server.requests.clear()
-    another = Place.below(tmp_path / "another")
-    assert run(server.record_url, another, **home.parameters).name == "Up to date"
-    assert {request.name for request in server.requests} == {RECORD}
-    assert home.etags() == written
-    shard = f"tiles/masks/{sample.tiles[3]}.zip"
-    bucket.write(shard, bytes(len(home.read(shard))))
-    state = run(server.record_url, another, **home.parameters)
-    assert f"missing or damaged: {shard}" in told(state)
-    assert home.published() == before
+    any_home.prepare(server.record_url, **MADE, transfer="stream")
+    before = any_home.sha256()
+    how(any_home, name)
+    state = run(server.record_url, any_home.beside(tmp_path / "another"))
+    assert f"missing or damaged: {name}" in artifact(state)
+    assert any_home.sha256() == before

@@ -49,8 +49,8 @@ def ui(served: Served, browser: BrowserContext) -> Iterator[Ui]:
 
 def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, ui: Ui) -> None:
     ui.open_form(SAMPLE)
-    ui.field("At most so many patches").fill("45")
-    ui.choose("Classes of the masks", "ben19")
+    ui.field("Maximum number of patches").fill("45")
+    ui.choose("Mask classes", "clc_l3")
     ui.page.get_by_role("heading", name="Parameters").evaluate("heading => heading.scrollIntoView()")
     ui.screenshot("form")
     run = ui.submit()
@@ -59,7 +59,7 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     made = patch_ids(folder, "masks")
     assert len(made) == 45
 
-    eventually(lambda: any("made in this run" in line for line in served.logs(run)), "end of the log")
+    eventually(lambda: any(" converted in " in line for line in served.logs(run)), "end of the log")
     ui.open_run(run)
     expect(ui.show_line(f"{made[0][:-6]}: ")).to_be_in_viewport()
     ui.screenshot("run")

@@ -1,278 +1,369 @@
-"""Files brought to the disk, from a real server that does everything wrong a server can do."""
+"""Files brought into a folder, from a real server that does everything wrong a server can do."""
 
-import errno
-import hashlib
 import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bigearthnet.errors import ChecksumError, TransferError
-from bigearthnet.source.download import BLOCK_BYTES, download
-from bigearthnet.source.http import Http
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.zenodo import fetch_record
+from bigearthnet.errors import ChangedError, ChecksumError, SpaceError, TransferError
+from bigearthnet.source import Http, RecordFile, bytes_to_download, ensure_local, fetch_file, find_local
+from bigearthnet.source.download import FetchedFile
+from bigearthnet.source.stored import StoredSource
+from bigearthnet.source.zenodo import ZenodoSource
+from bigearthnet.store import FolderStore
+from bigearthnet.store.reader import Opened, ResumingReader
+from bigearthnet.store.transfer import BLOCK_BYTES
+from bigearthnet.work.workspace import Workspace
 from tests.support.record_server import Fault, RecordServer
-from tests.support.remotes import over_http
-from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, told
+from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, md5, sent_headers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
-pytest_plugins = ("tests.support.transfer_fixtures",)
+
+NAME = "archives/images"
+FLIPPED = bytearray(CONTENT)
+FLIPPED[1_000_000] ^= 0xFF
 
 
-def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+def fetch(source: ZenodoSource, file: RecordFile, store: FolderStore) -> tuple[FetchedFile, list[int]]:
+    counts: list[int] = []
+    fetched = fetch_file(source, file, store, NAME, counts.append)
+    assert sum(counts) == file.size
+    assert store.read(NAME) == CONTENT
+    assert (fetched.md5, fetched.stored) == (MD5, store.head(NAME))
+    return fetched, counts
+
+
+def staged(store: FolderStore, suffix: str = ".part") -> Path:
+    """The file that an earlier run began to write, or its note."""
+    (path,) = Path(store.url).glob(f".staging/*{suffix}")
+    return path
+
+
+def files(store: FolderStore) -> list[str]:
+    paths = Path(store.url).rglob("*")
+    return sorted(path.name for path in paths if path.is_file() and path.name != ".bigearthnet")
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder / "images"
+def work(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "work")
 
 
 @pytest.fixture
-def part(target: Path) -> Path:
-    return target.with_name("images.part")
-
-
-@pytest.fixture
-def note(target: Path) -> Path:
-    return target.with_name("images.part.json")
-
-
-@pytest.fixture
-def broken_off(server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path) -> None:
-    """A download that stopped after 700,000 bytes."""
-    server.faults[IMAGES] = [Fault(break_after=700_000), *[Fault(status=503, retry_after="0")] * 6]
-    with pytest.raises(TransferError, match=r"byte 700000 of .*what has arrived is kept"):
-        download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert part.read_bytes() == CONTENT[:700_000]
+def begun(server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore) -> None:
+    """A download that broke off after 700,000 bytes."""
+    server.faults[IMAGES] = [Fault(break_after=700_000), *[Fault(status=503)] * 10]
+    with pytest.raises(TransferError, match="answered 503"):
+        fetch(source, file, store)
+    assert staged(store).read_bytes() == CONTENT[:700_000]
+    assert store.head(NAME) is None
     server.requests.clear()
 
 
-def test_a_file_is_downloaded(http: Http, file: RecordFile, target: Path) -> None:
-    told: list[int] = []
-    assert download(over_http(http), file, target, on_bytes=told.append) == MD5
-    assert target.read_bytes() == CONTENT
-    assert sum(told) == SIZE
-    assert left(target.parent) == ["images"]
-
-
-def test_an_empty_file_is_downloaded(server: RecordServer, http: Http, target: Path) -> None:
-    (server.folder / MAPS).write_bytes(b"")
-    file = fetch_record(http, server.record_url).require(MAPS)
-    download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert target.read_bytes() == b""
-
-
-def test_what_is_in_place_stays_until_all_has_come(http: Http, file: RecordFile, target: Path) -> None:
+def test_a_file_is_downloaded_in_place_of_an_earlier_one(
+    source: ZenodoSource, file: RecordFile, store: FolderStore
+) -> None:
     def look(_: int) -> None:
-        assert left(target.parent) == ["images", "images.part", "images.part.json"]
-        assert target.read_bytes() == b"an older file"
+        assert store.read(NAME) == b"an older file"
 
-    target.write_bytes(b"an older file")
-    download(over_http(http), file, target, on_bytes=look)
-    assert target.read_bytes() == CONTENT
-    assert left(target.parent) == ["images"]
+    store.write(NAME, b"an older file")
+    assert fetch_file(source, file, store, NAME, look).received == SIZE
+    assert store.read(NAME) == CONTENT
+    assert files(store) == ["images"]
 
 
-@pytest.mark.usefixtures("broken_off")
-def test_a_download_goes_on_where_it_stopped(
-    server: RecordServer, http: Http, file: RecordFile, target: Path
+def test_an_empty_file_is_downloaded(server: RecordServer, source: ZenodoSource, store: FolderStore) -> None:
+    (server.folder / MAPS).write_bytes(b"")
+    assert fetch_file(source, source.record().require(MAPS), store, NAME, lambda _: None).md5 == md5(b"")
+    assert store.read(NAME) == b""
+
+
+@pytest.mark.usefixtures("begun")
+def test_a_download_goes_on_where_it_broke_off(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
-    counts: list[int] = []
-    assert download(over_http(http), file, target, on_bytes=counts.append) == MD5
-    assert target.read_bytes() == CONTENT
-    assert told(server, "Range") == ["bytes=700000-"]
-    assert told(server, "If-Range") == [f'"md5:{MD5}"']
-    assert server.bytes_sent(IMAGES) == SIZE - 700_000
-    assert sum(counts) == SIZE
-    assert left(target.parent) == ["images"]
+    fetched, _ = fetch(source, file, store)
+    assert fetched.received == server.bytes_sent(IMAGES) == SIZE - 700_000
+    assert sent_headers(server, "Range") == ["bytes=700000-"]
+    assert sent_headers(server, "If-Range") == [f'"md5:{MD5}"']
+    assert files(store) == ["images"]
 
 
-@pytest.mark.usefixtures("broken_off")
-@pytest.mark.parametrize("fault", [Fault(ignore_range=True), Fault(etag='"md5:new"')])
-def test_a_whole_file_for_the_rest_begins_anew_and_is_not_asked_for_twice(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, fault: Fault
+@pytest.mark.usefixtures("begun")
+def test_another_version_is_downloaded_from_its_beginning(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
-    server.faults[IMAGES] = [fault]
-    counts: list[int] = []
-    assert download(over_http(http), file, target, on_bytes=counts.append) == MD5
-    assert target.read_bytes() == CONTENT
-    assert [request.status for request in server.requests] == [200]
-    assert sum(counts) == SIZE
+    new = Fault(etag='"new"')
+    server.faults[IMAGES] = [new, replace(new, break_after=300_000), *[Fault(status=503)] * 10]
+    with pytest.raises(TransferError):
+        fetch(source, file, store)
+    assert staged(store).read_bytes() == CONTENT[:300_000]
+    server.requests.clear()
+    server.faults[IMAGES] = [new, new]
+    fetch(source, file, store)
+    assert (sent_headers(server, "If-Range"), sent_headers(server, "Range")) == (['"new"'], ["bytes=300000-"])
+
+
+@pytest.mark.usefixtures("begun")
+def test_bytes_that_are_fetched_again_are_counted_once(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
+) -> None:
+    server.faults[IMAGES] = [Fault(etag='"new"')] * 2
+    fetched, counts = fetch(source, file, store)
+    assert fetched.received == SIZE
     assert -700_000 in counts
 
 
-@pytest.mark.usefixtures("broken_off")
-def test_after_a_new_beginning_the_new_edition_is_gone_on_with(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
+@pytest.mark.usefixtures("begun")
+@pytest.mark.parametrize("change", [{"size": 5}, {"md5": "another"}, None])
+def test_the_beginning_of_another_file_is_dropped(
+    *,
+    server: RecordServer,
+    source: ZenodoSource,
+    file: RecordFile,
+    store: FolderStore,
+    change: dict[str, object] | None,
 ) -> None:
-    new = '"md5:new"'
-    server.faults[IMAGES] = [Fault(etag=new, break_after=300_000), *[Fault(drop=True)] * 6]
-    with pytest.raises(TransferError, match="byte 300000 of"):
-        download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert part.read_bytes() == CONTENT[:300_000]
-    server.requests.clear()
-    server.faults[IMAGES] = [Fault(etag=new)]
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert target.read_bytes() == CONTENT
-    assert (told(server, "If-Range"), told(server, "Range")) == ([new], ["bytes=300000-"])
+    note = staged(store, ".json")
+    note.write_text("{" if change is None else json.dumps(json.loads(note.read_text()) | change))
+    fetch(source, file, store)
+    assert sent_headers(server, "Range") == [None]
 
 
-@pytest.mark.usefixtures("broken_off")
-@pytest.mark.parametrize("key", ["size", "md5"])
-def test_what_was_begun_of_another_file_is_not_gone_on_with(
-    *, server: RecordServer, http: Http, file: RecordFile, target: Path, note: Path, key: str
+@pytest.mark.usefixtures("begun")
+def test_a_complete_beginning_is_only_checked(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
-    about = json.loads(note.read_text())
-    about[key] = 5 if key == "size" else "another"
-    note.write_text(json.dumps(about))
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert told(server, "Range") == [None]
-
-
-@pytest.mark.usefixtures("broken_off")
-@pytest.mark.parametrize("text", [None, "", "{}", "null"])
-def test_what_was_begun_of_an_unknown_file_is_not_gone_on_with(
-    *, server: RecordServer, http: Http, file: RecordFile, target: Path, note: Path, text: str | None
-) -> None:
-    if text is None:
-        note.unlink()
-    else:
-        note.write_text(text)
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert target.read_bytes() == CONTENT
-    assert told(server, "Range") == [None]
-
-
-@pytest.mark.usefixtures("broken_off")
-def test_too_long_a_beginning_is_not_gone_on_with(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
-) -> None:
-    part.write_bytes(CONTENT + b"x")
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert target.read_bytes() == CONTENT
-    assert told(server, "Range") == [None]
-
-
-@pytest.mark.usefixtures("broken_off")
-def test_a_whole_beginning_is_only_checked(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
-) -> None:
-    part.write_bytes(CONTENT)
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert target.read_bytes() == CONTENT
+    staged(store).write_bytes(CONTENT)
+    assert fetch(source, file, store)[0].received == 0
     assert server.requests == []
 
 
-@pytest.mark.usefixtures("broken_off")
-def test_a_spoilt_beginning_is_found_out_and_removed(
-    http: Http, file: RecordFile, target: Path, part: Path
+@pytest.mark.usefixtures("begun")
+def test_a_damaged_beginning_is_noticed_and_removed(
+    source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
-    part.write_bytes(b"\0" * 700_000)
-    with pytest.raises(ChecksumError, match=f"expected {IMAGES} with md5 {MD5}"):
-        download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert left(target.parent) == []
+    staged(store).write_bytes(b"\0" * 700_000)
+    with pytest.raises(ChecksumError, match=f"the record says {MD5}"):
+        fetch(source, file, store)
+    assert files(store) == []
 
 
-def test_a_wrong_byte_is_found_out_and_the_next_try_begins_anew(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
+def test_a_wrong_byte_is_noticed_and_the_next_run_begins_anew(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
     server.faults[IMAGES] = [Fault(flip=1_000_000)]
-    wrong = bytearray(CONTENT)
-    wrong[1_000_000] ^= 0xFF
-    found = hashlib.md5(wrong).hexdigest()  # noqa: S324
-    with pytest.raises(ChecksumError, match=rf"{MD5} .*, found {found}; .*{part.name} has been removed"):
-        download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert left(target.parent) == []
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
+    message = rf"^{IMAGES} arrived with md5 {md5(FLIPPED)}, but the record says {MD5}\. It was removed\. Run"
+    with pytest.raises(ChecksumError, match=message):
+        fetch(source, file, store)
+    assert files(store) == []
+    fetch(source, file, store)
 
 
-def test_without_an_md5_the_size_is_what_counts(server: RecordServer, http: Http, target: Path) -> None:
-    file = RecordFile(IMAGES, SIZE, None, server.file_url(IMAGES))
-    server.faults[IMAGES] = [Fault(flip=5, break_after=SIZE - 1)]
-    md5 = download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert md5 == hashlib.md5(target.read_bytes()).hexdigest()  # noqa: S324
-    assert target.stat().st_size == SIZE
-    shorter = RecordFile(IMAGES, SIZE - 1, None, server.file_url(IMAGES))
-    with pytest.raises(ChecksumError, match=f"expected {SIZE - 1} bytes"):
-        download(over_http(http), shorter, target.with_name("shorter"), on_bytes=lambda _: None)
-    assert left(target.parent) == ["images"]
-
-
-def test_a_file_that_changes_during_the_download_leaves_nothing(
-    server: RecordServer, http: Http, file: RecordFile, target: Path
+def test_without_an_md5_the_size_counts(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
-    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(etag='"md5:new"')]
-    with pytest.raises(ChecksumError, match="changed while it was read"):
-        download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert left(target.parent) == []
+    server.faults[IMAGES] = [Fault(flip=1_000_000)]
+    without = replace(file, md5=None)
+    assert fetch_file(source, without, store, NAME, lambda _: None).md5 == md5(FLIPPED)
+    with pytest.raises(ChangedError, match=f"has {SIZE - 1:,} bytes in the record"):
+        fetch_file(source, replace(without, size=SIZE - 1), store, "other", lambda _: None)
+    assert files(store) == ["images"]
 
 
-def test_a_full_disk_is_an_error_of_this_side(http: Http, file: RecordFile, target: Path, part: Path) -> None:
-    part.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as caught:
-        download(over_http(http), file, target, on_bytes=lambda _: None)
-    assert caught.value.errno == errno.ENOSPC
-    assert not isinstance(caught.value, TransferError)
-    assert not target.exists()
+def test_a_file_that_changes_during_a_download_leaves_nothing(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
+) -> None:
+    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(etag='"new"')]
+    with pytest.raises(ChangedError, match="changed on the server"):
+        fetch(source, file, store)
+    assert files(store) == []
 
 
-def test_no_folder_to_write_to_is_an_error_of_this_side(http: Http, file: RecordFile, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        download(over_http(http), file, tmp_path / "nowhere" / "images", on_bytes=lambda _: None)
+def test_a_full_disk_is_told_in_plain_words(file: RecordFile, store: FolderStore) -> None:
+    class FillsTheDisk(ZenodoSource):
+        """Its first byte comes when the disk has become full."""
+
+        def open(self, file: RecordFile, *_: object) -> ResumingReader:
+            return ResumingReader(lambda start, _: Opened(self, start, None), "x", 0, file.size)
+
+        def readinto(self, buffer: memoryview, /) -> int:
+            note = staged(store, ".json")
+            note.with_name(note.name.removesuffix(".json")).symlink_to("/dev/full")
+            return len(buffer)
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(SpaceError, match=r"cannot write .*: the disk is full"):
+        fetch(FillsTheDisk("http://unused", Http()), file, store)
 
 
-def test_a_cancelled_download_keeps_what_came(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
+def test_a_cancelled_download_keeps_what_arrived(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
     def cancel(_: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download(over_http(http), file, target, on_bytes=cancel)
-    came = part.stat().st_size
-    assert came > 0
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert told(server, "Range") == [None, f"bytes={came}-"]
+        fetch_file(source, file, store, NAME, cancel)
+    arrived = staged(store).stat().st_size
+    assert arrived > 0
+    fetch(source, file, store)
+    assert sent_headers(server, "Range") == [None, f"bytes={arrived}-"]
 
 
 KILLED = """
 import sys
 from pathlib import Path
-from bigearthnet.source.http import Http
-from bigearthnet.source.record import RecordFile
-from bigearthnet.source.download import download
-from tests.support.remotes import over_http
-name, size, md5, url, target = sys.argv[1:]
-told = lambda count: print(count, flush=True)
-download(over_http(Http()), RecordFile(name, int(size), md5, url), Path(target), on_bytes=told)
+from bigearthnet.source import Http, RecordFile, fetch_file
+from bigearthnet.source.zenodo import ZenodoSource
+from bigearthnet.store import FolderStore
+from bigearthnet.store.reader import Opened, ResumingReader
+name, size, md5, url, folder = sys.argv[1:]
+store = FolderStore(Path(folder))
+source, file = ZenodoSource("http://unused", Http()), RecordFile(name, int(size), md5, url)
+fetch_file(source, file, store, "archives/images", lambda count: print(count, flush=True))
 """
 
 
 def test_a_killed_download_goes_on(
-    server: RecordServer, http: Http, file: RecordFile, target: Path, part: Path
+    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
     server.faults[IMAGES] = [Fault(stall_after=900_000)]
-    arguments = [IMAGES, str(SIZE), MD5, file.location, str(target)]
+    arguments = [IMAGES, str(SIZE), MD5, file.location, store.url]
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     ) as process:
         assert process.stdout is not None
-        came = 0
-        while came + BLOCK_BYTES <= 900_000:
-            came += int(process.stdout.readline())
+        arrived = 0
+        while arrived + BLOCK_BYTES <= 900_000:
+            arrived += int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert not target.exists()
-    on_disk = part.stat().st_size
-    assert on_disk >= came - BLOCK_BYTES
-    assert download(over_http(http), file, target, on_bytes=lambda _: None) == MD5
-    assert target.read_bytes() == CONTENT
-    assert told(server, "Range")[1] == f"bytes={on_disk}-"
-    assert server.requests[1].sent == SIZE - on_disk
+    on_disk = staged(store).stat().st_size
+    assert on_disk >= arrived - BLOCK_BYTES
+    assert store.head(NAME) is None
+    assert fetch(source, file, store)[0].received == server.requests[1].sent == SIZE - on_disk
+
+
+def test_a_local_copy_is_downloaded_once(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace
+) -> None:
+    assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (None, SIZE)
+    local = ensure_local(source, file, work, lambda _: None)
+    assert local.path == work.root / "archives" / MD5 / IMAGES
+    assert (local.path.read_bytes(), local.md5, local.size) == (CONTENT, MD5, SIZE)
+    assert local.verification == "md5 as in the record"
+    assert (
+        find_local(source, file, work)
+        == ensure_local(source, file, work, lambda _: pytest.fail("read"))
+        == local
+    )
+    assert bytes_to_download(source, file, work) == 0
+    assert len(server.requests) == 1
+
+
+def test_a_begun_local_copy_has_less_to_download(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace
+) -> None:
+    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(status=404)]
+    with pytest.raises(ValueError, match="404"):
+        ensure_local(source, file, work, lambda _: None)
+    assert bytes_to_download(source, file, work) == SIZE - 700_000
+
+
+@pytest.mark.parametrize("content", [CONTENT, bytes(FLIPPED), b"short"])
+def test_a_local_copy_of_unknown_md5_is_read_and_replaced_if_wrong(
+    *, server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace, content: bytes
+) -> None:
+    path = ensure_local(source, file, work, lambda _: None).path
+    path.write_bytes(content)
+    assert find_local(source, file, work) is None
+    counts: list[int] = []
+    assert ensure_local(source, file, work, counts.append).path.read_bytes() == CONTENT
+    assert sum(counts) == SIZE
+    assert len(server.requests) == (1 if content == CONTENT else 2)
+
+
+@pytest.fixture
+def folder(server: RecordServer, tmp_path: Path) -> StoredSource:
+    """The record's folder itself, as a source."""
+    return StoredSource(FolderStore(server.folder))
+
+
+def test_a_file_in_a_folder_is_used_in_place(
+    folder: StoredSource, server: RecordServer, work: Workspace
+) -> None:
+    file = folder.record().require(IMAGES)
+    assert bytes_to_download(folder, file, work) == 0
+    counts: list[int] = []
+    local = ensure_local(folder, file, work, counts.append)
+    assert (local.path, local.md5, sum(counts)) == (server.folder / IMAGES, MD5, SIZE)
+    assert local.verification == "md5 computed, none to compare with"
+    assert find_local(folder, file, work) == local
+    assert not work.archives.exists()
+    assert [path.name for path in server.folder.iterdir() if path.name.startswith(".")] == []
+    with local.open() as reader:
+        assert reader.read() == CONTENT
+
+
+@pytest.mark.parametrize("how", ["replaced", "written", "removed"])
+def test_a_file_that_changes_after_it_was_verified_is_not_read(
+    folder: StoredSource, server: RecordServer, work: Workspace, how: str
+) -> None:
+    path = server.folder / IMAGES
+    local = ensure_local(folder, folder.record().require(IMAGES), work, lambda _: None)
+    with local.open() as reader:
+        assert reader.read(1000) == CONTENT[:1000]
+        if how == "written":
+            with path.open("r+b") as file:
+                file.write(b"x")
+            with pytest.raises(ChangedError):
+                reader.read(1000)
+        else:
+            path.unlink()
+            if how == "replaced":
+                path.write_bytes(CONTENT)
+    with local.open() as reader, pytest.raises(ChangedError, match=str(path)):
+        reader.read(1)
+
+
+def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(
+    folder: StoredSource, server: RecordServer, work: Workspace
+) -> None:
+    file = replace(folder.record().require(MAPS), md5="0" * 32)
+    with pytest.raises(
+        ChecksumError, match=rf"{MAPS} has md5 {md5(b'maps')}, but the record says 0{{32}}. Replace"
+    ):
+        ensure_local(folder, file, work, lambda _: None)
+    (server.folder / MAPS).write_bytes(b"other maps")
+    with pytest.raises(ChangedError, match=f"{MAPS} was removed or replaced"):
+        ensure_local(folder, file, work, lambda _: None)
+    assert (server.folder / MAPS).read_bytes() == b"other maps"
+
+
+class Elsewhere(StoredSource):
+    """A store whose files cannot be used in place, as in a bucket."""
+
+    def local_path(self, file: RecordFile) -> None:
+        """In a bucket no file has a path."""
+
+
+def test_versions_and_places_without_md5_have_copies_of_their_own(
+    server: RecordServer, work: Workspace
+) -> None:
+    source = Elsewhere(FolderStore(server.folder))
+    first = source.record().require(MAPS)
+    assert ensure_local(source, first, work, lambda _: None).path.read_bytes() == b"maps"
+    (server.folder / MAPS).write_bytes(b"MAPS")
+    second = source.record().require(MAPS)
+    assert ensure_local(source, second, work, lambda _: None).path.read_bytes() == b"MAPS"
+    assert find_local(source, first, work) is not None
+    assert find_local(source, replace(first, location="s3://another/place"), work) is None
+    with pytest.raises(ChangedError, match="it was replaced"):
+        ensure_local(source, replace(first, etag="gone"), work, lambda _: None)

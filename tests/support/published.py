@@ -3,13 +3,18 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from zipfile import ZIP_STORED, ZipFile
 
 CARD = "dataset.json"
-ZIPS = {"images": ("bigearthnet_pngs.zip", ".png"), "masks": ("bigearthnet_mask_pngs.zip", "_mask.png")}
+IMAGES_ZIP, MASKS_ZIP = "bigearthnet_pngs.zip", "bigearthnet_mask_pngs.zip"
+MANIFEST, PREVIEW = "manifest.parquet", "preview.png"
+FILES = {CARD, IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW}
+ZIPS = {"images": (IMAGES_ZIP, ".png"), "masks": (MASKS_ZIP, "_mask.png")}
+_OWN = (".lock", ".bigearthnet", ".staging", ".staging/digests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,20 @@ class Published:
     sha256: dict[str, str]
 
     @classmethod
+    def of(cls, files: Mapping[str, bytes]) -> Self:
+        """Leaves out the store's own files: marker, lock and notes of digests."""
+        others = {name: data for name, data in files.items() if not is_own(name)}
+        return cls({name: hashlib.sha256(data).hexdigest() for name, data in sorted(others.items())})
+
+    @classmethod
     def read(cls, destination: Path) -> Self:
-        """Every file there is but the lock; hidden ones too, as none of them belongs there."""
-        paths = [path for path in destination.rglob("*") if path.is_file() and path.name != ".lock"]
-        digests = {str(path.relative_to(destination)): _sha256(path) for path in sorted(paths)}
-        return cls(digests)
+        """All files, and all folders, which do not belong there."""
+        found = {str(path.relative_to(destination)): path for path in destination.rglob("*")}
+        return cls.of({name: b"" if path.is_dir() else path.read_bytes() for name, path in found.items()})
+
+
+def is_own(name: str) -> bool:
+    return name in _OWN or name.startswith(".staging/digests/")
 
 
 def read_card(destination: Path) -> dict[str, Any]:
@@ -35,9 +49,9 @@ def require_whole(destination: Path) -> dict[str, Any]:
     """The card, after comparing every file that it names, and both zips' patches with each other."""
     card = read_card(destination)
     for file in card["files"]:
-        path = destination / file["name"]
-        assert path.stat().st_size == file["size"], file
-        assert _sha256(path) == file["sha256"], file
+        data = (destination / file["name"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file
+    assert {file["name"] for file in card["files"]} == FILES - {CARD}
     assert patch_ids(destination, "images") == patch_ids(destination, "masks")
     assert len(patch_ids(destination, "images")) == card["counts"]["patches"]
     return card
@@ -58,10 +72,6 @@ def member(destination: Path, kind: str, patch_id: str) -> bytes:
 
 
 def unzip_tests(path: Path) -> bool:
-    """Whether Info-ZIP finds nothing wrong."""
+    """True if Info-ZIP finds nothing wrong."""
     done = subprocess.run(["unzip", "-tqq", str(path)], check=False, capture_output=True, text=True)
     return done.returncode == 0 and not done.stdout
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ list of every request, and does wrong what a test asks it to:
 
     with RecordServer(folder) as server:
         server.faults["BigEarthNet-S2.tar.zst"] = [Fault(break_after=1000), Fault(status=503)]
-        fetch_record(http, server.record_url)
+        ZenodoSource(server.record_url, http).record()
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 from collections import defaultdict
@@ -37,7 +38,8 @@ class Fault:
     """What goes wrong with one answer; those that are given go wrong together."""
 
     status: int | None = None
-    """This status, and no body to speak of."""
+    """This status, and `says` as its body."""
+    says: bytes = b"this answer is out of order\n"
     retry_after: str | None = None
     """Retry-After of that status; success has one always, as on Zenodo."""
     drop: bool = False
@@ -48,6 +50,8 @@ class Fault:
     """The connection ends after so many bytes of the body."""
     stall_after: int | None = None
     """After so many bytes of the body nothing comes any more, until the server closes."""
+    drip_seconds: float | None = None
+    """The body comes byte by byte, with so long between two of them."""
     short: int | None = None
     """The body has only so many bytes, and a Content-Length that says so."""
     extra: int = 0
@@ -89,6 +93,7 @@ class RecordServer:
         sizes: what the record says in place of a file's size.
         version: of the record; may be changed between two requests.
         latest: URL of the record that it names as its latest version; None for itself.
+        names_latest: whether it names one at all.
         limit_bytes_per_second: speed of each body, None for no limit.
         stalled: set as soon as an answer stalls.
     """
@@ -101,11 +106,13 @@ class RecordServer:
         *,
         title: str = "BigEarthNet v2.0 (test data)",
         limit_bytes_per_second: float | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.folder = folder
         self.record_id = record_id
         self.version = version
         self.latest: str | None = None
+        self.names_latest = True
         self.title = title
         self.limit_bytes_per_second = limit_bytes_per_second
         self.faults: dict[str, list[Fault]] = defaultdict(list)
@@ -118,6 +125,9 @@ class RecordServer:
         self._md5s: dict[tuple[str, int, int], str] = {}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -139,7 +149,7 @@ class RecordServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def record_url(self) -> str:
@@ -180,11 +190,12 @@ class RecordServer:
             }
             for name in self.names()
         ]
+        latest = self.latest or f"{self.record_url}/versions/latest"
         record = {
             "id": int(self.record_id),
             "conceptrecid": str(int(self.record_id) - 1),
             "metadata": {"title": self.title, "version": self.version},
-            "links": {"self": self.record_url, "latest": self.latest or f"{self.record_url}/versions/latest"},
+            "links": {"self": self.record_url} | ({"latest": latest} if self.names_latest else {}),
             "files": files,
         }
         return json.dumps(record).encode()
@@ -223,7 +234,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves is nothing to tell of."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
@@ -244,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.drop:
             self._cut()
         elif fault.status is not None:
-            self._send(request, fault, fault.status, _Body(b"this answer is out of order\n"), {})
+            self._send(request, fault, fault.status, _Body(fault.says), {})
         elif fault.redirect is not None:
             self._send(request, fault, 302, _Body(b""), {"Location": fault.redirect})
         elif name == RECORD:
@@ -256,6 +267,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def do_CONNECT(self) -> None:
+        """As a proxy that lets nobody through."""
+        request = Request(self.command, self.path, self.path, self.headers)
+        self.server.owner.begin_request(request)
+        self._send(request, Fault(), 407, _Body(b""), {})
 
     def _name(self, path: str) -> str:
         record_id = self.server.owner.record_id
@@ -310,6 +327,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         stops = [stop for stop in (fault.break_after, fault.stall_after) if stop is not None]
         for block in body.blocks(min([length, *stops])):
+            for byte in block if fault.drip_seconds else ():
+                self.wfile.write(bytes([byte]))
+                self.server.owner.closing.wait(fault.drip_seconds)
             self.wfile.write(block)
             request.sent += len(block)
             if self.server.owner.limit_bytes_per_second:

@@ -1,87 +1,120 @@
-"""Runs of `prepare` in this process, and what Prefect's API tells of them."""
+"""Runs of `prepare` in this process, and the folders and buckets that they work in."""
 
-import time
-from collections.abc import Iterable
+import itertools
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
-from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import TaskRun
+import prefect.events.utilities
+from prefect import Task
+from prefect_aws import AwsClientParameters, AwsCredentials
 
+import bigearthnet.store.reader
+import tasks.connect
+import tasks.download
+import tasks.fetch
+import tasks.freshness
+import tasks.publish
+import tasks.resolve
+from bigearthnet.source import Http
 from flows.prepare import prepare
+from tests.support.places import BucketPlace, FolderPlace
+from tests.support.published import CARD, Published, is_own
+from tests.support.s3_server import REGION, S3Server
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
+
+_blocks = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A work folder and a destination."""
+class Home:
+    """A work folder and a destination, and the name of the block that opens it."""
 
     work: Path
-    destination: Path
+    place: FolderPlace | BucketPlace
+    block: str = ""
 
     @classmethod
-    def below(cls, folder: Path) -> Self:
-        return cls(folder / "work", folder / "dataset")
+    def folder(cls, root: Path) -> Self:
+        """An empty one in folders."""
+        return cls(root / "work", FolderPlace(root))
 
-    def files(self, pattern: str) -> list[str]:
-        """Names in the work folder that match."""
-        return sorted(str(path.relative_to(self.work)) for path in self.work.glob(pattern))
+    @property
+    def destination(self) -> Path:
+        assert isinstance(self.place, FolderPlace)
+        return self.place.root / "store"
 
+    @property
+    def url(self) -> str:
+        return self.place.open().url
 
-@dataclass(frozen=True, slots=True)
-class TaskRuns:
-    """Name and last state of each task run of a run, such as `("convert <tile>", "Cached")`."""
+    @property
+    def options(self) -> dict[str, str]:
+        """The parameters of a flow that works here."""
+        return {"destination": self.url, "work_dir": str(self.work), "aws_credentials": self.block}
 
-    runs: tuple[tuple[str, str], ...]
+    def prepare(self, source: str | Path, **parameters: Any) -> dict[str, Any]:
+        done: dict[str, Any] = prepare(**({"source": str(source), **self.options} | parameters))
+        return done
 
-    def of(self, task: str) -> list[str]:
-        """The states that the runs of a task ended in."""
-        return [state for name, state in self.runs if name.split()[0] == task]
+    def beside(self, work: Path) -> "Home":
+        """The same destination for a run with another work folder, as on another machine."""
+        return Home(work, self.place, self.block)
 
-    def named(self, task: str, state: str = "Completed") -> list[str]:
-        """What the runs of a task that ended in `state` worked on: tiles, files."""
-        return sorted(
-            name.split()[1] for name, found in self.runs if name.split()[0] == task and found == state
-        )
+    def files(self) -> dict[str, bytes]:
+        """What is there beside the store's own files."""
+        return {name: data for name, data in self.place.files().items() if not is_own(name)}
 
+    def published(self, scratch: Path) -> Path:
+        """A folder with what is published."""
+        if isinstance(self.place, FolderPlace):
+            return self.destination
+        for name, data in self.files().items():
+            path = scratch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return scratch
 
-def start(source: str | Path, place: Place, **parameters: Any) -> dict[str, Any]:
-    """Run `prepare`; raises what it raises."""
-    done: dict[str, Any] = prepare(**_with_folders(source, place, parameters))
-    return done
+    def sha256(self) -> Published:
+        return Published.of(self.files())
 
+    def versions(self) -> dict[str, str]:
+        """What changes whenever anything is written."""
+        store = self.place.open()
+        return {name: file.etag for name in self.files() if (file := store.head(name)) is not None}
 
-def observed(source: str | Path, place: Place, **parameters: Any) -> TaskRuns:
-    """Run `prepare` to its good end, and ask Prefect what its tasks did."""
-    state: Any = prepare(return_state=True, **_with_folders(source, place, parameters))
-    state.result()  # raises what the run raised
-    runs = _task_runs(state.state_details.flow_run_id)
-    return TaskRuns(tuple(sorted((run.name, run.state_name or "") for run in runs)))
-
-
-def _with_folders(source: str | Path, place: Place, parameters: dict[str, Any]) -> dict[str, Any]:
-    """All parameters; a destination among them, such as one in a bucket, counts instead of the folder."""
-    folders = {"destination": str(place.destination), "work_dir": str(place.work)}
-    return {"source": str(source), **folders, **parameters}
-
-
-def _task_runs(flow_run: UUID) -> list[TaskRun]:
-    """The task runs of a run; the server hears of them by events, which may still be on their way."""
-    only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    with get_client(sync_client=True) as client:
-        while time.monotonic() < deadline:
-            runs = client.read_task_runs(flow_run_filter=only)
-            if _have_ended(runs):
-                return runs
-            time.sleep(0.05)
-    raise TimeoutError(f"the server has not heard of the end of {flow_run}: {runs}")
+    def is_published(self) -> bool:
+        return CARD in self.files()
 
 
-def _have_ended(runs: Iterable[TaskRun]) -> bool:
-    states = {run.name: run.state for run in runs}
-    return "report" in states and all(state is not None and state.is_final() for state in states.values())
+def save_block(server: S3Server, **changes: str) -> str:
+    """Save credentials on the tests' Prefect server; returns their name."""
+    name = f"block-{os.getpid()}-{next(_blocks)}"
+    keys = {"aws_access_key_id": server.access_key, "aws_secret_access_key": server.secret_key}
+    url = changes.pop("url", server.url)
+    block = AwsCredentials(
+        **(keys | changes),
+        region_name=REGION,
+        aws_client_parameters=AwsClientParameters(endpoint_url=url),
+    )
+    block.save(name, overwrite=True)
+    return name
+
+
+def hurry(set_attribute: Callable[[object, str, object], None]) -> None:
+    """Let nothing wait for long: neither requests that fail, nor the retries of tasks.
+
+    Without events the server knows no task runs, which would cost it more than the runs themselves.
+    """
+    set_attribute(prefect.events.utilities, "should_emit_events", lambda: False)
+    quick = partial(Http, connect_seconds=5, stall_seconds=0.5, tries=3, sleep=lambda _: None)
+    set_attribute(tasks.connect, "Http", quick)
+    set_attribute(tasks.connect, "_ATTEMPTS", 2)
+    set_attribute(bigearthnet.store.reader, "backoff_seconds", lambda _: 0.0)
+    modules = (tasks.download, tasks.fetch, tasks.freshness, tasks.publish, tasks.resolve)
+    for found in {one for module in modules for one in vars(module).values() if isinstance(one, Task)}:
+        set_attribute(found, "retry_delay_seconds", 0.01)

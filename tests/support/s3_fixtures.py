@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigearthnet.store.s3.objects import Bucket
+from tests.support.places import BucketPlace, new_bucket
 from tests.support.s3_server import S3Server, running
 
 
@@ -22,6 +22,6 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server) -> Bucket:
+def bucket(s3_server: S3Server) -> BucketPlace:
     """An empty bucket, and a prefix in it."""
-    return s3_server.new_bucket()
+    return new_bucket(s3_server.client())

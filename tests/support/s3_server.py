@@ -7,7 +7,6 @@
 """
 
 import fcntl
-import itertools
 import os
 import subprocess
 import sys
@@ -21,9 +20,6 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from bigearthnet.store.s3.objects import Bucket
-from bigearthnet.store.s3.place import Place
-
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -31,8 +27,6 @@ HOME = Path(__file__).parents[2] / ".swift-venv"
 # Swift 2.38 still imports pkg_resources.
 REQUIREMENTS = ("swift==2.38.3", "eventlet==0.41.3", "PyECLib==1.8.0", "setuptools<81")
 REGION = "us-east-1"
-
-_names = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +47,6 @@ class S3Server:
         self, access_key: str | None = None, secret_key: str | None = None, *, url: str | None = None
     ) -> "S3Client":
         return make_client(url or self.url, access_key or self.access_key, secret_key or self.secret_key)
-
-    def new_bucket(self, prefix: str = "data/set") -> Bucket:
-        """An empty bucket of its own, and a prefix in it."""
-        client = self.client()
-        name = f"bucket-{os.getpid()}-{next(_names)}"
-        client.create_bucket(Bucket=name)
-        return Bucket(client, Place(name, prefix))
 
 
 def make_client(url: str, access_key: str, secret_key: str) -> "S3Client":

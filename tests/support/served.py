@@ -1,4 +1,4 @@
-"""`python -m deployments.serve`, as a person starts it, and its API through Prefect's client."""
+"""`bigearthnet serve`, as a person starts it, and its API through Prefect's client."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ class Served:
     def serve(self) -> subprocess.Popen[str]:
         """Start `serve`; what it prints can be read."""
         return subprocess.Popen(
-            [sys.executable, "-m", "deployments.serve", "--port", str(self.port)],
+            [sys.executable, "-m", "deployments.cli", "serve", "--port", str(self.port)],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -88,9 +88,9 @@ class Served:
         )
 
     def deploy(self, *arguments: str, server: str | None = None) -> str:
-        """Exit status and output of `deployments.deploy`."""
+        """Exit status and output of `bigearthnet deploy`."""
         done = subprocess.run(
-            [sys.executable, "-m", "deployments.deploy", *arguments],
+            [sys.executable, "-m", "deployments.cli", "deploy", *arguments],
             cwd=self.folder,
             env=self.environment | {"PREFECT_API_URL": f"{self.url}/api" if server is None else server},
             stdout=subprocess.PIPE,

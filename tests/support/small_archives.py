@@ -1,46 +1,43 @@
-"""Small archives with contents of their own, and what comes out of them."""
+"""Small archives of random content, and what is read from them."""
 
 import io
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from bigearthnet.archive.reader import ArchiveReader, Wanted, decompress
+from bigearthnet.archive import ArchiveReader, Wanted, decompress
 from bigearthnet.archive.tar import walk
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
-from bigearthnet.sample.archives import write_archive
+from bigearthnet.sample import write_archive
 
-TILES = [f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(4)]
+TILES = [f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(5)]
 
 Members = list[tuple[str, bytes]]
 
 
 def members_of(tile: str, rows: Iterable[int], bands: Iterable[str] = BANDS, size: int = 600) -> Members:
-    """Members of the images' archive with contents of their own, which do not compress."""
-    paths = [
-        f"BigEarthNet-S2/{tile}/{tile}_05_{row:02d}/{tile}_05_{row:02d}_{band}.tif"
-        for row in rows
-        for band in bands
-    ]
+    """Members of the archive of images; their contents do not compress."""
+    stems = [f"BigEarthNet-S2/{tile}/{tile}_05_{row:02d}/{tile}_05_{row:02d}" for row in rows]
+    paths = [f"{stem}_{band}.tif" for stem in stems for band in bands]
     return [(path, random.Random(path).randbytes(size)) for path in paths]
 
 
 def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
-    path = folder / "archive.tar.zst"
-    write_archive(path, members, level=1)
-    return path.read_bytes()
+    write_archive(folder / "archive.tar.zst", members, level=1)
+    return (folder / "archive.tar.zst").read_bytes()
 
 
 @dataclass
 class Counting:
-    """A source that knows how much was read of it."""
+    """A source that counts the bytes that were read, at most `most` at a time."""
 
     data: bytes
-    at: int = field(default=0)
+    at: int = 0
+    most: int = 1 << 30
 
     def read(self, size: int, /) -> bytes:
-        piece = self.data[self.at : self.at + size]
+        piece = self.data[self.at : self.at + min(size, self.most)]
         self.at += len(piece)
         return piece
 

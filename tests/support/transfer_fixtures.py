@@ -1,4 +1,4 @@
-"""A record server and a client without patience, for a test module that asks for them:
+"""A record server, and requests that wait for nothing, for a test module that asks for them:
 
 pytest_plugins = ("tests.support.transfer_fixtures",)
 """
@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.source.http import Http, Patience
+from bigearthnet.source.http import Http
 from bigearthnet.source.record import RecordFile
+from bigearthnet.source.zenodo import ZenodoSource
+from bigearthnet.store import FolderStore
 from tests.support.record_server import RecordServer
-from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, NOW, SIZE
+from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the person who runs the tests does not matter."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -26,14 +36,26 @@ def server(tmp_path: Path) -> Iterator[RecordServer]:
 
 @pytest.fixture
 def waits() -> list[float]:
+    """Seconds that requests and readers have waited."""
     return []
 
 
 @pytest.fixture
 def http(waits: list[float]) -> Http:
-    return Http(Patience(connect_seconds=5, stall_seconds=0.3), sleep=waits.append, now=lambda: NOW)
+    return Http(connect_seconds=5, stall_seconds=1, sleep=waits.append)
+
+
+@pytest.fixture
+def source(server: RecordServer, http: Http) -> ZenodoSource:
+    return ZenodoSource(server.record_url, http)
 
 
 @pytest.fixture
 def file(server: RecordServer) -> RecordFile:
     return RecordFile(IMAGES, SIZE, MD5, server.file_url(IMAGES))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    """An empty folder."""
+    return FolderStore(tmp_path / "store")

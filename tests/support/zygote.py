@@ -1,11 +1,10 @@
-"""Runs of `prepare` in processes of their own, which may kill themselves at a given moment.
+"""Runs of flows in processes of their own, which may kill themselves at a given step.
 
-A helper process imports everything once and forks a child for each run, so that a run that is killed
-costs no more than one that is not. It is asked by lines of JSON, and answers in the same way:
+A helper process imports everything once and forks a child for each run. It is asked by lines of JSON, and
+answers with lines of numbers:
 
     with Zygote(folder / "log") as zygote:
-        zygote.begin(source, place, Kill(event="os.rename", name="dataset.json"))
-        assert zygote.end() == -signal.SIGKILL
+        assert zygote.run("prepare", Kill(at=1, match="rename .*/dataset.json"), **parameters) == KILLED
 """
 
 import json
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,31 +23,29 @@ from typing import Any, Self
 
 from prefect.settings import PREFECT_API_URL
 
-from tasks import policy
-from tests.support.runs import Place, start
+from flows.fetch import fetch
+from flows.prepare import prepare
+from tests.support.runs import hurry
 
-_CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.mkdir": 0, "shutil.rmtree": 0}
+KILLED = -signal.SIGKILL
+
+_FLOWS = {"prepare": prepare, "fetch": fetch}
+_CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.mkdir": 0, "os.rmdir": 0}
 """Audit events that change a folder, and which of their arguments is the path that is changed."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_S3_WRITES = re.compile(r"(PUT|POST|DELETE) ")
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """When a run kills itself: before a change to its folders, or in the middle of a write.
+    """A run kills itself before the step of this number (from 1) among those that match.
 
-    Attributes:
-        event: counting begins with the first such event, such as `os.rename`; empty: any.
-        name: ... of a file of this name; empty: any.
-        later: so many changes later.
-        write: in the middle of the write of this number to a zip; 0: in none.
-        request: before the first HTTP request whose first line matches; empty: before none.
+    A step is a change to a folder, such as `rename /path`, the second half of a `copy`, or a request that
+    changes a bucket, such as `PUT /bucket/key`.
     """
 
-    event: str = ""
-    name: str = ""
-    later: int = 0
-    write: int = 0
-    request: str = ""
+    at: int
+    match: str = ""
 
 
 class Zygote:
@@ -75,17 +73,11 @@ class Zygote:
         self._process.stdin.close()
         self._process.wait(30)
 
-    def begin(self, source: str, place: Place, kill: Kill | None = None, **parameters: Any) -> int:
-        """Begin a run; returns its process id."""
+    def begin(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
+        """Begin a run; steps are counted below `root`. Returns its process id."""
         assert self._process.stdin is not None
-        asked = {
-            "source": source,
-            "work": str(place.work),
-            "destination": str(place.destination),
-            "kill": None if kill is None else asdict(kill),
-            "parameters": parameters,
-        }
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        wanted = {"flow": flow, "kill": kill and asdict(kill), "root": str(root), "parameters": parameters}
+        self._process.stdin.write(json.dumps(wanted) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
@@ -93,94 +85,82 @@ class Zygote:
         """Wait for the run's end; returns its exit status, negative for a signal."""
         return self._answer()
 
+    def run(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
+        self.begin(flow, kill, root, **parameters)
+        return self.end()
+
     @property
-    def changes(self) -> int:
-        """How many changes the last run that came to its end made to its folders."""
-        return int(_counted(self._log).read_text())
+    def steps(self) -> list[str]:
+        """The steps of the last run that came to its end."""
+        return _steps_file(self._log).read_text().splitlines()
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 
 
-class _Changes:
-    """An audit hook that counts changes below the run's folders, and kills at the chosen one."""
+class _Steps:
+    """An audit hook that lists the steps of a run, and kills it at the chosen one."""
 
-    def __init__(self, place: Place, kill: Kill | None) -> None:
-        self._roots = (str(place.work), str(place.destination))
+    def __init__(self, root: str, kill: Kill | None) -> None:
+        self._root = root
         self._kill = kill
-        self._left: int | None = None
+        self._count = 0
         self._lock = threading.Lock()
-        self.count = 0
+        self.seen: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "http.client.send":
-            self._request(arguments[1])
-            return
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING:
-            path = arguments[0]
+        if event == "open":
+            if isinstance(arguments[2], int) and arguments[2] & _WRITING:
+                self._change("open", arguments[0], -1)
         elif event in _CHANGES:
-            path = arguments[_CHANGES[event]]
-        else:
-            return
-        if isinstance(path, (str, Path)) and str(path).startswith(self._roots):
-            with self._lock:
-                self._changes(event, Path(path))
+            self._change(event.removeprefix("os."), arguments[_CHANGES[event]], arguments[-1])
+        elif event == "http.client.send" and isinstance(arguments[1], bytes):
+            line = arguments[1].split(b" HTTP", 1)[0].decode("latin-1")
+            if _S3_WRITES.match(line):
+                self.step(line)
 
-    def _request(self, data: object) -> None:
-        wanted = self._kill.request if self._kill is not None else ""
-        line = data.split(b"\r\n", 1)[0].decode("latin-1") if isinstance(data, bytes) else ""
-        if wanted and re.search(wanted, line):
-            os.kill(os.getpid(), signal.SIGKILL)
+    def step(self, what: str) -> None:
+        with self._lock:
+            self.seen.append(what)
+            if self._kill is not None and re.search(self._kill.match, what):
+                self._count += 1
+                if self._count == self._kill.at:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-    def _changes(self, event: str, path: Path) -> None:
-        self.count += 1
-        kill = self._kill
-        if kill is None or kill.write or kill.request:
-            return
-        if self._left is not None:
-            self._left -= 1
-        elif kill.event in ("", event) and kill.name in ("", path.name):
-            self._left = kill.later
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _change(self, what: str, path: object, folder: object) -> None:
+        inside = folder != -1  # rmtree removes files by their names in an open folder
+        if isinstance(path, (str, Path)) and (str(path).startswith(self._root) or inside):
+            self.step(f"{what} {path}")
 
 
-def _die_in_write(number: int) -> None:
-    from bigearthnet.zips.shard import HashedFile  # noqa: PLC0415
+def _copy_in_halves(steps: _Steps) -> Callable[..., int]:
+    copy = os.copy_file_range
 
-    write, left = HashedFile.write, number
+    def half(source: int, target: int, count: int, **options: Any) -> int:
+        done = copy(source, target, max(count // 2, 1), **options)
+        steps.step("copy")
+        return done
 
-    def dying_write(file: HashedFile, data: bytes | bytearray | memoryview) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            write(file, memoryview(data)[: len(data) // 2])
-            file._file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(file, data)
-
-    HashedFile.write = dying_write  # type: ignore[assignment,method-assign]
+    return half
 
 
-def _counted(log: Path) -> Path:
-    return log.with_name(f"{log.name}.changes")
+def _steps_file(log: Path) -> Path:
+    return log.with_name(f"{log.name}.steps")
 
 
-def _run(asked: dict[str, Any], log: Path) -> int:
+def _run(wanted: dict[str, Any], log: Path) -> int:
     """In the child: run, and die when it is time."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(descriptor, stream)
-    place = Place(Path(asked["work"]), Path(asked["destination"]))
-    kill = None if asked["kill"] is None else Kill(**asked["kill"])
-    policy.RETRY_DELAYS[:] = [0.01] * len(policy.RETRY_DELAYS)
-    changes = _Changes(place, kill)
-    sys.addaudithook(changes)
-    if kill is not None and kill.write:
-        _die_in_write(kill.write)
-    start(asked["source"], place, **asked["parameters"])
-    _counted(log).write_text(str(changes.count))
+    kill = None if wanted["kill"] is None else Kill(**wanted["kill"])
+    hurry(setattr)
+    steps = _Steps(wanted["root"], kill)
+    os.copy_file_range = _copy_in_halves(steps)
+    sys.addaudithook(steps)
+    _FLOWS[wanted["flow"]](**wanted["parameters"])
+    _steps_file(log).write_text("\n".join(steps.seen))
     return 0
 
 

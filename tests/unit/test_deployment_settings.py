@@ -1,7 +1,6 @@
 """The settings of server and worker, and the login."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployments.output import WithoutRoutine
 from deployments.settings import ROOT, environment, login
 
 SHOW = """
@@ -78,13 +76,3 @@ def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     user, _, password = first.partition(":")
     assert user == "bigearthnet"
     assert len(password) >= 32
-
-
-def test_tasks_that_completed_are_logged_neither_in_the_ui_nor_on_the_console() -> None:
-    settings = yaml.safe_load((ROOT / "deployments" / "logging.yml").read_text())
-    for handler in ("api", "console"):
-        (name,) = settings["handlers"][handler]["filters"]
-        assert settings["filters"][name]["()"] == "deployments.output.WithoutRoutine"
-    for message, is_logged in (("Finished in state Completed()", 0), ("Finished in state Failed('x')", 1)):
-        record = logging.LogRecord("prefect.task_runs", logging.INFO, "", 1, message, (), None)
-        assert WithoutRoutine().filter(record) == is_logged

@@ -1,206 +1,167 @@
+"""The manifest and its statistics, compared with the zips and the record by zipfile, GDAL and numpy."""
+
 import io
-from dataclasses import dataclass
+import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
 
-from bigearthnet.archive.bundle import Extractor, index_archive
-from bigearthnet.archive.reader import ArchiveReader
 from bigearthnet.classes import BEN19
-from bigearthnet.dataset.manifest import (
-    MANIFEST_SCHEMA,
-    ChannelSums,
-    Statistics,
-    write_manifest,
-    write_tile_rows,
-)
-from bigearthnet.names import (
-    IMAGES_ARCHIVE,
-    IMAGES_ROOT,
-    MAPS_ARCHIVE,
-    MAPS_ROOT,
-    METADATA_FILES,
-    parse_patch,
-)
-from bigearthnet.options import Rendering, Selection
-from bigearthnet.plan.metadata import read_metadata
-from bigearthnet.plan.selection import plan
-from bigearthnet.sample.archives import Sample, patch_files
-from bigearthnet.source.local import read_held
-from bigearthnet.tile.convert import IMAGES_SHARD, MASKS_SHARD, ROWS_FILE, convert_tile
-
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
+from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, ManifestWriter
+from bigearthnet.names import METADATA_FILES
+from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
+from bigearthnet.sample import Sample
+from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
+from bigearthnet.zips import local_header
+from tests.support import archives
+from tests.support.published import ZIPS
 
 FACTS = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
-
-
-@dataclass(frozen=True)
-class Made:
-    """The sample's tiles, converted: the folder of each."""
-
-    record: Path
-    folders: dict[str, Path]
-
-    @property
-    def rows(self) -> list[tuple[str, Path]]:
-        return [(tile, folder / ROWS_FILE) for tile, folder in self.folders.items()]
-
-    def pngs(self, shard: str) -> dict[str, tuple[int, int, npt.NDArray[Any]]]:
-        """Of each patch, as zipfile and rasterio see it: size, CRC-32, pixels."""
-        found = {}
-        for folder in self.folders.values():
-            with ZipFile(folder / shard) as file:
-                for info in file.infolist():
-                    with rasterio.open(io.BytesIO(file.read(info))) as png:
-                        patch_id = info.filename.removesuffix(".png").removesuffix("_mask")
-                        found[patch_id] = (info.file_size, info.CRC, png.read())
-        return found
-
-    def listed(self) -> dict[str, dict[str, Any]]:
-        """The record's metadata of each patch."""
-        rows = [row for name in METADATA_FILES for row in pq.read_table(self.record / name).to_pylist()]
-        return {row["patch_id"]: row for row in rows}
+Rows = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def made(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder, record = tmp_path_factory.mktemp("made"), sample.folder
-    maps = ArchiveReader(read_held(record / MAPS_ARCHIVE), MAPS_ROOT, MAPS_ARCHIVE)
-    everything = plan(index_archive(maps), None, Selection())
-    extractor = Extractor(
-        ArchiveReader(read_held(record / IMAGES_ARCHIVE), IMAGES_ROOT, IMAGES_ARCHIVE),
-        ArchiveReader(read_held(record / MAPS_ARCHIVE), MAPS_ROOT, MAPS_ARCHIVE),
-        everything,
-        lambda _: True,
-    )
-    folders = {}
-    for tile in everything.tiles:
-        folders[tile.tile] = folder / tile.tile
-        folders[tile.tile].mkdir()
-        convert_tile(
-            tile, extractor.extract(tile, folder), Rendering(mask_classes="ben19"), folders[tile.tile]
-        )
-    return Made(record, folders)
+def table(published_sample: Path) -> pa.Table:
+    return pq.read_table(published_sample / "manifest.parquet")
 
 
 @pytest.fixture(scope="module")
-def manifest(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Statistics]:
-    path = tmp_path_factory.mktemp("manifest") / "manifest.parquet"
-    return path, write_manifest(
-        made.rows, read_metadata([made.record / name for name in METADATA_FILES]), path
-    )
+def rows(table: pa.Table) -> Rows:
+    found: Rows = table.to_pylist()
+    return found
 
 
-def test_there_is_a_row_a_patch_in_the_order_of_the_zips(
-    made: Made, manifest: tuple[Path, Statistics]
+@pytest.fixture(scope="module")
+def pixels(published_sample: Path, rows: Rows) -> dict[str, list[npt.NDArray[Any]]]:
+    """Images and masks in the order of the manifest, read by their offsets alone."""
+    found: dict[str, list[npt.NDArray[Any]]] = {}
+    for kind, column in (("images", "image"), ("masks", "mask")):
+        data = (published_sample / ZIPS[kind][0]).read_bytes()
+        pngs = [data[row[f"{column}_offset"] :][: row[f"{column}_size"]] for row in rows]
+        found[kind] = [archives.pixels(png) for png in pngs]
+    return found
+
+
+def test_there_is_a_row_a_patch_in_the_order_of_both_zips(
+    published_sample: Path, table: pa.Table, rows: Rows, sample: Sample
 ) -> None:
-    table = pq.read_table(manifest[0])
-    assert table.schema == MANIFEST_SCHEMA
-    assert table.column_names[:4] == ["patch_id", "tile", "column", "row"]
-    patch_ids = table.column("patch_id").to_pylist()
-    assert patch_ids == sorted(made.listed())
-    assert [f"{r['tile']}_{r['column']:02d}_{r['row']:02d}" for r in table.to_pylist()] == patch_ids
-    assert pq.ParquetFile(manifest[0]).num_row_groups == len(made.folders)
+    assert table.schema.equals(SCHEMA)
+    assert table.column_names[:6] == ["patch_id", "tile", "column", "row", "image_offset", "mask_offset"]
+    assert not any(pa.types.is_map(column.type) for column in table.schema)  # Hugging Face's cannot read them
+    patch_ids = [row["patch_id"] for row in rows]
+    assert patch_ids == [f"{row['tile']}_{row['column']:02d}_{row['row']:02d}" for row in rows]
+    assert pq.ParquetFile(published_sample / "manifest.parquet").num_row_groups == len(sample.tiles)
+    for name, suffix in ZIPS.values():
+        with ZipFile(published_sample / name) as file:
+            assert file.namelist() == [patch_id + suffix for patch_id in patch_ids]
 
 
-def test_sizes_and_crcs_are_those_of_the_zips(made: Made, manifest: tuple[Path, Statistics]) -> None:
-    images, masks = made.pngs(IMAGES_SHARD), made.pngs(MASKS_SHARD)
-    for row in pq.read_table(manifest[0]).to_pylist():
-        assert (row["image_size"], row["image_crc32"]) == images[row["patch_id"]][:2]
-        assert (row["mask_size"], row["mask_crc32"]) == masks[row["patch_id"]][:2]
-        values, counts = np.unique(masks[row["patch_id"]][2], return_counts=True)
-        assert row["class_pixels"] == list(zip(values.tolist(), counts.tolist(), strict=True))
+def test_offsets_sizes_and_crcs_are_those_of_the_pngs(published_sample: Path, rows: Rows) -> None:
+    for column, (name, suffix) in zip(("image", "mask"), ZIPS.values(), strict=True):
+        data = (published_sample / name).read_bytes()
+        with ZipFile(published_sample / name) as file:
+            for row in rows:
+                info = file.getinfo(row["patch_id"] + suffix)
+                assert (row[f"{column}_size"], row[f"{column}_crc32"]) == (info.file_size, info.CRC)
+                assert data[row[f"{column}_offset"] :][: info.file_size] == file.read(info)
 
 
-def test_bounds_are_those_that_rasterio_finds(manifest: tuple[Path, Statistics]) -> None:
-    for row in pq.read_table(manifest[0]).to_pylist():
-        files = patch_files(parse_patch(row["patch_id"]), 0)
-        with rasterio.open(io.BytesIO(files["B03"])) as file:
-            assert (row["x_min"], row["y_min"], row["x_max"], row["y_max"]) == tuple(file.bounds)
-            assert row["crs"] == file.crs.to_epsg()
+def test_rows_are_those_of_the_pixels(rows: Rows, pixels: dict[str, list[npt.NDArray[Any]]]) -> None:
+    for row, image, mask in zip(rows, pixels["images"], pixels["masks"], strict=True):
+        channels = image.reshape(3, -1).astype(np.uint64)
+        assert [row[name] for name in SUM_COLUMNS] == channels.sum(axis=1).tolist()
+        assert [row[name] for name in SQUARE_COLUMNS] == (channels**2).sum(axis=1).tolist()
+        values, counts = np.unique(mask, return_counts=True)
+        pairs = [(one["value"], one["pixels"]) for one in row["class_pixels"]]
+        assert pairs == list(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def test_facts_are_those_of_the_metadata(made: Made, manifest: tuple[Path, Statistics]) -> None:
-    listed, order = made.listed(), [name for name, _ in BEN19]
-    for row in pq.read_table(manifest[0]).to_pylist():
-        expected = {name: listed[row["patch_id"]][name] for name in FACTS}
-        assert {name: row[name] for name in FACTS} == expected | {
-            "labels": sorted(expected["labels"], key=order.index)
-        }
+def test_bounds_are_those_that_gdal_reads(rows: Rows, sample: Sample) -> None:
+    found = {row["patch_id"]: row for row in rows}
+    for path, content in archives.members(sample.folder / archives.IMAGES):
+        if path.endswith("_B03.tif"):
+            row = found.pop(path.split("/")[2])
+            with rasterio.open(io.BytesIO(content)) as file:
+                assert [row[name] for name in ("x_min", "y_min", "x_max", "y_max")] == list(file.bounds)
+                assert row["crs"] == file.crs.to_epsg()
+    assert not found
 
 
-def assert_moments(sums: ChannelSums, images: list[npt.NDArray[Any]]) -> None:
-    assert sums.patches == len(images)
-    pixels = np.stack(images).transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
-    moments = sums.mean_and_deviation()
-    assert moments is not None
-    np.testing.assert_allclose(moments["mean"], pixels.mean(axis=1), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(moments["std"], pixels.std(axis=1), rtol=0, atol=1e-9)
+def test_facts_are_those_of_the_metadata(rows: Rows, sample: Sample) -> None:
+    order = [name for name, _ in BEN19]
+    listed = [row for name in METADATA_FILES for row in pq.read_table(sample.folder / name).to_pylist()]
+    for row, of_record in zip(rows, sorted(listed, key=itemgetter("patch_id")), strict=True):
+        expected = {name: of_record[name] for name in FACTS}
+        expected["labels"] = sorted(expected["labels"], key=order.index)
+        assert {name: row[name] for name in FACTS} == expected
 
 
-def test_statistics_are_those_of_the_images(made: Made, manifest: tuple[Path, Statistics]) -> None:
-    statistics, listed = manifest[1], made.listed()
-    images = {patch_id: pixels for patch_id, (_, _, pixels) in made.pngs(IMAGES_SHARD).items()}
-    train = [pixels for patch_id, pixels in images.items() if listed[patch_id]["split"] == "train"]
-    assert 0 < len(train) < len(images)
-    assert_moments(statistics.all, list(images.values()))
-    assert_moments(statistics.train, train)
-    splits = [row["split"] for row in listed.values()]
-    assert list(statistics.splits.items()) == [(s, splits.count(s)) for s in ("train", "validation", "test")]
-    masks = np.stack([pixels for _, _, pixels in made.pngs(MASKS_SHARD).values()])
-    values, counts = np.unique(masks, return_counts=True)
-    assert list(statistics.class_pixels.items()) == list(zip(values.tolist(), counts.tolist(), strict=True))
+def test_the_card_has_the_statistics_of_the_pixels(
+    published_sample: Path, rows: Rows, pixels: dict[str, list[npt.NDArray[Any]]]
+) -> None:
+    card = json.loads((published_sample / "dataset.json").read_bytes())
+    train = [image for row, image in zip(rows, pixels["images"], strict=True) if row["split"] == "train"]
+    assert 0 < len(train) < len(rows)
+    for name, images in (("all", pixels["images"]), ("train", train)):
+        channels = np.stack(images).transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
+        np.testing.assert_allclose(card["images"][name]["mean"], channels.mean(axis=1), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(card["images"][name]["std"], channels.std(axis=1), rtol=0, atol=1e-9)
+    splits = [row["split"] for row in rows]
+    assert card["counts"]["splits"] == {one: splits.count(one) for one in ("train", "validation", "test")}
+    masks = np.stack(pixels["masks"])
+    assert {entry["value"]: entry["pixels"] for entry in card["mask_classes"]} == {
+        value: int((masks == value).sum()) for value in (*range(19), 255)
+    }
+
+
+def written(path: Path, metadata: Metadata | None, table: pa.Table) -> ManifestWriter:
+    """Write the rows of a manifest again, with other metadata."""
+    with ManifestWriter(path, metadata) as writer:
+        for tile in dict.fromkeys(table.column("tile").to_pylist()):
+            of_tile = table.filter(pa.compute.equal(table.column("tile"), tile))
+            tables = {kind: of_tile.select(SCHEMAS[kind].names) for kind in KINDS}
+            first = of_tile.slice(0, 1).to_pylist()[0]
+            header = len(local_header(first["patch_id"].encode(), 0, 0))
+            starts: dict[Kind, int] = {
+                "images": first["image_offset"] - header - len(".png"),
+                "masks": first["mask_offset"] - header - len("_mask.png"),
+            }
+            writer.add(tile, tables, starts)
+    return writer
 
 
 def test_without_metadata_its_columns_are_null(
-    made: Made, manifest: tuple[Path, Statistics], tmp_path: Path
+    tmp_path: Path, table: pa.Table, sample: Sample, published_sample: Path
 ) -> None:
-    statistics = write_manifest(made.rows, None, tmp_path / "manifest.parquet")
-    table, full = pq.read_table(tmp_path / "manifest.parquet"), pq.read_table(manifest[0])
-    assert table.schema == MANIFEST_SCHEMA
-    assert all(table.column(name).null_count == len(table) for name in FACTS)
-    assert table.drop_columns(FACTS).equals(full.drop_columns(FACTS))
-    assert statistics.all.mean_and_deviation() == manifest[1].all.mean_and_deviation()
-    assert statistics.train.mean_and_deviation() is None
-    assert statistics.splits == {}
-
-
-def test_a_patch_that_the_metadata_does_not_list_has_nulls(made: Made, tmp_path: Path) -> None:
-    first = read_metadata([made.record / METADATA_FILES[0]])
-    statistics = write_manifest(made.rows, first, tmp_path / "manifest.parquet")
-    listed = {row["patch_id"] for row in pq.read_table(made.record / METADATA_FILES[0]).to_pylist()}
-    rows = pq.read_table(tmp_path / "manifest.parquet").to_pylist()
-    assert 0 < len(listed) < len(rows)
-    for row in rows:
+    path = tmp_path / "manifest.parquet"
+    both = read_metadata([sample.folder / name for name in METADATA_FILES])
+    same = written(path, both, table)
+    assert path.read_bytes() == (published_sample / "manifest.parquet").read_bytes()
+    without = written(path, None, table)
+    assert pq.read_table(path).drop_columns(FACTS).equals(table.drop_columns(FACTS))
+    assert all(pq.read_table(path).column(name).null_count == len(table) for name in FACTS)
+    assert without.statistics.splits == {}
+    assert without.statistics.all.mean_and_deviation() == same.statistics.all.mean_and_deviation()
+    assert without.statistics.train.mean_and_deviation() is None
+    one = written(path, read_metadata([sample.folder / METADATA_FILES[0]]), table)
+    listed = set(pq.read_table(sample.folder / METADATA_FILES[0]).column("patch_id").to_pylist())
+    for row in pq.read_table(path).to_pylist():
         assert [row[name] is None for name in FACTS] == [row["patch_id"] not in listed] * 5
-    assert sum(statistics.splits.values()) == len(listed)
-
-
-def test_the_same_tiles_give_the_same_bytes(
-    made: Made, manifest: tuple[Path, Statistics], tmp_path: Path
-) -> None:
-    metadata = read_metadata([made.record / name for name in METADATA_FILES])
-    write_manifest(made.rows, metadata, tmp_path / "again.parquet")
-    assert (tmp_path / "again.parquet").read_bytes() == manifest[0].read_bytes()
-
-
-def test_a_dataset_without_patches_has_an_empty_manifest(tmp_path: Path) -> None:
-    write_tile_rows([], tmp_path / "rows.parquet")
-    statistics = write_manifest([("tile", tmp_path / "rows.parquet")], None, tmp_path / "manifest.parquet")
-    assert pq.read_table(tmp_path / "manifest.parquet").equals(MANIFEST_SCHEMA.empty_table())
-    assert statistics.all.mean_and_deviation() is None
+    assert sum(one.statistics.splits.values()) == len(listed) < len(table)
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0), (255, 255, 255), (254, 255, 1)])
-def test_deviations_of_the_whole_dataset_keep_their_digits(values: tuple[int, int, int]) -> None:
+def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int]) -> None:
     patches, pixels = 549_488, 549_488 * 14_400
-    # Every pixel of one value, but for a single one of 0.
+    # Every pixel has one value, but a single one has 0.
     sums = [pixels * value - value for value in values]
     squares = [pixels * value**2 - value**2 for value in values]
     found = ChannelSums(patches, np.array(sums, np.uint64), np.array(squares, np.uint64)).mean_and_deviation()
@@ -212,30 +173,9 @@ def test_deviations_of_the_whole_dataset_keep_their_digits(values: tuple[int, in
     )
 
 
-def test_sums_of_a_bright_tile_do_not_run_over(tmp_path: Path) -> None:
-    names = [f"{colour}_{what}" for what in ("sum", "squares") for colour in ("red", "green", "blue")]
-    white = dict(zip(names, [14_400 * 255] * 3 + [14_400 * 255**2] * 3, strict=True))
-    tile = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
-    write_tile_rows(
-        [{"patch_id": f"{tile}_00_{i:02d}", "class_pixels": [], **white} for i in range(50)], tmp_path / "r"
-    )
-    statistics = write_manifest([(tile, tmp_path / "r")], None, tmp_path / "m")
-    assert statistics.all.mean_and_deviation() == {"mean": [255.0] * 3, "std": [0.0] * 3}
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["error", "cancelled"])
-def test_rows_are_there_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    path = tmp_path / "rows.parquet"
-    write_tile_rows([], path)
-    before = path.read_bytes()
-
-    def half(table: object, where: Path, **_: object) -> None:
-        where.write_bytes(b"PAR1")
-        raise error
-
-    monkeypatch.setattr(pq, "write_table", half)
-    with pytest.raises(type(error)):
-        write_tile_rows([], path)
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("rows.parquet", before)]
+def test_sums_of_a_bright_tile_do_not_overflow(tmp_path: Path, table: pa.Table) -> None:
+    white = dict.fromkeys(SUM_COLUMNS, 14_400 * 255) | dict.fromkeys(SQUARE_COLUMNS, 14_400 * 255**2)
+    row = table.slice(0, 1).to_pylist()[0] | white
+    bright = pa.Table.from_pylist([row] * 50, table.schema)
+    found = written(tmp_path / "m", None, bright).statistics.all.mean_and_deviation()
+    assert found == {"mean": [255.0] * 3, "std": [0.0] * 3}

@@ -1,1 +1,5 @@
-"""Datasets and archives in S3 buckets. `objects` is the lowest room; no other package knows boto3."""
+"""Stores in S3 buckets, and in what speaks its language; the only package that imports boto3."""
+
+from bigearthnet.store.s3.store import S3Store
+
+__all__ = ["S3Store"]

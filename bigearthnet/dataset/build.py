@@ -1,0 +1,129 @@
+"""From finished tiles to the dataset card."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from bigearthnet import __version__
+from bigearthnet.classes import mask_classes
+from bigearthnet.dataset.card import (
+    FORMAT,
+    Card,
+    ClassEntry,
+    Counts,
+    ImageStatistics,
+    Moments,
+    Parameters,
+    PublishedFile,
+    RejectedPatch,
+    ShardEntry,
+    TileEntry,
+)
+from bigearthnet.dataset.manifest import ChannelSums, Statistics
+from bigearthnet.dataset.tiles import FinishedTile
+from bigearthnet.errors import RejectedError
+from bigearthnet.plan.recipe import KINDS, Recipe
+
+LICENSE: Final = "CDLA-Permissive-1.0"
+CITATION: Final = (
+    "K. Clasen, L. Hackel, T. Burgert, G. Sumbul, B. Demir, V. Markl: reBEN: Refined BigEarthNet Dataset "
+    "for Remote Sensing Image Analysis. IEEE International Geoscience and Remote Sensing Symposium (IGARSS), "
+    "2025."
+)
+_LIBRARIES: Final = ("opencv-python-headless", "rasterio", "numpy", "pyarrow", "zstandard")
+_REJECTED_NAMED: Final = 5
+
+
+def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: int) -> None:
+    """Check that at most `limit` patches were rejected, and that some were not.
+
+    Raises:
+        RejectedError: more were, or all; the message names the first of them with their reasons.
+    """
+    rejected = [one for tile in tiles for one in tile.rejected]
+    patches = sum(tile.patches for tile in tiles)
+    if len(rejected) <= limit and patches:
+        return
+    first = "; ".join(f"{one.patch_id}: {one.reason}" for one in rejected[:_REJECTED_NAMED])
+    more = "; ..." if len(rejected) > _REJECTED_NAMED else ""
+    remedy = (
+        f"Set max_rejected to {len(rejected)} to publish the others."
+        if patches
+        else "None is left to publish."
+    )
+    raise RejectedError(
+        f"{len(rejected)} of {asked_for} patches were rejected, max_rejected is {limit} ({first}{more}). "
+        f"Check the source. {remedy} Finished tiles are kept."
+    )
+
+
+def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[TileEntry, ...]:
+    """Return the card's entries of tiles whose shards follow each other in the zips."""
+    entries, starts = [], dict.fromkeys(KINDS, 0)
+    for tile in tiles:
+        places = {}
+        for kind in KINDS:
+            shard, start = tile.shard(kind), starts[kind]
+            starts[kind] += shard.source.stop - shard.source.start
+            places[kind] = ShardEntry(key=shard.key, start=start, stop=starts[kind])
+        entries.append(
+            TileEntry(tile=tile.tile, patches=tile.patches, images=places["images"], masks=places["masks"])
+        )
+    return tuple(entries)
+
+
+def build_card(
+    recipe: Recipe,
+    asked_for: int,
+    tiles: Sequence[FinishedTile],
+    statistics: Statistics,
+    files: Sequence[PublishedFile],
+) -> Card:
+    """Build the card of a dataset whose files are all made.
+
+    Args:
+        recipe: what it is made of.
+        asked_for: number of selected patches.
+        tiles: in the order of the zips.
+        statistics: of the manifest.
+        files: all files of the dataset but the card.
+    """
+    rejected = [one for tile in tiles for one in tile.rejected]
+    return Card(
+        format=FORMAT,
+        title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
+        license=LICENSE,
+        citation=CITATION,
+        source=recipe.source,
+        parameters=Parameters(
+            selection=recipe.selection,
+            rendering=recipe.rendering,
+            digests={kind: recipe.digest(kind) for kind in KINDS},
+        ),
+        software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
+        counts=Counts(
+            tiles=sum(tile.patches > 0 for tile in tiles),
+            asked_for=asked_for,
+            patches=sum(tile.patches for tile in tiles),
+            rejected=len(rejected),
+            splits=statistics.splits,
+        ),
+        mask_classes=tuple(
+            ClassEntry(
+                value=entry.value,
+                name=entry.name,
+                colour=entry.colour,
+                pixels=statistics.class_pixels.get(entry.value, 0),
+            )
+            for entry in mask_classes(recipe.rendering.mask_classes)
+        ),
+        images=ImageStatistics(all=_moments(statistics.all), train=_moments(statistics.train)),
+        rejected=tuple(RejectedPatch(patch_id=one.patch_id, reason=one.reason) for one in rejected),
+        tiles=tile_entries(tiles),
+        files=tuple(files),
+    )
+
+
+def _moments(sums: ChannelSums) -> Moments | None:
+    found = sums.mean_and_deviation()
+    return None if found is None else Moments.model_validate(found)

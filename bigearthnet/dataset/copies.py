@@ -1,0 +1,162 @@
+"""Copy a published dataset, or files and tiles of it, to a folder."""
+
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from io import BufferedReader
+from typing import Final
+
+import pyarrow as pa
+
+from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
+from bigearthnet.dataset.layout import ZIPS
+from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.dataset.published import Published, find_published
+from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
+from bigearthnet.plan import Kind
+from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
+from bigearthnet.store.transfer import complete
+from bigearthnet.tile.rows import members
+from bigearthnet.zips import CentralDirectory, local_header
+
+OnBytes = Callable[[int], None]
+
+_TILES_NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to copy: files of the dataset, and tiles, each as two zips of its own."""
+
+    files: tuple[PublishedFile, ...]
+    tiles: tuple[TileEntry, ...]
+
+
+def choose(card: Card, files: Collection[str], tiles: Collection[str]) -> Choice:
+    """Choose files and tiles by names or patterns; without both, all files.
+
+    Raises:
+        SelectionError: a name or pattern matches nothing.
+    """
+    if not files and not tiles:
+        return Choice(card.files, ())
+    names = {file.name: file for file in card.files}
+    entries = {entry.tile: entry for entry in card.tiles if entry.patches}
+    return Choice(
+        tuple(names[name] for name in matching(names, files, "files")),
+        tuple(entries[tile] for tile in matching(entries, tiles, "tiles")),
+    )
+
+
+def matching(names: Collection[str], patterns: Collection[str], what: str) -> list[str]:
+    """Return the names that match any of the patterns, in their order.
+
+    Raises:
+        SelectionError: a pattern matches none.
+    """
+    unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
+    if unknown:
+        some = ", ".join(list(names)[:_TILES_NAMED]) + (", ..." if len(names) > _TILES_NAMED else "")
+        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}: {some}.")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def missing_files(files: Sequence[PublishedFile], target: Store) -> tuple[PublishedFile, ...]:
+    """Return the files that are not in the target, or differ there."""
+    return tuple(file for file in files if not _is_there(file, target))
+
+
+def copy_file(
+    file: PublishedFile, source: Store, published: Published, partial: Partial, on_bytes: OnBytes
+) -> None:
+    """Copy a file into `partial`, going on where an earlier run ended.
+
+    Raises:
+        ChecksumError: it has another SHA-256 than the card says; nothing of it is kept.
+        ChangedError: the dataset was published anew meanwhile.
+        TransferError, SourceError, SpaceError: it cannot be read or written.
+    """
+    found = published.intact[file.name]
+
+    def open_at(start: int, validator: str | None) -> ResumingReader:
+        if start and validator != found.etag:
+            raise ChangedError(f"{source.url}/{file.name} was published anew. Run again.")
+        return source.open(found, start)
+
+    _, sha256 = complete(open_at, file.size, partial, "sha256", on_bytes)
+    if sha256 != file.sha256:
+        partial.discard()
+        raise ChecksumError(
+            f"{source.url}/{file.name} arrived with SHA-256 {sha256}, but its card says {file.sha256}. "
+            "It was removed. Run again."
+        )
+
+
+def finish(published: Published, arrived: Mapping[str, Partial], target: Store) -> bool:
+    """Make copied files visible; the card is written last, if all that it names is there.
+
+    Args:
+        published: the dataset that they are of.
+        arrived: complete files by their names.
+        target: where they go.
+
+    Returns:
+        True if the target now holds the whole dataset.
+    """
+    old = find_published(target)
+    others = [file for file in published.card.files if file.name not in arrived]
+    commits = [partial.commit for partial in arrived.values()]
+    whole = not missing_files(others, target)
+    same = old is not None and old.data == published.data
+    if commits or (whole and not same):
+        card = published.data if whole or same else None
+        replace_dataset(target, commits, card, old)
+    return whole
+
+
+def tile_zip(kind: Kind, tile: str) -> str:
+    """Return the name of the zip of a tile's images or masks, relative to the target."""
+    return f"tiles/{kind}/{tile}.zip"
+
+
+def copy_tile(
+    kind: Kind, entry: TileEntry, rows: pa.Table, source: Store, published: Published, target: Store
+) -> StoredFile:
+    """Copy a tile's images or masks as a zip of its own, checking each member's CRC-32.
+
+    Args:
+        kind: of the members.
+        entry: of the tile in the card.
+        rows: of the tile in the manifest.
+        source: holds the dataset.
+        published: the dataset.
+        target: where the zip goes.
+
+    Raises:
+        ChecksumError: a member is not the one that the manifest lists; nothing of the zip is kept.
+        TransferError, SourceError, SpaceError: it cannot be read or written.
+    """
+    place, listed, directory = entry.shard(kind), members(rows, kind), CentralDirectory()
+    end = directory.add(listed) + directory.end()
+    size = directory.offset + len(end)
+    zipped = source.open(published.intact[ZIPS[kind]], place.start, place.stop)
+    name = tile_zip(kind, entry.tile)
+    with target.resume(name, size, place.key) as partial, BufferedReader(zipped) as reader:
+        partial.restart(None)
+        for member_name, length, crc32 in listed:
+            header = local_header(member_name, length, crc32)
+            member = reader.read(len(header) + length)
+            if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
+                partial.discard()
+                raise ChecksumError(
+                    f"{member_name.decode()} in {source.url} is damaged. Publish the dataset again."
+                )
+            partial.write(memoryview(member))
+        partial.write(memoryview(end))
+        return partial.commit()
+
+
+def _is_there(file: PublishedFile, target: Store) -> bool:
+    found = target.head(file.name)
+    return found is not None and found.size == file.size and target.digest(found) == file.sha256

@@ -1,0 +1,139 @@
+"""The tiles of a run: which of their shards are finished, and what is left to extract and convert."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bigearthnet.archive.bundle import TileRequest
+from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe
+from bigearthnet.plan.selection import Plan, TilePlan
+from bigearthnet.source import Mark
+from bigearthnet.store import Store
+from bigearthnet.tile.convert import Conversion, Held
+from bigearthnet.tile.rows import offset_column, size_column
+
+_BLOCK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A tile of a run.
+
+    Attributes:
+        plan: its selected patches.
+        last: it is the archives' last tile, so that they are to be read to their ends.
+        keys: of its images and masks.
+        finished: shards with these keys.
+        held: published shards of other patches of the tile, made in the same way.
+    """
+
+    plan: TilePlan
+    last: bool
+    keys: Mapping[Kind, str]
+    finished: Mapping[Kind, Shard]
+    held: Mapping[Kind, Shard]
+
+    @property
+    def tile(self) -> FinishedTile | None:
+        """The finished tile, None if anything of it has to be made."""
+        if len(self.finished) < len(KINDS):
+            return None
+        return FinishedTile(self.finished["images"], self.finished["masks"])
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Positions in the stream that its reused images were made from."""
+        reused = [shards["images"] for shards in (self.finished, self.held) if "images" in shards]
+        return [shard.mark for shard in reused if shard.mark is not None]
+
+    @property
+    def missing(self) -> tuple[Kind, ...]:
+        """The kinds that have to be made."""
+        return tuple(kind for kind in KINDS if kind not in self.finished)
+
+
+def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache) -> list[Job]:
+    """Return a job for each tile of a plan, in the order of the archives."""
+    jobs = []
+    for tile in plan.tiles:
+        keys: dict[Kind, str] = {kind: recipe.key(kind, tile) for kind in KINDS}
+        found = {kind: cache.find(kind, tile.tile, keys[kind]) for kind in KINDS}
+        held = {kind: cache.held(kind, tile, recipe) for kind in KINDS if found[kind] is None}
+        last = plan.reads_to_the_end and tile is plan.tiles[-1]
+        jobs.append(Job(tile, last, keys, _present(found), _present(held)))
+    return jobs
+
+
+def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Conversion]:
+    """Decide what to extract and what to convert of a tile, beside what is finished or held."""
+    known = job.plan.known if job.plan.whole and "images" in job.missing else None
+    wanted = set(job.plan.patch_ids)
+    rejected: dict[str, str] = {}
+    held: dict[Kind, Held] = {}
+    for kind, shard in {**job.held, **job.finished}.items():
+        rows = cache.rows(shard).to_pylist()
+        held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
+        for one in shard.rejected:
+            if job.plan.whole or one.patch_id in wanted:
+                rejected[one.patch_id] = one.reason
+    missing: dict[Kind, list[str]] = {
+        kind: [
+            patch_id
+            for patch_id in job.plan.patch_ids
+            if patch_id not in rejected and (kind not in held or patch_id not in held[kind].rows)
+        ]
+        for kind in KINDS
+    }
+    request = TileRequest(
+        job.plan.tile,
+        missing["images"],
+        missing["masks"],
+        known,
+        complete=job.plan.is_complete,
+        last=job.last,
+    )
+    return request, Conversion(job.plan.tile, job.plan.patch_ids, job.missing, held, rejected)
+
+
+def needs_images(job: Job, cache: TileCache) -> bool:
+    """Return True if the images' archive has to be read for the tile.
+
+    It has to for images that no published zip holds, and for a whole tile to find unknown patches.
+    """
+    if "images" in job.finished:
+        return False
+    if job.plan.whole or "images" not in job.held:
+        return True
+    shard = job.held["images"]
+    there = {row["patch_id"] for row in cache.rows(shard).to_pylist()} | {
+        one.patch_id for one in shard.rejected
+    }
+    return not there.issuperset(job.plan.patch_ids)
+
+
+def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int:
+    """Return the number of patches in the tiles that were not finished before."""
+    return sum(tile.patches for job, tile in zip(jobs, tiles, strict=True) if job.tile is None)
+
+
+def _present(shards: Mapping[Kind, Shard | None]) -> dict[Kind, Shard]:
+    return {kind: shard for kind, shard in shards.items() if shard is not None}
+
+
+def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:
+    """Return what reads the PNGs of a published shard by their rows, in ascending order, in one request."""
+    offset, size = offset_column(shard.kind), size_column(shard.kind)
+    stream = store.open(shard.source.file, shard.source.start, shard.source.stop)
+
+    def read(row: Mapping[str, Any]) -> bytes:
+        for _ in _blocks(row[offset] - stream.position):
+            pass
+        return b"".join(_blocks(row[size]))
+
+    def _blocks(count: int) -> Iterator[bytes]:
+        while count and (block := stream.read(min(count, _BLOCK_BYTES))):
+            count -= len(block)
+            yield block
+
+    return read

@@ -1,0 +1,141 @@
+"""Links to files of a dataset in a bucket. They are secrets: whoever has one can download the file."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from bigearthnet.errors import DestinationError
+from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
+
+_SIGNED: Final = "%Y%m%dT%H%M%SZ"
+_FIRST_LINE: Final = "# Links to files of "
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A presigned link, which no log may show.
+
+    Attributes:
+        name: of the file.
+        url: the link.
+    """
+
+    name: str
+    url: str = field(repr=False)
+
+    @property
+    def ends_at(self) -> datetime:
+        """End of the link by its own query: the time of its signature, and the seconds from then."""
+        query = parse_qs(urlsplit(self.url).query)
+        signed_at = datetime.strptime(query["X-Amz-Date"][0], _SIGNED).replace(tzinfo=UTC)
+        return signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+
+    @property
+    def is_temporary(self) -> bool:
+        """True if it is signed with temporary credentials, and ends with them."""
+        return "X-Amz-Security-Token" in parse_qs(urlsplit(self.url).query)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """End of a set of links, and a warning about it; empty where there is nothing to say."""
+
+    ends_at: datetime
+    warning: str = ""
+
+
+def saved_as(name: str, names: Sequence[str], download_name: str) -> str:
+    """What a browser saves a file as: `download_name`, with the file's own name if there are several.
+
+    Args:
+        name: of the file.
+        names: of all files that links are made to.
+        download_name: as chosen; empty for the file's own name.
+    """
+    if len(names) == 1 or not download_name:
+        return download_name
+    return f"{download_name}-{name.replace('/', '-')}"
+
+
+def life_of(links: Collection[Link], credentials_end: datetime | None) -> Life:
+    """When the first of the links ends.
+
+    Args:
+        links: at least one.
+        credentials_end: end of the credentials that they are signed with; None where it is not known.
+    """
+    ends_at = min(link.ends_at for link in links)
+    if not any(link.is_temporary for link in links):
+        return Life(ends_at)
+    if credentials_end is None:
+        return Life(
+            ends_at,
+            "The links are signed with temporary credentials that do not say when they end. "
+            f"The links end with them, which may be before {utc(ends_at)}.",
+        )
+    if credentials_end >= ends_at:
+        return Life(ends_at)
+    return Life(
+        credentials_end,
+        f"The links are signed with temporary credentials that end at {utc(credentials_end)}, and end with "
+        f"them, not at {utc(ends_at)}. Share again then, or sign with lasting credentials.",
+    )
+
+
+def links_path(text: str) -> Path:
+    """The absolute path of the file that a person names.
+
+    Raises:
+        DestinationError: it is a URL, a folder, or nothing.
+    """
+    path = Path(text).expanduser().absolute()
+    if not text.strip() or "://" in text or path.is_dir():
+        raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
+    return path
+
+
+def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime) -> None:
+    """Write links to a file that only its owner can read (mode 0600), in place of earlier links.
+
+    Lines that are no link begin with `#`.
+
+    Args:
+        path: of the file.
+        url: of the dataset.
+        links: to write.
+        ends_at: when they end.
+
+    Raises:
+        DestinationError: the file cannot be written, or holds something else than links.
+    """
+    lines = [
+        f"{_FIRST_LINE}{url}. They end at {utc(ends_at)}.",
+        "# They are secrets: whoever has one can download the file.",
+    ]
+    for link in links:
+        lines += ["", f"# {link.name}", link.url]
+    with translate_os_errors("write the links to", path):
+        if path.exists() and not path.read_bytes().startswith(_FIRST_LINE.encode()):
+            raise DestinationError(f"cannot write links to {path}: it is another file. Name a new one.")
+        make_folder(path.parent)
+        replace_file(path, ("\n".join(lines) + "\n").encode())
+
+
+def links_as_markdown(url: str, links: Collection[Link], ends_at: datetime) -> str:
+    """The links for a person to click.
+
+    Args:
+        url: of the dataset.
+        links: to show.
+        ends_at: when they end.
+    """
+    lines = [f"Whoever has one of these links can download a file of {url} until {utc(ends_at)}.", ""]
+    return "\n".join(lines + [f"- [{link.name}]({link.url})" for link in links])
+
+
+def utc(moment: datetime) -> str:
+    """A moment for a person, such as `2026-01-31 12:00:00 UTC`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

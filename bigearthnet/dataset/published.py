@@ -1,0 +1,121 @@
+"""A published dataset as it is found in a store."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bigearthnet.dataset.card import Card, PublishedFile, parse_card
+from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
+from bigearthnet.errors import SourceError
+from bigearthnet.plan.recipe import RecordUsed
+from bigearthnet.store import Store, StoredFile
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published dataset.
+
+    Attributes:
+        card: its card.
+        data: the card's bytes.
+        intact: the files that are there with the size and SHA-256 of the card, by name.
+    """
+
+    card: Card
+    data: bytes
+    intact: Mapping[str, StoredFile]
+
+    @property
+    def missing(self) -> tuple[PublishedFile, ...]:
+        """The files of the card that are not there, or differ from it."""
+        return tuple(file for file in self.card.files if file.name not in self.intact)
+
+    def verified_as(self, source: RecordUsed) -> "Published":
+        """Return it without its images if they came from a stream that was not verified, unlike `source`."""
+        if source.is_verified <= self.card.source.is_verified:
+            return self
+        intact = {name: file for name, file in self.intact.items() if name != ZIPS["images"]}
+        return replace(self, intact=intact)
+
+
+def find_published(store: Store) -> Published | None:
+    """Return the dataset that a store holds, None if there is none.
+
+    A folder's files are read where they changed since their digests were last noted. A bucket's are not read:
+    an object without a noted digest counts as another file.
+
+    Raises:
+        SourceError: there is a file with the card's name that is no card.
+    """
+    return _find(store, _is_intact)
+
+
+def require_published(store: Store) -> Published:
+    """Return the dataset that a store holds, for reading: its files only have to be there with their sizes.
+
+    Raises:
+        SourceError: there is none, or files of it are missing.
+    """
+    published = _find(store, _has_size)
+    if published is not None and published.missing:
+        names = ", ".join(file.name for file in published.missing)
+        raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
+    if published is None:
+        raise SourceError(
+            f"there is no dataset in {store.url}: it has no {CARD}. Check the name, or publish it first."
+        )
+    return published
+
+
+def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
+    """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`, once."""
+    if store.folder is not None:
+        return store.folder / MANIFEST
+    path = scratch / f"published.{MANIFEST}"  # beside the one that publishing writes there
+    if path.is_file() and sha256_of(path) == published.card.file(MANIFEST).sha256:
+        return path
+    scratch.mkdir(parents=True, exist_ok=True)
+    with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, _BLOCK_BYTES)
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 (hex) of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tile_rows(manifest: pq.ParquetFile, card: Card, tile: str) -> pa.Table:
+    """Return the rows of a tile, which is a row group of the manifest."""
+    names = [entry.tile for entry in card.tiles if entry.patches]
+    return manifest.read_row_group(names.index(tile))
+
+
+def _find(store: Store, is_right: Callable[[Store, StoredFile, PublishedFile], bool]) -> Published | None:
+    data = store.read(CARD)
+    if data is None:
+        return None
+    card = parse_card(data, f"{store.url}/{CARD}")
+    found = {file.name: store.head(file.name) for file in card.files}
+    intact = {
+        file.name: there
+        for file in card.files
+        if (there := found[file.name]) is not None and is_right(store, there, file)
+    }
+    return Published(card, data, intact)
+
+
+def _has_size(_: Store, found: StoredFile, file: PublishedFile) -> bool:
+    return found.size == file.size
+
+
+def _is_intact(store: Store, found: StoredFile, file: PublishedFile) -> bool:
+    return found.size == file.size and store.digest(found) == file.sha256

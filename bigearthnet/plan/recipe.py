@@ -1,0 +1,91 @@
+"""What a dataset is made of, and the keys under which what was made of a tile is found again."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.plan.selection import TilePlan
+from bigearthnet.source.record import Verification
+
+Kind = Literal["images", "masks"]
+KINDS: Final[tuple[Kind, ...]] = ("images", "masks")
+
+FORMATS: Final[dict[Kind, int]] = {"images": 1, "masks": 1}
+"""Raise a number when images or masks get other bytes from the same input and options; keys depend on it.
+
+Raise both when other patches are rejected: images and masks of a tile have to be of the same patches.
+"""
+_ENCODER: Final = "opencv-python-headless"  # its version can change the bytes of PNGs
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceFile(_Part):
+    """A file of the record: size in bytes, md5 in hex, and how the md5 was verified."""
+
+    name: str
+    size: int
+    md5: str
+    verification: Verification
+
+
+class RecordUsed(_Part):
+    """The record that a dataset is made from; nothing in it depends on the machine or the time."""
+
+    kind: Literal["zenodo", "folder"]
+    record: str
+    version: str
+    title: str
+    files: tuple[SourceFile, ...]
+
+    @property
+    def is_verified(self) -> bool:
+        """False if the images' archive was streamed, but not to its end."""
+        return all(file.verification != "not read to the end" for file in self.files)
+
+    def md5(self, name: str) -> str:
+        """The md5 of a file of the record, hex."""
+        return next(file.md5 for file in self.files if file.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that the bytes of a dataset depend on."""
+
+    source: RecordUsed
+    selection: Selection
+    rendering: Rendering
+
+    def digest(self, kind: Kind) -> str:
+        """Digest of all that the bytes of a patch's image or mask depend on, but for the patch."""
+        archives = [self.source.md5(IMAGES_ARCHIVE), self.source.md5(MAPS_ARCHIVE)]
+        options = _image_options(self.rendering) if kind == "images" else self.rendering.mask_classes
+        return digest_of(
+            kind, FORMATS[kind], version(_ENCODER), archives, options, self.rendering.png_compression
+        )
+
+    def key(self, kind: Kind, tile: TilePlan) -> str:
+        """Key of a tile's images or masks: equal keys mean equal bytes, on any machine."""
+        return f"{tile.tile}-{kind}-{digest_of(self.digest(kind), tile.cells.tolist(), tile.whole)[:24]}"
+
+
+def digest_of(*parts: object) -> str:
+    """Return the SHA-256 (hex) of texts, numbers and lists of them."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _image_options(rendering: Rendering) -> list[object]:
+    """The options that the stretch uses; others do not change a byte."""
+    if rendering.stretch == "reflectance":
+        return [rendering.stretch, rendering.reflectance_max]
+    if rendering.stretch == "percentile":
+        return [rendering.stretch, rendering.percentiles]
+    return [rendering.stretch]

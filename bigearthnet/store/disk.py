@@ -1,0 +1,157 @@
+"""Local files: brought to the disk, copied, replaced; errors of the operating system in plain words."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SpaceError
+from bigearthnet.store.base import Refusal
+
+NEW: Final = ".new"
+"""Ending of files that a process writes; those of a killed one are removed by the next lock of a folder."""
+
+_BLOCK_BYTES: Final = 1 << 20
+_KERNEL_BLOCK_BYTES: Final = 64 << 20
+_NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+
+_DENIED: Final = "permission denied. Give this user the right to it, or choose another path"
+_REASONS: Final = {
+    errno.EDQUOT: "the disk quota of this user is used up. Free some of it, then run again",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: "the file system is read-only. Choose another path",
+    errno.ENOLCK: "its file system does not support locks. Choose a folder on a local disk",
+    errno.ELOOP: "its symbolic links lead in a circle. Correct them, or choose another path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder. Choose another path",
+    errno.EEXIST: "a file or a broken link of that name is there. Move it away, or choose another path",
+    errno.EISDIR: "there is a folder of that name. Move it away, then run again",
+    errno.ENAMETOOLONG: "the path is too long. Choose a shorter one",
+    errno.EFBIG: "the file system or a limit (ulimit -f) does not allow so large a file. Choose another path",
+}
+
+
+@contextmanager
+def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationError) -> Iterator[None]:
+    """Translate errors of the operating system that are raised in the block.
+
+    Args:
+        verb: what the block does to the file, such as "write".
+        path: the file, for messages.
+        refusal: error for everything but a full disk.
+
+    Raises:
+        SpaceError: the disk is full, has no inodes left, or the user's quota is used up.
+        DestinationError, SourceError: anything else (whichever `refusal` is).
+    """
+    try:
+        yield
+    except BigEarthNetError:
+        raise
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}. Check the disk and the path"
+        kind: type[BigEarthNetError] = SpaceError if error.errno == errno.EDQUOT else refusal
+        if error.errno == errno.ENOSPC:
+            kind, reason = SpaceError, _full(path)
+        raise kind(f"cannot {verb} {path}: {reason}.") from error
+
+
+def etag_of(status: os.stat_result) -> str:
+    """A version of a local file: it changes with its size, its time of change and its inode."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+
+
+@contextmanager
+def require_unchanged(paths: Iterable[Path]) -> Iterator[None]:
+    """Make sure that local files do not change while the block reads them.
+
+    Raises:
+        ChangedError: one did.
+    """
+    before = {path: etag_of(path.stat()) for path in paths}
+    yield
+    for path, etag in before.items():
+        if etag_of(path.stat()) != etag:
+            raise ChangedError(f"{path} changed while it was read. Run again.")
+
+
+def sync(path: Path) -> None:
+    """Bring a file or the entries of a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, and bring them to the disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a small file whole, in place of any earlier one; only its owner can read it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=NEW)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def copy_bytes(source: int, start: int, stop: int, target: int) -> int:
+    """Append bytes of one open file to another, without a copy in memory where the system can do that.
+
+    Args:
+        source: file descriptor to read from.
+        start: first byte to copy.
+        stop: first byte not to copy.
+        target: file descriptor to write to.
+
+    Returns:
+        Bytes that were copied: fewer than asked for if the source ends before `stop`.
+    """
+    position = start
+    while position < stop and (count := _copy_some(source, position, stop - position, target)):
+        position += count
+    return position - start
+
+
+def write_all(target: int, data: bytes) -> None:
+    """Write all bytes to an open file."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
+
+
+def _copy_some(source: int, position: int, length: int, target: int) -> int:
+    try:
+        count = os.copy_file_range(source, target, min(length, _KERNEL_BLOCK_BYTES), offset_src=position)
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+        count = 0
+    if count:
+        return count
+    # Not supported between these two, or at the end; some file systems report an end where there is none.
+    data = os.pread(source, min(length, _BLOCK_BYTES), position)
+    write_all(target, data)
+    return len(data)
+
+
+def _full(path: Path) -> str:
+    folder = path if path.is_dir() else path.parent
+    status = os.statvfs(folder if folder.exists() else "/")
+    if status.f_files and not status.f_favail:
+        return "the file system has no inodes left. Remove some of its many files, then run again"
+    return "the disk is full. Free some space on it, then run again"

@@ -1,0 +1,319 @@
+"""A store in a folder of this machine."""
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from io import FileIO
+from pathlib import Path
+
+from bigearthnet.errors import ChangedError, DestinationError
+from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
+from bigearthnet.store.digests import known_digest, note_digest
+from bigearthnet.store.disk import NEW, copy_bytes, etag_of, make_folder, sync, translate_os_errors, write_all
+from bigearthnet.store.folder_lock import FolderLock, lock_folder
+from bigearthnet.store.folder_partial import FolderPartial
+from bigearthnet.store.ownership import (
+    LOCK,
+    MARKER,
+    MARKER_TEXT,
+    STAGING,
+    is_reserved,
+    require_name,
+    require_unused,
+)
+from bigearthnet.store.reader import Opened, ResumingReader, read_small
+
+_PART = ".part"  # of files that the next run goes on with
+
+
+class FolderStore:
+    """Files in a folder; see `Store` for the methods.
+
+    Files are written in `.staging/` and renamed when they are complete and on the disk.
+
+    Args:
+        root: the folder; made when it is first written to.
+        refusal: error for a folder that cannot be used.
+    """
+
+    def __init__(self, root: Path, refusal: Refusal = DestinationError) -> None:
+        if "\0" in str(root):
+            raise refusal(f"cannot use {str(root)!r} as a folder: its name holds a NUL character.")
+        self._root = root
+        self._notes = root / STAGING / "digests"
+        self._refusal = refusal
+        self._is_ours = False
+
+    @property
+    def url(self) -> str:
+        """The path."""
+        return str(self._root)
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        return self._root
+
+    def head(self, name: str) -> StoredFile | None:
+        """Look a file up; links are followed."""
+        path = self._path(name)
+        with translate_os_errors("look up", path, self._refusal):
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return _stored(name, status) if stat.S_ISREG(status.st_mode) else None
+
+    def list(self, prefix: str = "") -> Iterator[StoredFile]:
+        """Yield the files whose names begin with `prefix`, in ascending order of names."""
+        top = self._root / prefix.rpartition("/")[0]
+        with translate_os_errors("list", top, self._refusal):
+            names = sorted(name for name in self._walk(top) if name.startswith(prefix))
+        for name in names:
+            file = self.head(name)
+            if file is not None:
+                yield file
+
+    def digest(self, file: StoredFile) -> str | None:
+        """SHA-256 (hex) of a file, which is read if it changed since its digest was noted."""
+        path = self._path(file.name)
+        with translate_os_errors("read", self._notes):
+            known = known_digest(path, file.etag, self._notes)
+        if known is None:
+            with self.open(file) as reader:
+                known = hashlib.file_digest(reader, "sha256").hexdigest()
+            self._note(path, file.etag, known)
+        return known
+
+    def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
+        """Open bytes `start` to `stop` of a file; reading raises ChangedError when it was replaced."""
+        stop = file.size if stop is None else min(stop, file.size)
+        return ResumingReader(partial(self._open_at, file), str(self._path(file.name)), start, stop)
+
+    def read(self, name: str) -> bytes | None:
+        """Read a small file; None if it is not there."""
+        file = self.head(name)
+        return None if file is None else read_small(self.open(file), file.size, self._refusal)
+
+    def write(self, name: str, data: bytes) -> StoredFile:
+        """Write a small file whole and bring it to the disk."""
+        with self._staging(name) as staged:
+            with self._writing(name):
+                staged.path.write_bytes(data)
+                sync(staged.path)
+            return staged.commit()
+
+    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
+        """Link a file that is on the same disk, else copy it."""
+        with self._staging(name) as staged:
+            with self._writing(name):
+                try:
+                    os.link(path.resolve(), staged.path)
+                except OSError:  # another disk, or no right to link
+                    shutil.copyfile(path, staged.path)
+                sync(staged.path)
+            if sha256 is not None:
+                self._note(self._path(name), etag_of(staged.path.stat()), sha256)
+            return staged.commit()
+
+    @contextmanager
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
+        """Join pieces to a file that is on the disk when the block begins."""
+        with self._staging(name) as staged:
+            with self._writing(name), staged.path.open("wb", buffering=0) as target:
+                for piece in pieces:
+                    self._append(piece, target)
+                os.fsync(target.fileno())
+            self._note(self._path(name), etag_of(staged.path.stat()), sha256)
+            yield staged
+
+    def resume(self, name: str, size: int, md5: str | None) -> FolderPartial:
+        """Go on with a file whose beginning is in `.staging/`, or begin it."""
+        target = self._prove(name)
+        part = self._staged_path(name, _PART)
+        return FolderPartial(part, size, md5, self._refusal, lambda path: self._move(path, name, target))
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove files, and folders that are empty then."""
+        folders = set()
+        for name in names:
+            path = self._path(name)
+            with translate_os_errors("remove", path, self._refusal), suppress(FileNotFoundError):
+                self._claim()
+                path.unlink()
+            folders.add(path.parent)
+        for folder in folders:
+            with translate_os_errors("remove files of", folder, self._refusal):
+                sync(self._remove_if_empty(folder))
+
+    @contextmanager
+    def lock(self, run: str) -> Iterator[FolderLock]:
+        """Lock the folder, and remove what killed runs left in `.staging/`."""
+        with translate_os_errors("lock", self._root, self._refusal):
+            self._claim()
+        with lock_folder(self._root / LOCK, run) as lock:
+            for path in (self._root / STAGING).glob(f"*{NEW}"):
+                with translate_os_errors("remove", path, self._refusal):
+                    path.unlink()
+            yield lock
+
+    def _path(self, name: str) -> Path:
+        require_name(name, self.url, self._refusal)
+        return self._root / name
+
+    def _staged_path(self, name: str, suffix: str) -> Path:
+        return self._root / STAGING / (name.replace("%", "%25").replace("/", "%2F") + suffix)
+
+    def _writing(self, name: str) -> AbstractContextManager[None]:
+        return translate_os_errors("write", self._root / name, self._refusal)
+
+    def _walk(self, top: Path) -> Iterator[str]:
+        def fail(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise error
+
+        for folder, folders, files in os.walk(top, onerror=fail):
+            below = Path(folder).relative_to(self._root)
+            folders[:] = [name for name in folders if not is_reserved((below / name).as_posix())]
+            names = ((below / name).as_posix() for name in files)
+            yield from (name for name in names if not is_reserved(name))
+
+    def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
+        path = self._path(file.name)
+        with translate_os_errors("read", path, self._refusal):
+            try:
+                return Opened(_Body(path, file, position, self._refusal), position, file.etag)
+            except FileNotFoundError:
+                raise _changed(path) from None
+
+    def _claim(self) -> None:
+        """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""
+        if self._is_ours:
+            return
+        make_folder(self._root)
+        marker = self._root / MARKER
+        if not marker.exists():
+            require_unused((entry.name for entry in self._root.iterdir()), self.url)
+            marker.write_bytes(MARKER_TEXT)
+            sync(self._root)
+        self._is_ours = True
+
+    def _prove(self, name: str) -> Path:
+        """Make sure that a file can be renamed to its name later; returns its path."""
+        target = self._path(name)
+        with self._writing(name):
+            self._claim()
+            make_folder(self._root / STAGING)
+            make_folder(target.parent)
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if target.parent.stat().st_dev != (self._root / STAGING).stat().st_dev:
+                raise self._refusal(
+                    f"cannot write {target}: {target.parent} is on another disk than {self._root}. "
+                    "Put both on one disk, or choose another folder."
+                )
+            if not os.access(target.parent, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return target
+
+    @contextmanager
+    def _staging(self, name: str) -> Iterator["StagedFile"]:
+        target = self._prove(name)
+        path = self._staged_path(name, NEW)
+        # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
+        path.unlink(missing_ok=True)
+        try:
+            yield StagedFile(path, partial(self._move, path, name, target))
+        finally:
+            # Also after a rename: between two links to the same file it does nothing.
+            path.unlink(missing_ok=True)
+
+    def _move(self, path: Path, name: str, target: Path) -> StoredFile:
+        with self._writing(name):
+            path.replace(target)
+            sync(target.parent)
+            return _stored(name, target.stat())
+
+    def _append(self, piece: Piece, target: FileIO) -> None:
+        if isinstance(piece, bytes):
+            write_all(target.fileno(), piece)
+            return
+        path = self._path(piece.file.name) if isinstance(piece, Range) else piece
+        with translate_os_errors("read", path, self._refusal):
+            source = FileIO(path)
+        with source:
+            file = piece.file if isinstance(piece, Range) else _stored(path.name, os.fstat(source.fileno()))
+            start, stop = (piece.start, piece.stop) if isinstance(piece, Range) else (0, file.size)
+            copied = copy_bytes(source.fileno(), start, stop, target.fileno())
+            if copied != stop - start or etag_of(os.fstat(source.fileno())) != file.etag:
+                raise _changed(path)
+
+    def _note(self, path: Path, etag: str, sha256: str) -> None:
+        if (self._root / MARKER).exists():
+            with translate_os_errors("write", self._notes):
+                note_digest(path, etag, sha256, self._notes)
+
+    def _remove_if_empty(self, folder: Path) -> Path:
+        """Remove a folder and those above it as far as they are empty; returns the first that stays."""
+        while folder != self._root:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return folder
+            folder = folder.parent
+        return folder
+
+
+class StagedFile:
+    """A complete file in `.staging/`; see `Staged`."""
+
+    def __init__(self, path: Path, move: Callable[[], StoredFile]) -> None:
+        self.path = path
+        self._move = move
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size
+
+    def commit(self) -> StoredFile:
+        """Rename the file to its name."""
+        return self._move()
+
+
+class _Body:
+    """An open file that is checked to be the one that was looked up."""
+
+    def __init__(self, path: Path, file: StoredFile, position: int, refusal: Refusal) -> None:
+        self._path = path
+        self._expected = file.etag
+        self._refusal = refusal
+        self._file = FileIO(path)
+        self._file.seek(position)
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read; raises ChangedError for another version."""
+        with translate_os_errors("read", self._path, self._refusal):
+            count = self._file.readinto(buffer)
+            if etag_of(os.fstat(self._file.fileno())) != self._expected:
+                raise _changed(self._path)
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _stored(name: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(name, status.st_size, etag_of(status))
+
+
+def _changed(path: Path) -> ChangedError:
+    return ChangedError(f"cannot read {path}: it was changed or removed meanwhile. Run again.")

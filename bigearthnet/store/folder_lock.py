@@ -1,0 +1,79 @@
+"""The lock of a folder: the operating system's, which ends with its process."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from bigearthnet.errors import BusyError
+from bigearthnet.store.disk import translate_os_errors
+
+
+class FolderLock:
+    """A locked folder."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def check(self) -> None:
+        """Make sure that the lock is still ours.
+
+        Raises:
+            BusyError: its file was removed or replaced, so that another run may have locked the folder.
+        """
+        try:
+            ours = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            ours = False
+        if not ours:
+            raise BusyError(
+                f"lost the lock {self._path}: the file was removed or replaced. "
+                "Make sure that no other run works there, then run again."
+            )
+
+
+@contextmanager
+def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
+    """Lock a folder until the block ends.
+
+    Args:
+        path: of the lock file, in the folder.
+        run: name of the run, for the message to one that comes second.
+
+    Raises:
+        BusyError: another process has locked it.
+        DestinationError: the lock file cannot be written.
+    """
+    with translate_os_errors("lock", path):
+        file = path.open("a+", encoding="utf-8", errors="replace")
+    with file:
+        with translate_os_errors("lock", path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BusyError(
+                    f"{path.parent} is locked by {_owner(file.read())}. "
+                    "Wait until that run has ended, or cancel it, then run again."
+                ) from None
+            file.truncate(0)
+            json.dump({"run": run, "process": os.getpid(), "host": socket.gethostname()}, file)
+            file.flush()
+        try:
+            yield FolderLock(file, path)
+        finally:
+            file.truncate(0)
+
+
+def _owner(text: str) -> str:
+    """The run that wrote the lock file; one that has just begun may not have written yet."""
+    try:
+        owner = json.loads(text)
+        return f"run {owner['run']} (process {owner['process']} on {owner['host']})"
+    except (ValueError, KeyError, TypeError):
+        return "another run"

@@ -1,0 +1,52 @@
+"""Names that a store uses for itself, and the marker that says that a folder or prefix is ours."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from bigearthnet.errors import DestinationError
+from bigearthnet.store.base import Refusal
+
+LOCK: Final = ".lock"
+MARKER: Final = ".bigearthnet"
+"""Written into an empty folder or prefix. Where it is missing, nothing is written, replaced or removed."""
+STAGING: Final = ".staging/"
+"""Files of a folder that are not complete yet."""
+RESUME: Final = ".resume/"
+"""Notes about unfinished uploads to a prefix."""
+MARKER_TEXT: Final = b"Made by bigearthnet-prefect, which replaces and removes files here.\n"
+
+_FOREIGN: Final = frozenset({"lost+found", ".DS_Store"})  # put there by the system, also into an empty folder
+_SHOWN: Final = 3
+
+
+def is_reserved(name: str) -> bool:
+    """True for names that `list` leaves out: the store's own, and the system's."""
+    return name in {LOCK, MARKER} or name.partition("/")[0] in {*_FOREIGN, STAGING[:-1], RESUME[:-1]}
+
+
+def require_unused(names: Iterable[str], url: str) -> None:
+    """Refuse a place without a marker that holds files.
+
+    Args:
+        names: of some files and folders in it.
+        url: the place, for the message.
+
+    Raises:
+        DestinationError: it holds something else than a lock and what the system puts there.
+    """
+    # The marker may be there by now: another run may begin in the same moment.
+    own = {"", LOCK, MARKER, *_FOREIGN}
+    others = sorted(name for name in names if name.partition("/")[0] not in own)
+    if others:
+        shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        raise DestinationError(
+            f"cannot write to {url}: it holds files that this program did not put there ({shown}). "
+            "Choose an empty or a new one."
+        )
+
+
+def require_name(name: str, url: str, refusal: Refusal) -> None:
+    """Refuse a file name that leads out of the store or that the store uses for itself."""
+    pieces = name.split("/")
+    if {"", ".", ".."} & set(pieces) or "\0" in name or is_reserved(name):
+        raise refusal(f"cannot use {name!r} as the name of a file in {url}.")

@@ -1,0 +1,188 @@
+"""The objects below a prefix of a bucket: single requests, with their errors translated."""
+
+import hashlib
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from bigearthnet.errors import DestinationError
+from bigearthnet.store.base import Refusal, StoredFile
+from bigearthnet.store.reader import SMALL_BYTES
+from bigearthnet.store.s3.parts import checksum
+from bigearthnet.store.s3.translate import ABSENT, error_code, translate_errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+_DELETE_LIMIT: Final = 1000  # of one request
+_CONTENT_TYPES: Final = {".json": "application/json", ".png": "image/png", ".zip": "application/zip"}
+
+
+class Prefix:
+    """A prefix of a bucket.
+
+    Args:
+        client: makes the requests, and retries them.
+        bucket: name of the bucket.
+        prefix: without slashes at its ends; empty for the whole bucket.
+        refusal: error for a request that is refused.
+    """
+
+    def __init__(
+        self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
+    ) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.refusal = refusal
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._bucket_exists = False
+        # Some servers refuse requests with checksums; this setting of boto3 is how their users say so.
+        self.has_checksums = (
+            getattr(client.meta.config, "request_checksum_calculation", "") != "when_required"
+        )
+
+    def __str__(self) -> str:
+        return self.url("").rstrip("/")
+
+    def key(self, name: str) -> str:
+        """Key of the object of that name."""
+        return self._prefix + name
+
+    def url(self, name: str) -> str:
+        """`s3://bucket/prefix/name`."""
+        return f"s3://{self.bucket}/{self.key(name)}"
+
+    def translating(self, verb: str, name: str = "") -> AbstractContextManager[None]:
+        """Translate botocore errors raised in the block; see `translate_errors`."""
+        return translate_errors(verb, self.url(name), self.refusal)
+
+    def head(self, name: str) -> "HeadObjectOutputTypeDef | None":
+        """Look an object up; None if it is not there."""
+        mode: Any = {"ChecksumMode": "ENABLED"} if self.has_checksums else {}
+        with self.translating("look up", name):
+            try:
+                return self.client.head_object(Bucket=self.bucket, Key=self.key(name), **mode)
+            except ClientError as error:
+                if error_code(error) not in ABSENT:
+                    raise
+        self._require_bucket()
+        return None
+
+    def get(self, name: str) -> tuple[bytes, str] | None:
+        """Read a small object in one request; returns its bytes and its ETag, None if it is not there."""
+        with self.translating("read", name):
+            try:
+                response = self.client.get_object(Bucket=self.bucket, Key=self.key(name))
+            except self.client.exceptions.NoSuchKey:
+                return None
+            return response["Body"].read(SMALL_BYTES), response["ETag"]
+
+    def put(
+        self,
+        name: str,
+        body: bytes | IO[bytes],
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> str:
+        """Write an object in one request, with a checksum; returns its ETag.
+
+        Args:
+            name: of the object.
+            body: its bytes, or a file that is read twice.
+            metadata: of the object.
+        """
+        with self.translating("write", name):
+            return self.put_untranslated(name, body, metadata)
+
+    def put_untranslated(
+        self,
+        name: str,
+        body: bytes | IO[bytes],
+        metadata: Mapping[str, str] = NO_METADATA,
+        **conditions: str,
+    ) -> str:
+        """Write an object as `put` does, under `IfNoneMatch` or `IfMatch`, and raise botocore's errors."""
+        request: Any = {**conditions, **self.integrity(body)}
+        return self.client.put_object(
+            Bucket=self.bucket,
+            Key=self.key(name),
+            Metadata=dict(metadata),
+            ContentType=content_type(name),
+            Body=body,
+            **request,
+        )["ETag"]
+
+    def integrity(self, body: bytes | IO[bytes]) -> dict[str, str]:
+        """The argument by which the server checks the bytes of a request."""
+        crc32, md5 = 0, hashlib.md5(usedforsecurity=False)
+        for block in _blocks(body):
+            if self.has_checksums:
+                crc32 = zlib.crc32(block, crc32)
+            else:
+                md5.update(block)
+        if self.has_checksums:
+            return {"ChecksumCRC32": checksum(crc32)}
+        return {"ContentMD5": b64encode(md5.digest()).decode()}
+
+    def list(self, beginning: str = "") -> Iterator[StoredFile]:
+        """Yield the objects whose names begin with `beginning`, in ascending order of names."""
+        with self.translating("list", beginning):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.key(beginning)
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield StoredFile(item["Key"][len(self._prefix) :], item["Size"], item["ETag"])
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove objects; those that are not there are skipped."""
+        objects: Any = [{"Key": self.key(name)} for name in names]
+        for start in range(0, len(objects), _DELETE_LIMIT):
+            with self.translating("remove objects of"):
+                response = self.client.delete_objects(
+                    Bucket=self.bucket,
+                    Delete={"Objects": objects[start : start + _DELETE_LIMIT], "Quiet": True},
+                )
+            for error in response.get("Errors", []):
+                raise self.refusal(
+                    f"cannot remove s3://{self.bucket}/{error.get('Key')}: S3 answered {error.get('Code')}. "
+                    "Give these credentials the permission s3:DeleteObject there."
+                )
+
+    def _require_bucket(self) -> None:
+        """A HEAD does not tell a missing bucket from a missing object; this is asked once."""
+        if self._bucket_exists:
+            return
+        with self.translating("find the bucket of"):
+            try:
+                self.client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                if error_code(error) not in ABSENT:
+                    raise
+                raise self.refusal(
+                    f"cannot use {self}: there is no bucket {self.bucket}. "
+                    "Create the bucket, or correct its name."
+                ) from None
+        self._bucket_exists = True
+
+
+def content_type(name: str) -> str:
+    """Fixed here: what the standard library says depends on the machine."""
+    return _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
+
+
+def _blocks(body: bytes | IO[bytes]) -> Iterator[bytes]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    while block := body.read(1 << 20):
+        yield block
+    body.seek(0)

@@ -1,0 +1,161 @@
+"""Errors of S3 and botocore, in plain words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 (botocore calls it so)
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, TransferError
+from bigearthnet.store.base import Refusal
+from bigearthnet.store.s3_url import hide_secrets
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
+# so botocore gives its status as the code.
+_PASSING: Final = frozenset(
+    {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequests", "429"}
+    | {"RequestTimeout", "OperationAborted", "BandwidthLimitExceeded"}
+)
+_DAMAGED: Final = frozenset(
+    {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
+)
+ABSENT: Final = frozenset({"NoSuchKey", "404"})
+NOT_MET: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+_DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "401", "403"})
+
+_KEYS: Final = "Check the access key and the secret key, and that they belong to this server"
+_EXPIRED: Final = "The credentials have expired: renew them"
+_REGION: Final = "Set the region of the credentials to that of the bucket"
+_ADVICE: Final = {
+    "NoSuchBucket": "Create the bucket, or correct its name",
+    "InvalidBucketName": "Correct the bucket's name",
+    "InvalidAccessKeyId": _KEYS,
+    "SignatureDoesNotMatch": _KEYS,
+    "ExpiredToken": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": "Set this machine's clock",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "301": _REGION,
+    "NoSuchUpload": "Another program removed the unfinished upload: run again",
+}
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+_PERMISSIONS: Final = {
+    "HeadBucket": "s3:ListBucket",
+    "HeadObject": "s3:GetObject (and s3:ListBucket, for objects that are not there)",
+    "GetObject": "s3:GetObject (and s3:ListBucket, for objects that are not there)",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+    "UploadPartCopy": "s3:GetObject and s3:PutObject",
+}
+_WRITING: Final = "s3:PutObject"  # for all other operations used here
+
+_NO_CREDENTIALS: Final = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    NoAuthTokenError,
+    SSOError,
+    TokenRetrievalError,
+)
+_NO_ANSWER: Final = (ConnectionError, HTTPClientError, IncompleteReadError)
+_NETWORK: Final = "Check the endpoint and the network, or try again later"
+
+
+@contextmanager
+def translate_errors(verb: str, url: str, refusal: Refusal = DestinationError) -> Iterator[None]:
+    """Translate botocore errors that are raised in the block.
+
+    Args:
+        verb: what the block does to `url`, such as "write". The block holds the request and what is taken
+            from its response, no more.
+        url: the object or bucket as `s3://bucket/key`, never a presigned URL.
+        refusal: error for a request that is refused, or a bucket that is not there.
+
+    Raises:
+        DestinationError, SourceError: refused (whichever `refusal` is); the message says what to do.
+        TransferError: no whole response, or the bytes were damaged on their way.
+        ChangedError: the object was replaced or removed.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        # Without its cause: the response in it can hold a session token.
+        raise translated(error, verb, url, refusal) from None
+    except KeyError as error:  # a response that broke off among its headers
+        raise TransferError(f"cannot {verb} {url}: the response of S3 has no {error}. {_NETWORK}.") from error
+
+
+def error_code(error: ClientError) -> str:
+    """The code of a response, such as `NoSuchKey`; for a HEAD the status, such as `404`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def translated(
+    error: ClientError | BotoCoreError, verb: str, url: str, refusal: Refusal = DestinationError
+) -> BigEarthNetError:
+    """The project's error for one of botocore's; for the arguments see `translate_errors`."""
+    if isinstance(error, ClientError):
+        kind, reason, advice = _response(error, refusal)
+    else:
+        kind, reason, advice = _local(error, refusal)
+    return kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.")
+
+
+def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
+    code, metadata = error_code(error), error.response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
+    reason = f"S3 answered {code or status}" + (f" ({said})" if said else "")
+    if code in _DAMAGED:
+        return TransferError, reason, "The bytes were damaged on their way: run again"
+    if code in ABSENT | NOT_MET:
+        return ChangedError, f"it was replaced or removed meanwhile: {reason}", "Run again"
+    if code in _PASSING or (status >= 500 and status != 501):
+        tries = int(metadata.get("RetryAttempts", 0)) + 1
+        return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
+    if code in _DENIED:
+        permission = _PERMISSIONS.get(error.operation_name, _WRITING)
+        return (
+            refusal,
+            reason,
+            f"Give these credentials the permission {permission} there, or use other ones",
+        )
+    return (
+        refusal,
+        reason,
+        _ADVICE.get(code, f"See what this server's manual says about {error.operation_name}"),
+    )
+
+
+def _local(error: BotoCoreError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
+    if isinstance(error, _NO_CREDENTIALS):
+        # Its kind alone: what a helper program says about credentials may hold some.
+        reason = f"there are no usable credentials ({type(error).__name__})"
+        return refusal, reason, "Give an access key and a secret key, or a role"
+    if isinstance(error, NoRegionError):
+        return refusal, "there is no region", _REGION
+    said = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, _NO_ANSWER):
+        return TransferError, f"no whole response from S3 ({said})", _NETWORK
+    return refusal, f"the request is not possible ({said})", "Correct the settings of the credentials"

@@ -1,0 +1,75 @@
+"""The rows of a tile: what conversion tells of each image and each mask."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bigearthnet.plan.recipe import Kind
+from bigearthnet.store.disk import translate_os_errors
+
+_CHANNELS = ("red", "green", "blue")
+SUM_COLUMNS = tuple(f"{channel}_sum" for channel in _CHANNELS)
+SQUARE_COLUMNS = tuple(f"{channel}_squares" for channel in _CHANNELS)
+
+CLASS_PIXELS = pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.uint32())]))
+
+SCHEMAS: Final[dict[Kind, pa.Schema]] = {
+    "images": pa.schema(
+        [
+            ("patch_id", pa.string()),
+            ("image_size", pa.uint32()),
+            ("image_crc32", pa.uint32()),
+            ("crs", pa.int32()),
+            ("x_min", pa.float64()),
+            ("y_min", pa.float64()),
+            ("x_max", pa.float64()),
+            ("y_max", pa.float64()),
+            *((name, pa.uint32()) for name in (*SUM_COLUMNS, *SQUARE_COLUMNS)),
+        ]
+    ),
+    "masks": pa.schema(
+        [
+            ("patch_id", pa.string()),
+            ("mask_size", pa.uint32()),
+            ("mask_crc32", pa.uint32()),
+            ("class_pixels", CLASS_PIXELS),
+        ]
+    ),
+}
+"""Columns by kind: sizes in bytes of the PNG, crs as EPSG code, bounds in its metres; sums and sums of
+squares of a channel's 14,400 pixels (0 to 255); class_pixels has the values that occur in the mask."""
+
+SUFFIXES: Final[dict[Kind, str]] = {"images": ".png", "masks": "_mask.png"}
+"""What follows the patch id in a member's name."""
+_COLUMN: Final[dict[Kind, str]] = {"images": "image", "masks": "mask"}
+
+
+def size_column(kind: Kind) -> str:
+    """Return the name of the column with the PNGs' sizes."""
+    return f"{_COLUMN[kind]}_size"
+
+
+def crc32_column(kind: Kind) -> str:
+    """Return the name of the column with the PNGs' CRC-32s."""
+    return f"{_COLUMN[kind]}_crc32"
+
+
+def offset_column(kind: Kind) -> str:
+    """Return the name of the manifest's column with the offsets of the PNGs in the zip."""
+    return f"{_COLUMN[kind]}_offset"
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], kind: Kind, path: Path) -> None:
+    """Write rows with the columns of `SCHEMAS[kind]` as Parquet."""
+    with translate_os_errors("write", path):
+        pq.write_table(pa.Table.from_pylist(list(rows), SCHEMAS[kind]), path, compression="zstd")
+
+
+def members(rows: pa.Table, kind: Kind) -> list[tuple[bytes, int, int]]:
+    """Return name, size and CRC-32 of each row's member in the zip."""
+    names = [f"{patch_id}{SUFFIXES[kind]}".encode() for patch_id in rows.column("patch_id").to_pylist()]
+    sizes = rows.column(size_column(kind)).to_pylist()
+    return list(zip(names, sizes, rows.column(crc32_column(kind)).to_pylist(), strict=True))

@@ -1,0 +1,28 @@
+"""Parameters that several flows share, as forms and the command line show them."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bigearthnet.options import Rendering, Selection, Transfer
+
+
+def titled(title: str, **limits: Any) -> Any:
+    """Return a field with a title; its description is the docstring's.
+
+    Prefect ignores a `title` given to `Field`, but not one in the schema's extras.
+    """
+    return Field(json_schema_extra={"title": title}, **limits)
+
+
+RecordSource = Annotated[str, titled("Source")]
+
+BucketUrl = Annotated[str, titled("Destination [s3://bucket/prefix]")]
+PublishedUrl = Annotated[str, titled("Dataset [s3://bucket/prefix]")]
+DatasetUrl = Annotated[str, titled("Destination [folder or s3://bucket/prefix]")]
+Patches = Annotated[Selection, titled("Selection")]
+Pixels = Annotated[Rendering, titled("Rendering")]
+Archives = Annotated[Transfer, titled("Transfer of the images' archive")]
+MaxRejected = Annotated[int, titled("Maximum number of rejected patches", ge=0)]
+WorkFolder = Annotated[str, titled("Work folder")]
+Credentials = Annotated[str, titled("AwsCredentials block")]

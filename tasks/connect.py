@@ -1,0 +1,139 @@
+"""Open sources and destinations with the credentials that a person names."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from bigearthnet.errors import CredentialsError, DestinationError, SourceError
+from bigearthnet.sample import SAMPLE_TITLE, make_sample
+from bigearthnet.source import RECORD_FILES, Http, Source, StoredSource, open_source
+from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
+from bigearthnet.work.workspace import Workspace, folder
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from prefect_aws import AwsCredentials
+
+    from bigearthnet.store.s3 import S3Store
+
+SAMPLE: Final = "sample"
+"""The source that stands for the embedded sample."""
+
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_ATTEMPTS: Final = 10
+_CONNECT_SECONDS, _READ_SECONDS = 20, 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """What a run has opened: the source, the destination, and the work folder."""
+
+    source: Source
+    store: Store
+    work: Workspace
+
+
+def open_store(text: str, aws_credentials: str, refusal: Refusal = DestinationError) -> Store:
+    """Open a folder or `s3://bucket/prefix`; nothing is asked of a server yet.
+
+    Args:
+        text: what the person named.
+        aws_credentials: name of an `AwsCredentials` block; empty: what boto3 finds by itself, such as an
+            instance role.
+        refusal: error for what is refused: SourceError for a store that is only read.
+
+    Raises:
+        CredentialsError: there is no block of that name.
+        DestinationError, SourceError: it is neither (whichever `refusal` is).
+    """
+    if not names_bucket(text):
+        return FolderStore(folder(text, refusal), refusal)
+    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
+
+    bucket, prefix = parse_s3_url(text.strip(), refusal)
+    return S3Store(s3_client(aws_credentials), bucket, prefix, refusal)
+
+
+def open_signing_store(text: str, aws_credentials: str) -> "S3Store":
+    """Open `s3://bucket/prefix` to sign links with the region of its bucket.
+
+    Raises:
+        CredentialsError: there is no block of that name.
+        SourceError: it is no bucket, or the bucket cannot be reached.
+    """
+    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - as above
+
+    bucket, prefix = parse_s3_url(text.strip(), SourceError)
+    region = S3Store(s3_client(aws_credentials), bucket, prefix, SourceError).region()
+    return S3Store(s3_client(aws_credentials, region=region), bucket, prefix, SourceError)
+
+
+def open_destination(text: str, aws_credentials: str, work: Workspace) -> Store:
+    """Open a store for writing; errors as `open_store`, also if it and the work folder contain each other."""
+    store = open_store(text, aws_credentials)
+    if store.folder is not None:
+        one, other = work.root, store.folder
+        if one == other or one in other.parents or other in one.parents:
+            raise DestinationError(
+                f"the work folder {one} and the destination {other} must not contain each other. "
+                "Choose another work_dir."
+            )
+    return store
+
+
+def open_record(text: str, aws_credentials: str, work: Workspace | None = None) -> Source:
+    """Open a source; the embedded sample is made in the work folder if it is not there.
+
+    Raises:
+        CredentialsError: there is no block of that name.
+        SourceError: it is no source.
+    """
+    if text.strip() == SAMPLE:
+        if work is None:
+            raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
+        if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
+            make_sample(work.sample)
+        return StoredSource(FolderStore(work.sample, SourceError), SAMPLE_TITLE)
+    return open_source(text, lambda place: open_store(place, aws_credentials, SourceError), Http())
+
+
+def s3_client(aws_credentials: str, *, region: str | None = None) -> "S3Client":
+    """Make a client that signs by version 4 and retries requests by itself.
+
+    Args:
+        aws_credentials: name of an `AwsCredentials` block; empty: boto3's own chain.
+        region: in place of the credentials' own.
+
+    Raises:
+        CredentialsError: there is no such block.
+    """
+    credentials = _load(aws_credentials)
+    parameters = credentials.aws_client_parameters
+    elsewhere = parameters.endpoint_url or any(os.environ.get(name) for name in _ENDPOINTS)
+    config: dict[str, Any] = {
+        "signature_version": "s3v4",
+        "s3": {"addressing_style": "path" if elsewhere else "virtual"},
+        "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _READ_SECONDS,
+    }
+    changes: dict[str, Any] = {
+        "aws_client_parameters": parameters.model_copy(update={"config": config | (parameters.config or {})})
+    }
+    if region is not None:
+        changes["region_name"] = region
+    return credentials.model_copy(update=changes).get_s3_client()
+
+
+def _load(name: str) -> "AwsCredentials":
+    from prefect_aws import AwsCredentials  # noqa: PLC0415 - 20 MiB that a run into a folder does without
+
+    if not name:
+        return AwsCredentials()
+    try:
+        return cast("AwsCredentials", AwsCredentials.load(name))
+    except ValueError as error:
+        raise CredentialsError(
+            f"there is no AwsCredentials block called {name!r} on this Prefect server. Create it on the page "
+            "Blocks, or leave the name empty to use an instance role or your AWS configuration."
+        ) from error

@@ -1,0 +1,54 @@
+"""Log progress at least once a minute."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from bigearthnet.progress import Progress, human_time
+
+EVERY_SECONDS = 60.0
+
+
+@contextmanager
+def still_running(what: str, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
+    """Log, until the block ends, every so many seconds that `what` is still running."""
+    logger = get_run_logger()  # here: the thread below is outside of the run
+    began, ended = time.monotonic(), threading.Event()
+
+    def log() -> None:
+        while not ended.wait(every_seconds):
+            logger.info("%s: still running after %s", what, human_time(time.monotonic() - began))
+
+    thread = threading.Thread(target=log, name=what, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def byte_progress(what: str, size: int) -> Callable[[int], None]:
+    """Return what counts bytes, and shows the progress as a log line and an artifact once a minute."""
+    logger = get_run_logger()
+    progress = Progress(what, size, time.monotonic)
+    artifacts: list[UUID] = []
+
+    def on_bytes(count: int) -> None:
+        line = progress.advance(count)
+        if line is None:
+            return
+        logger.info(line)
+        if artifacts:
+            update_progress_artifact(artifacts[0], progress=progress.percent, description=line)
+        else:
+            artifact = create_progress_artifact(progress=progress.percent, description=line)
+            artifacts.append(cast(UUID, artifact))  # a coroutine only where there is an event loop
+
+    return on_bytes

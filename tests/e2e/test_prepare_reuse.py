@@ -1,0 +1,211 @@
+"""What a published dataset or an interrupted run has is reused: no byte is asked for or made twice."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigearthnet.errors import RejectedError
+from bigearthnet.sample.archives import Sample
+from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite
+from tests.support.published import (
+    CARD,
+    IMAGES_ZIP,
+    MANIFEST,
+    MASKS_ZIP,
+    PREVIEW,
+    Published,
+    read_card,
+    require_whole,
+)
+from tests.support.record_server import RECORD, RecordServer
+from tests.support.runs import Home
+
+pytestmark = pytest.mark.e2e
+
+STREAM = {"transfer": "stream"}
+
+
+def fresh(server: RecordServer, tmp_path: Path, **parameters: Any) -> Published:
+    """What a run makes that finds nothing."""
+    home = Home.folder(tmp_path / "fresh")
+    home.prepare(server.record_url, **parameters)
+    return Published.read(home.destination)
+
+
+def identities(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of change of each file; those of locks change with every run."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_second_run_writes_nothing_from_any_machine(
+    server: RecordServer, any_home: Home, undisturbed: Published, tmp_path: Path
+) -> None:
+    any_home.prepare(server.record_url, **STREAM)
+    assert any_home.sha256() == undisturbed
+    before = any_home.versions() | identities(any_home.work)
+    server.requests.clear()
+    any_home.prepare(server.record_url, **STREAM)
+    assert {request.name for request in server.requests} == {RECORD}
+    assert any_home.versions() | identities(any_home.work) == before
+    any_home.beside(tmp_path / "another").prepare(server.record_url, **STREAM)
+    assert server.requests_for(IMAGES) == []
+    assert any_home.versions().items() <= before.items()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "reads_images"),
+    [
+        ({"max_patches": 5}, {}, True),
+        ({"max_patches": 5}, {"max_patches": 8}, True),
+        ({"splits": ["train"]}, {"splits": ["train", "test"]}, True),
+        ({"splits": ["train", "test"]}, {"splits": ["test"]}, False),
+        ({}, {"max_patches": 4}, False),
+    ],
+    ids=str,
+)
+def test_another_selection_makes_what_is_missing(
+    server: RecordServer,
+    any_home: Home,
+    tmp_path: Path,
+    *,
+    first: dict[str, Any],
+    then: dict[str, Any],
+    reads_images: bool,
+) -> None:
+    any_home.prepare(server.record_url, selection=first)
+    for path in any_home.work.glob(f"archives/*/{IMAGES}"):
+        path.unlink()
+    server.requests.clear()
+    any_home.prepare(server.record_url, selection=then)
+    assert bool(server.requests_for(IMAGES)) is reads_images
+    assert any_home.sha256() == fresh(server, tmp_path, selection=then)
+
+
+def test_other_mask_classes_read_the_reference_maps_alone(
+    server: RecordServer, any_home: Home, tmp_path: Path
+) -> None:
+    any_home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc"})
+    before = any_home.versions()
+    server.requests.clear()
+    any_home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc_l1"})
+    assert {request.name for request in server.requests} == {RECORD}, "the maps are in the work folder"
+    assert any_home.sha256() == fresh(server, tmp_path, **STREAM, rendering={"mask_classes": "clc_l1"})
+    assert any_home.versions()[IMAGES_ZIP] == before[IMAGES_ZIP]
+
+
+def remove(home: Home, name: str) -> None:
+    home.place.open().delete([name])
+
+
+def write_over(home: Home, name: str) -> None:
+    """With as many bytes, as somebody would who does not know what it is."""
+    home.place.put(name, bytes(len(home.files()[name])))
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "requested"),
+    [
+        (remove, IMAGES_ZIP, {IMAGES}),
+        (write_over, MASKS_ZIP, set()),
+        (write_over, MANIFEST, {IMAGES}),
+        (remove, PREVIEW, set()),
+    ],
+)
+def test_a_file_that_is_gone_or_damaged_is_made_again(
+    server: RecordServer,
+    any_home: Home,
+    *,
+    undisturbed: Published,
+    damage: Callable[[Home, str], None],
+    name: str,
+    requested: set[str],
+) -> None:
+    any_home.prepare(server.record_url, **STREAM)
+    damage(any_home, name)
+    server.requests.clear()
+    any_home.prepare(server.record_url, **STREAM)
+    assert {request.name for request in server.requests} == {RECORD, *requested}
+    assert any_home.sha256() == undisturbed
+
+
+def without_bands(sample: Sample, folder: Path) -> tuple[Path, str]:
+    """The sample without a band of a patch in its second tile."""
+    record = linked(sample.folder, folder)
+    victim = next(name for name, _ in members(record / IMAGES) if f"/{sample.tiles[1]}/" in name)
+    patch_id = victim.split("/")[2]
+    rewrite(record / IMAGES, lambda name, old: None if name.endswith(f"{patch_id}_B03.tif") else old)
+    return record, patch_id
+
+
+def test_a_failed_run_leaves_its_tiles_to_the_next(sample: Sample, any_home: Home, tmp_path: Path) -> None:
+    folder, victim = without_bands(sample, tmp_path / "record")
+    with RecordServer(folder) as server:
+        with pytest.raises(RejectedError, match=rf"1 of {sample.patches} .*{victim}.*Set max_rejected to 1"):
+            any_home.prepare(server.record_url)
+        assert not any_home.is_published()
+        assert len({name.split("/")[1] for name in any_home.files()}) == 2 * len(sample.tiles)
+        for path in any_home.work.glob(f"archives/*/{IMAGES}"):
+            path.unlink()
+        server.requests.clear()
+        done = any_home.prepare(server.record_url, max_rejected=1)
+        assert (done["patches"], done["rejected"]) == (sample.patches - 1, 1)
+        assert server.requests_for(IMAGES) == []
+        assert any_home.sha256() == fresh(server, tmp_path, max_rejected=1)
+    card = require_whole(any_home.published(tmp_path / "copy"))
+    assert [one["patch_id"] for one in card["rejected"]] == [victim]
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("members", Path.unlink), ("members", cut), ("rows.parquet", empty), ("tile.json", empty)],
+)
+def test_what_a_power_cut_left_of_a_tile_is_made_again(
+    sample: Sample, home: Home, tmp_path: Path, damage: Callable[[Path], None], name: str
+) -> None:
+    folder, _ = without_bands(sample, tmp_path / "record")
+    with RecordServer(folder) as server:
+        with pytest.raises(RejectedError):
+            home.prepare(server.record_url, selection={"max_patches": 8})
+        paths = list(home.destination.glob(f".tiles/{sample.tiles[1]}*/{name}"))
+        assert len(paths) == 2
+        for path in paths:
+            damage(path)
+        home.prepare(server.record_url, selection={"max_patches": 8}, max_rejected=1)
+        wanted = fresh(server, tmp_path, selection={"max_patches": 8}, max_rejected=1)
+        assert Published.read(home.destination) == wanted
+
+
+def test_results_and_notes_that_a_power_cut_left_are_made_again(
+    server: RecordServer, home: Home, undisturbed: Published
+) -> None:
+    home.prepare(server.record_url)
+    (home.destination / CARD).unlink()
+    for path in [*home.work.glob("results/*"), *home.work.rglob("*.json"), *home.destination.rglob("*.json")]:
+        os.truncate(path, 40)
+    home.prepare(server.record_url)
+    assert Published.read(home.destination) == undisturbed
+
+
+def test_keys_are_content_and_not_paths_or_times(sample: Sample, home: Home, tmp_path: Path) -> None:
+    moved = linked(sample.folder, tmp_path / "moved")
+    home.prepare(moved)
+    before = identities(home.destination)
+    for path in moved.iterdir():
+        replace(path, path.read_bytes())
+    home.prepare(moved)
+    assert identities(home.destination) == before
+    rewrite(moved / MAPS, lambda _, old: old + b"\0")
+    home.prepare(moved)
+    assert read_card(home.destination)["source"]["files"][1]["size"] == (moved / MAPS).stat().st_size

@@ -1,0 +1,356 @@
+"""What a real S3 server refuses, damages or loses."""
+
+import base64
+import os
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import urllib3
+from botocore.awsrequest import AWSPreparedRequest
+
+import bigearthnet.store.s3.store
+from bigearthnet.errors import (
+    BusyError,
+    ChangedError,
+    ChecksumError,
+    DestinationError,
+    SourceError,
+    TransferError,
+)
+from bigearthnet.store import Range, Store, StoredFile
+from bigearthnet.store.s3 import S3Store
+from bigearthnet.store.s3.lease import lease
+from tests.support.line import Line
+from tests.support.places import BucketPlace, moto_place, new_bucket
+from tests.support.s3_server import S3Server, make_client
+
+pytestmark = pytest.mark.integration
+
+MIB = 1 << 20
+DATA = os.urandom(13 * MIB)
+
+
+@pytest.fixture
+def place(s3_server: S3Server) -> BucketPlace:
+    return new_bucket(s3_server.client())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "a.zip").write_bytes(DATA)
+    return tmp_path / "a.zip"
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bigearthnet.store.s3.store, "PUT_LIMIT_BYTES", 6 * MIB)
+
+
+def calls(store: Store, path: Path) -> list[tuple[str, Callable[[], object]]]:
+    """Calls of every kind, each with the permission that it needs first."""
+    return [
+        ("GetObject", lambda: store.head("x")),
+        ("GetObject", lambda: store.open(StoredFile("x", 1, '"etag"')).read(1)),
+        ("ListBucket", lambda: list(store.list())),
+        ("PutObject", lambda: store.write("x", b"")),
+        ("PutObject", lambda: store.upload(path, "x")),
+        ("DeleteObject", lambda: store.delete(["x"])),
+        ("GetObject", lambda: store.resume("x", 1, None)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "advice"),
+    [
+        ("test:reader", "reading", "the permission s3:{} "),
+        ("test:tester", "wrongsecret", "(Check the access key and the secret key|use other ones)"),
+        ("test:unknown", "testing", "(Check the access key and the secret key|use other ones)"),
+    ],
+)
+def test_a_refusal_is_said_and_no_secret_shown(
+    s3_server: S3Server, place: BucketPlace, tmp_path: Path, *, key: str, secret: str, advice: str
+) -> None:
+    (tmp_path / "a.zip").write_bytes(b"")
+    refused = S3Store(s3_server.client(key, secret), place.bucket, place.prefix, SourceError)
+    with pytest.raises(SourceError, match=advice.format("GetObject")):
+        refused.write("x", b"")
+    refused._is_ours = True  # what it could not find out
+    for permission, call in calls(refused, tmp_path / "a.zip"):
+        message = rf"s3://{place.bucket}/data/set.*{advice.format(permission)}"
+        with pytest.raises(SourceError, match=message) as caught:
+            call()
+        assert secret not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_a_missing_bucket_is_named(s3_server: S3Server, path: Path) -> None:
+    missing = S3Store(s3_server.client(), "no-such-bucket", "data")
+    for call in [call for _, call in calls(missing, path)] + [missing.lock("run").__enter__]:
+        with pytest.raises(
+            DestinationError, match=r"s3://no-such-bucket/data.*\. Create the bucket, or correct"
+        ):
+            call()
+
+
+def test_bytes_damaged_on_their_way_are_refused(place: BucketPlace) -> None:
+    def damage(request: AWSPreparedRequest, **_: Any) -> None:
+        assert isinstance(request.body, BytesIO)
+        if request.body.getvalue() == b"sound":
+            request.body = BytesIO(b"wound")
+
+    place.client.meta.events.register("before-send.s3.PutObject", damage)
+    with pytest.raises(TransferError, match=r"XAmzContentSHA256Mismatch .*damaged on their way"):
+        place.open().write("x", b"sound")
+    assert "x" not in place.files()
+
+
+@pytest.mark.parametrize("setting", ["when_supported", "when_required"])
+def test_checksums_go_along_as_the_settings_ask(setting: Any, path: Path) -> None:
+    """Some servers refuse checksum headers; Content-MD5 is known to all."""
+    with moto_place() as place:
+        sent: list[tuple[str, dict[str, Any]]] = []
+        place.client.meta.config.request_checksum_calculation = setting
+
+        def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+            sent.append((model.name, {name.lower() for name in params["headers"]}))
+
+        place.client.meta.events.register("before-call.s3", note)
+        store = place.open()
+        store.write("x", b"1")
+        with store.stage("y", [path], "0" * 64) as staged:
+            staged.commit()
+        for name, headers in sent:
+            if name in ("PutObject", "UploadPart"):
+                assert ("x-amz-checksum-crc32" in headers) == (setting == "when_supported")
+                assert ("content-md5" in headers) == (setting == "when_required")
+            else:
+                assert ("x-amz-checksum-algorithm" in headers) <= (setting == "when_supported")
+        assert place.files()["y"] == DATA
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_checksum_of_all_parts_is_compared(path: Path, damaged: bool) -> None:
+    """AWS tells it, as the CRC-32 of the parts' CRC-32s; neither moto nor Swift does."""
+    crc32s = [zlib.crc32(part).to_bytes(4, "big") for part in (DATA[: 8 * MIB], DATA[8 * MIB :])]
+    together = zlib.crc32(b"".join(crc32s)) ^ damaged
+
+    def tell(parsed: Any, **_: Any) -> None:
+        crc32 = base64.b64encode(together.to_bytes(4, "big")).decode()
+        parsed.update(ChecksumType="COMPOSITE", ChecksumCRC32=f"{crc32}-2")
+
+    with moto_place() as place:
+        store = place.open()
+        with store.stage("x", [path], "0" * 64) as staged:
+            place.client.meta.events.register("after-call.s3.HeadObject", tell)
+            if damaged:
+                with pytest.raises(ChecksumError, match=r"CRC-32 .* instead of .* CRC-32 .* and was removed"):
+                    staged.commit()
+            else:
+                staged.commit()
+        assert ("x" in place.files()) != damaged
+
+
+@pytest.mark.usefixtures("in_parts")
+@pytest.mark.parametrize(
+    ("event", "kind", "message"),
+    [
+        (
+            "after-call.s3.ListParts",
+            ChecksumError,
+            "part 2 has 5242879 bytes on the server, and 5242880 were sent",
+        ),
+        (
+            "after-call.s3.HeadObject",
+            ChecksumError,
+            "has 13,631,487 bytes instead of 13,631,488 bytes, and was r",
+        ),
+        ("before-call.s3.UploadPart", ChangedError, "changed while it was read"),
+    ],
+)
+def test_a_file_that_arrives_as_another_is_not_published(
+    place: BucketPlace, path: Path, event: str, kind: type[Exception], message: str
+) -> None:
+    def tamper(parsed: Any = None, **_: Any) -> None:
+        if parsed is None:
+            with path.open("ab") as file:
+                file.write(b"more")
+        elif "Parts" in parsed:
+            parsed["Parts"][1]["Size"] -= 1
+        elif "ContentLength" in parsed:
+            parsed["ContentLength"] -= 1
+
+    store = place.open()
+    store.write("other", b"")
+    place.client.meta.events.register(event, tamper)
+    with pytest.raises(kind, match=message):
+        store.upload(path, "a.zip")
+    assert "a.zip" not in place.files()
+    assert place.unfinished() == []
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_the_object_decides_when_the_response_to_its_completion_was_lost(
+    place: BucketPlace, path: Path, arrived: bool
+) -> None:
+    """The second try is answered by NoSuchUpload; an earlier object of the same size is none of ours."""
+    store, done = place.open(), []
+    store.upload(path, "a.zip", "a" * 64)
+
+    def act_before(params: dict[str, Any], **_: Any) -> None:
+        done.append(1)
+        if len(done) == 1 and arrived:
+            place.client.complete_multipart_upload(**params)
+        elif len(done) == 1:
+            place.client.abort_multipart_upload(**{n: params[n] for n in ("Bucket", "Key", "UploadId")})
+
+    place.client.meta.events.register_first("provide-client-params.s3.CompleteMultipartUpload", act_before)
+    with store.stage("a.zip", [path], "b" * 64) as staged:
+        if arrived:
+            assert staged.commit() == store.head("a.zip")
+        else:
+            with pytest.raises(DestinationError, match=r"NoSuchUpload .*: run again\."):
+                staged.commit()
+    assert store.digest(store.head("a.zip")) == ("b" if arrived else "a") * 64
+    assert place.unfinished() == []
+
+
+def test_a_lock_sweeps_its_own_prefix_and_nothing_else(place: BucketPlace) -> None:
+    store = place.open()
+    store.write("x", b"")
+    keys = ["data/set/a.zip", "data/set/sub/a.zip", "data/set2/a.zip", "a.zip"]
+    for key in keys:
+        place.client.create_multipart_upload(Bucket=place.bucket, Key=key)
+    with pytest.raises(DestinationError), BucketPlace(place.client, place.bucket, "data").open().lock("run"):
+        pass  # its files are not ours, and neither are its uploads
+    assert len(place.unfinished()) == 4
+    with store.lock("run"):
+        assert sorted(place.unfinished()) == ["a.zip", "data/set2/a.zip"]
+
+
+def test_a_range_that_changed_is_not_copied(place: BucketPlace) -> None:
+    store = place.open()
+    file = store.write("x", DATA)
+    place.put("x", DATA[::-1])
+    with pytest.raises(ChangedError), store.stage("y", [Range(file, 0, file.size)], "0" * 64):
+        pass
+    assert place.unfinished() == []
+
+
+def test_the_folders_of_the_console_are_no_files(place: BucketPlace) -> None:
+    place.put("", b"")
+    store = place.open()
+    store.write("sub/x", b"")
+    place.put("sub/", b"")
+    assert [file.name for file in store.list()] == ["sub/x"]
+
+
+def test_a_run_that_was_suspended_and_overtaken_writes_nothing(
+    place: BucketPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_000_000.0]
+    leased = partial(lease, clock=lambda: clock[0], every_seconds=3600)
+    monkeypatch.setattr(bigearthnet.store.s3.store, "lease", leased)
+    first, second = place.open(), place.open()
+    with first.lock("first"), first.stage("a.zip", [DATA], "0" * 64) as staged:
+        clock[0] += 601
+        with second.lock("second"):
+            second.write("a.zip", b"of the second")
+            for call in (staged.commit, lambda: first.write("card", b""), lambda: first.delete(["a.zip"])):
+                with pytest.raises(BusyError, match="run first lost"):
+                    call()
+    assert {k: v for k, v in place.files().items() if k[0] != "."} == {"a.zip": b"of the second"}
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_memory_does_not_depend_on_the_size_of_a_file(place: BucketPlace, tmp_path: Path) -> None:
+    """At most so many bytes are alive in Python while 80 MiB are sent."""
+    with (tmp_path / "large").open("wb") as file:
+        os.truncate(file.fileno(), 80 * MIB)
+    store = place.open()
+    store.write("x", b"")
+    tracemalloc.start()
+    try:
+        store.upload(tmp_path / "large", "large")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * MIB
+
+
+def test_a_broken_connection_goes_on_where_it_broke(s3_server: S3Server, place: BucketPlace) -> None:
+    file = place.open().write("x", DATA)
+    with Line(s3_server.port) as line:
+        line.breaks.extend([MIB, 3 * MIB, 0])
+        store = S3Store(s3_server.client(url=line.url), place.bucket, place.prefix)
+        with store.open(file, 5) as reader:
+            reader._sleep = lambda _: None
+            assert reader.read() == DATA[5:]
+    assert line.connections >= 3
+
+
+class Counter(BaseHTTPRequestHandler):
+    """Counts requests, and answers each with a status and without a body."""
+
+    protocol_version = "HTTP/1.1"
+    requests: ClassVar[list[str]] = []
+    status = 503
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        self.send_response(self.status)
+        headers = {"Content-Length": "10", "Content-Range": "bytes 0-9/10", "ETag": '"etag"'}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "tries", "waits", "message"),
+    [
+        (503, 3, 0, r"cannot read s3://bucket/data/x: .* 3 times\. Try again later\."),
+        (
+            206,
+            10,
+            9,
+            r"cannot read s3://bucket/data/x: nothing new in 10 tries, at last: .*\. Try again later\.",
+        ),
+    ],
+)
+def test_each_failure_is_retried_in_one_place(status: int, tries: int, waits: int, message: str) -> None:
+    """A request that is refused by botocore alone (3 times here), a body that breaks off by the reader."""
+    handler = type("Handler", (Counter,), {"status": status, "requests": []})
+    slept: list[float] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = make_client(f"http://127.0.0.1:{server.server_port}", "key", "secret")
+        reader = S3Store(client, "bucket", "data").open(StoredFile("x", 10, '"etag"'))
+        reader._sleep = slept.append
+        with pytest.raises(TransferError, match=message):
+            reader.read(1)
+        server.shutdown()
+    assert (len(handler.requests), len(slept)) == (tries, waits)
+
+
+def test_a_link_downloads_the_file_under_its_name(place: BucketPlace) -> None:
+    store = place.open()
+    store.write("a/x.zip", b"content")
+    url = store.presign("a/x.zip", 12, "Graubünden.zip")
+    answer = urllib3.request("GET", url)
+    assert (answer.status, answer.data) == (200, b"content")
+    assert urllib3.request("GET", url.replace("x.zip", "y.zip")).status == 403
+    query = parse_qs(urlsplit(url).query)
+    assert query["X-Amz-Expires"] == ["720"]
+    assert query["response-content-disposition"] == ["attachment; filename*=utf-8''Graub%C3%BCnden.zip"]

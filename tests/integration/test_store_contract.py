@@ -1,0 +1,403 @@
+"""What every store promises, shown by a folder, by moto, and by OpenStack Swift."""
+
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bigearthnet.store.reader
+import bigearthnet.store.s3.partial
+import bigearthnet.store.s3.store
+from bigearthnet.errors import BusyError, ChangedError, DestinationError, SourceError
+from bigearthnet.store import Range, Store, StoredFile
+from tests.support.places import BucketPlace, FolderPlace, Place, moto_place, new_bucket
+
+pytestmark = pytest.mark.integration
+
+MIB = 1 << 20
+DATA = random.Random(1).randbytes(13 * MIB + 7)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+NOT_OURS = {"holiday.jpg": b"of somebody"}
+
+
+@pytest.fixture(params=["folder", "moto", "swift"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "folder":
+        yield FolderPlace(tmp_path)
+    elif request.param == "moto":
+        with moto_place() as moto:
+            yield moto
+    else:
+        yield new_bucket(request.getfixturevalue("s3_server").client())
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    return place.open()
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files over 6 MiB are sent in parts, so that no test needs 300 MiB."""
+    monkeypatch.setattr(bigearthnet.store.s3.store, "PUT_LIMIT_BYTES", 6 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.partial, "PART_BYTES", 5 * MIB)
+
+
+def published(place: Place) -> dict[str, bytes]:
+    return {name: data for name, data in place.files().items() if not name.startswith(".")}
+
+
+def look(store: Store, name: str) -> StoredFile:
+    file = store.head(name)
+    assert file is not None
+    return file
+
+
+def test_what_is_written_is_found_and_replaced(place: Place, store: Store) -> None:
+    assert store.head("a/card.json") is None
+    assert store.read("a/card.json") is None
+    first = store.write("a/card.json", b"first")
+    assert first == look(place.open(), "a/card.json")
+    assert (first.name, first.size) == ("a/card.json", 5)
+    second = store.write("a/card.json", b"other")
+    assert second.etag != first.etag
+    assert store.read("a/card.json") == b"other"
+    assert published(place) == {"a/card.json": b"other"}
+    assert store.digest(second) == hashlib.sha256(b"other").hexdigest()
+
+
+def test_a_listing_is_sorted_and_leaves_out_what_is_the_stores_own(place: Place, store: Store) -> None:
+    with store.lock("run"), store.resume("c", 9, None) as partial:
+        partial.restart(None)
+        partial.write(memoryview(b"123"))
+        for name in ("b", "a/2", "a-b", "a/1/x", "ab"):
+            store.write(name, name.encode())
+        names = [file.name for file in place.open().list()]
+        assert names == ["a-b", "a/1/x", "a/2", "ab", "b"]
+        assert [look(store, name) for name in names] == list(store.list())
+        assert [file.name for file in store.list("a/")] == ["a/1/x", "a/2"]
+        assert [file.name for file in store.list("a/1/")] == ["a/1/x"]
+        assert list(store.list("c/")) == []
+
+
+def test_removed_files_are_gone_and_missing_ones_do_not_matter(place: Place, store: Store) -> None:
+    for name in ("a/1", "a/2", "b"):
+        store.write(name, b"")
+    store.delete(["a/1", "not there", "b", "not/there"])
+    assert published(place) == {"a/2": b""}
+    store.delete(["a/2"])
+    assert list(store.list()) == []
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (3, 7), (5, 5), (6, 99)])
+def test_any_range_of_a_file_can_be_read(store: Store, start: int, stop: int | None) -> None:
+    file = store.write("x", b"0123456789")
+    with store.open(file, start, stop) as reader:
+        assert reader.read() == b"0123456789"[start:stop]
+
+
+@pytest.mark.parametrize("change", ["replace", "remove"])
+def test_a_file_that_changed_is_not_read(place: Place, store: Store, change: str) -> None:
+    file = store.write("x", DATA[: 6 * MIB])
+    if change == "replace":
+        place.put("x", DATA[MIB : 7 * MIB])
+    else:
+        store.delete(["x"])
+    with pytest.raises(ChangedError, match="x"), store.open(file) as reader:
+        reader.read()
+    pieces = [b"beginning", Range(file, 2, 4)]
+    with pytest.raises((ChangedError, DestinationError)), store.stage("y", pieces, "0" * 64):
+        pass
+    assert place.unfinished() == []
+
+
+def test_large_files_are_not_read_into_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("x", b"12345")
+    monkeypatch.setattr(bigearthnet.store.reader, "SMALL_BYTES", 5)
+    assert store.read("x") == b"12345"
+    monkeypatch.setattr(bigearthnet.store.reader, "SMALL_BYTES", 4)
+    with pytest.raises(DestinationError, match=r"it has 5 bytes, and at most 4 are read"):
+        store.read("x")
+
+
+@pytest.mark.parametrize("size", [0, 1, 6 * MIB, len(DATA)])
+def test_an_upload_is_the_file(place: Place, store: Store, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA[:size])
+    place.put(".bigearthnet", b"")
+    place.put("a.zip", b"what was there")
+    file = store.upload(path, "a.zip", SHA256)
+    assert file == look(store, "a.zip")
+    assert (file.size, store.digest(file)) == (size, SHA256)
+    assert published(place) == {"a.zip": DATA[:size]}
+    assert path.read_bytes() == DATA[:size]
+    assert place.unfinished() == []
+
+
+def test_pieces_are_joined_and_seen_when_they_are_committed(
+    place: Place, store: Store, tmp_path: Path
+) -> None:
+    shards = {"large": DATA[: 7 * MIB], "small": DATA[7 * MIB : 8 * MIB], "other": DATA[8 * MIB :]}
+    files = {name: store.write(name, b"<" + data + b">") for name, data in shards.items()}
+    (tmp_path / "local").write_bytes(b"local")
+    pieces = [Range(file, 1, file.size - 1) for file in files.values()]
+    store.write("a.zip", b"what was there")
+    joined = DATA + b"local" + b"end"
+    sha256 = hashlib.sha256(joined).hexdigest()
+    with store.stage("a.zip", [*pieces, tmp_path / "local", b"", b"end"], sha256) as staged:
+        assert staged.size == len(joined)
+        assert place.open().read("a.zip") == b"what was there"
+        file = staged.commit()
+    assert file == look(store, "a.zip")
+    assert published(place)["a.zip"] == joined
+    assert store.digest(file) == sha256
+    assert place.unfinished() == []
+    with store.stage("empty", [], "0" * 64) as staged:
+        assert staged.commit().size == 0
+    assert store.read("empty") == b""
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_what_is_not_committed_leaves_nothing(
+    place: Place, store: Store, error: type[BaseException] | None
+) -> None:
+    store.write("a.zip", b"what was there")
+    before = place.files()
+    try:
+        with store.stage("a.zip", [DATA], SHA256):
+            assert place.unfinished() != []
+            if error is not None:
+                raise error
+    except KeyboardInterrupt:
+        pass
+    assert place.files() == before
+    assert place.unfinished() == []
+
+
+def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
+    size, first = len(DATA), 5 * MIB + 3
+    with place.open().resume("a/x.tar", size, "m") as partial:
+        assert (partial.position, partial.validator) == (0, None)
+        partial.restart("v1")
+        partial.write(memoryview(DATA[:first]))
+    assert published(place) == {}
+    with place.open().lock("another run"):
+        pass
+    with place.open().resume("a/x.tar", size, "m") as partial:
+        assert partial.validator == "v1"
+        assert partial.position in (first, 5 * MIB)
+        held = partial.held()
+        assert held is None or b"".join(held) == DATA[:first]
+        partial.write(memoryview(DATA[partial.position : 6 * MIB]))
+        with pytest.raises(ValueError, match="bytes of"):
+            partial.commit()
+    with place.open().resume("a/x.tar", size, "m") as partial:
+        partial.write(memoryview(DATA)[partial.position :])
+        file = partial.commit()
+    assert file == look(place.open(), "a/x.tar")
+    assert published(place) == {"a/x.tar": DATA}
+    assert place.unfinished() == []
+    assert not [name for name in place.files() if name.startswith((".resume", ".staging"))]
+
+
+@pytest.mark.parametrize(("size", "md5"), [(7 * MIB, "m"), (8 * MIB, "other"), (8 * MIB, None)])
+def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, md5: str | None) -> None:
+    with place.open().resume("x", 8 * MIB, "m") as partial:
+        partial.restart("v1")
+        partial.write(memoryview(DATA[: 6 * MIB]))
+    with place.open().resume("x", size, md5) as partial:
+        assert (partial.position, partial.validator) == (0, None)
+        partial.write(memoryview(DATA)[:size])
+        partial.commit()
+    assert published(place) == {"x": DATA[:size]}
+    assert place.unfinished() == []
+
+
+def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> None:
+    with store.resume("x.tar", 9, None) as other:
+        other.restart("v1")
+    with store.resume("x", 6 * MIB, None) as partial:
+        partial.restart("v1")
+        partial.write(memoryview(DATA[: 6 * MIB]))
+        partial.restart("v2")
+        assert (partial.position, partial.validator) == (0, "v2")
+        partial.write(memoryview(DATA)[MIB : 7 * MIB])
+        partial.commit()
+    assert published(place) == {"x": DATA[MIB : 7 * MIB]}
+    with store.resume("x", 6 * MIB, None) as partial:
+        partial.restart("v1")
+        partial.write(memoryview(DATA[: 6 * MIB]))
+        partial.discard()
+    with store.resume("x", 6 * MIB, None) as partial:
+        assert (partial.position, partial.validator) == (0, None)
+    with store.resume("empty", 0, None) as partial:
+        partial.commit()
+    assert published(place)["empty"] == b""
+    assert place.unfinished() != []  # a name that begins alike is another file
+    other.discard()
+    assert place.unfinished() == []
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(place: Place, store: Store) -> None:
+    with store.lock("busy-bee") as lock:
+        lock.check()
+        with pytest.raises(BusyError, match=r"run busy-bee \(process \d+ on .*\)"), place.open().lock("b"):
+            pass
+        lock.check()
+    with pytest.raises(ZeroDivisionError), place.open().lock("second"):
+        raise ZeroDivisionError
+    with place.open().lock("third"):
+        pass
+
+
+def test_a_lock_that_was_removed_is_lost(place: Place, store: Store) -> None:
+    with store.lock("first") as lock:
+        if isinstance(place, FolderPlace):
+            (place.root / "store/.lock").unlink()
+        elif isinstance(place, BucketPlace):
+            place.client.delete_object(Bucket=place.bucket, Key=f"{place.prefix}/.lock")
+        with place.open().lock("second"), pytest.raises(BusyError, match="run again"):
+            lock.check()
+
+
+def write_by(store: Store, action: str, path: Path) -> None:
+    match action:
+        case "lock":
+            with store.lock("run"):
+                pass
+        case "write":
+            store.write("holiday.jpg", b"")
+        case "upload":
+            store.upload(path, "holiday.jpg")
+        case "stage":
+            with store.stage("holiday.jpg", [b"x"], SHA256) as staged:
+                staged.commit()
+        case "resume":
+            store.resume("holiday.jpg", 1, None)
+        case "delete":
+            store.delete(["holiday.jpg"])
+
+
+@pytest.mark.parametrize("action", ["lock", "write", "upload", "stage", "resume", "delete"])
+def test_files_of_others_are_not_touched(place: Place, store: Store, tmp_path: Path, action: str) -> None:
+    place.put("holiday.jpg", b"of somebody")
+    (tmp_path / "file").write_bytes(b"ours")
+    with pytest.raises(DestinationError, match=r"did not put there \(holiday.jpg\).*empty"):
+        write_by(store, action, tmp_path / "file")
+    assert place.files() == NOT_OURS
+    assert [file.name for file in store.list()] == ["holiday.jpg"]  # but it can be read
+
+
+def test_a_place_with_a_lock_alone_counts_as_empty_and_is_ours_from_then_on(
+    place: Place, store: Store
+) -> None:
+    place.put(".lock", b"")
+    store.write("x", b"ours")
+    place.put("holiday.jpg", b"of somebody")
+    place.open().write("x", b"again")
+    assert published(place) == NOT_OURS | {"x": b"again"}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/etc/x", "../x", "a/../x", "a//b", "./x", "a\0b", ".lock", ".bigearthnet", ".staging/x"]
+)
+def test_names_lead_out_of_no_store(store: Store, name: str) -> None:
+    for call in (store.head, lambda name: store.write(name, b""), lambda name: store.delete([name])):
+        with pytest.raises(DestinationError, match="cannot use"):
+            call(name)
+
+
+def test_a_place_that_is_not_there_has_no_files(place: Place) -> None:
+    missing = place.open(SourceError)
+    if isinstance(place, BucketPlace):
+        place.bucket = "no-such-bucket"
+        missing = place.open(SourceError)
+        with pytest.raises(SourceError, match=r"no-such-bucket.* Create the bucket, or correct its name"):
+            missing.head("x")
+    else:
+        assert missing.head("x") is None
+        assert list(missing.list()) == []
+
+
+KILLED = """
+    import sys
+    from pathlib import Path
+    import bigearthnet.store.s3.partial, bigearthnet.store.s3.store
+    from tests.integration.test_store_contract import DATA, MIB, SHA256
+    from tests.support.places import BucketPlace, FolderPlace
+    from tests.support.s3_server import make_client
+
+    bigearthnet.store.s3.partial.PART_BYTES = 5 << 20
+    bigearthnet.store.s3.store.PUT_LIMIT_BYTES = 5 << 20
+    kind, *where, action, path = sys.argv[1:]
+    is_folder = kind == "folder"
+    place = FolderPlace(Path(where[0])) if is_folder else BucketPlace(make_client(*where[:3]), where[3])
+
+    def wait(*_, **__):
+        print("in the middle", flush=True)
+        sys.stdin.read()
+
+    if is_folder:
+        import bigearthnet.store.folder
+        bigearthnet.store.folder.sync = wait  # the bytes are written, nothing is renamed
+    else:
+        parts = []
+
+        def wait_at_the_second(**_):
+            parts.append(1)
+            if len(parts) == 2:
+                wait()
+
+        place.client.meta.events.register("before-call.s3.UploadPart", wait_at_the_second)
+    store = place.open()
+    with store.lock("killed"):
+        if action == "upload":
+            store.upload(Path(path), "a.zip", SHA256)
+        elif action == "stage":
+            with store.stage("a.zip", [DATA, b"more"], SHA256) as staged:
+                wait()
+        else:
+            partial = store.resume("b.zip", len(DATA), None)
+            partial.restart("v1")
+            partial.write(memoryview(DATA)[: 6 * MIB])
+            wait()
+"""
+
+
+@pytest.mark.parametrize("action", ["upload", "stage", "resume"])
+@pytest.mark.parametrize("kind", ["folder", "swift"])
+def test_a_kill_leaves_nothing_half_there(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, action: str
+) -> None:
+    place: Place = FolderPlace(tmp_path)
+    where = [str(tmp_path)]
+    if kind == "swift":
+        server = request.getfixturevalue("s3_server")
+        place = new_bucket(server.client())
+        where = [server.url, server.access_key, server.secret_key, place.bucket]
+    (tmp_path / "file").write_bytes(DATA)
+    place.open().write("a.zip", b"what was there")
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED), kind, *where, action, tmp_path / "file"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"in the middle\n"
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert place.unfinished() != []
+    assert published(place) == {"a.zip": b"what was there"}
+    with place.open().lock("next"):  # at once: the killed process was on this machine
+        assert bool(place.unfinished()) == (action == "resume")
+        with place.open().resume("b.zip", len(DATA), None) as partial:
+            assert partial.position == (0 if action != "resume" else 6 * MIB if kind == "folder" else 5 * MIB)
+    assert (tmp_path / "file").read_bytes() == DATA

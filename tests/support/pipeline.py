@@ -1,0 +1,110 @@
+"""Prepare datasets in a folder as the flow does, but without Prefect: real archives, a real store."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from bigearthnet.archive import ArchiveReader, Extractor, TileRequest, decompress, index_archive
+from bigearthnet.dataset import (
+    Card,
+    FinishedTile,
+    Publication,
+    TileCache,
+    find_published,
+    is_published,
+    needs_images,
+    plan_jobs,
+    plan_tile,
+    publish,
+    zip_digests,
+)
+from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.plan import Recipe, RecordUsed, SourceFile, plan_tiles, read_metadata
+from bigearthnet.source import Mark
+from bigearthnet.store import FolderStore
+from bigearthnet.tile import convert_tile, shard_file
+
+RENDERING = Rendering(mask_classes="ben19")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The card, and what was read of the archives: a request for each tile that was not finished."""
+
+    card: Card
+    requests: Mapping[str, TileRequest]
+
+
+def contents(destination: Path) -> dict[str, str]:
+    """SHA-256 of each file of a dataset, also of unpublished tiles."""
+    names = [file.name for file in FolderStore(destination).list()]
+    return {name: hashlib.sha256((destination / name).read_bytes()).hexdigest() for name in names}
+
+
+def recipe_of(record: Path, selection: Selection = Selection(), **rendering: Any) -> Recipe:  # noqa: B008
+    files = tuple(
+        SourceFile(
+            name=name,
+            size=(record / name).stat().st_size,
+            md5=hashlib.md5((record / name).read_bytes()).hexdigest(),  # noqa: S324
+            verification="md5 computed, none to compare with",
+        )
+        for name in (IMAGES_ARCHIVE, MAPS_ARCHIVE, *METADATA_FILES)
+    )
+    used = RecordUsed(kind="folder", record="", version="", title="a record", files=files)
+    return Recipe(used, selection, RENDERING.model_copy(update=rendering))
+
+
+def prepare(
+    record: Path,
+    destination: Path,
+    on_tile: Callable[[FinishedTile], object] = lambda _: None,
+    *,
+    rendering: Mapping[str, Any] = {},
+    **selection: Any,
+) -> Prepared:
+    """Prepare a dataset; `on_tile` is called with each tile, and can end the run by an exception."""
+    store, scratch = FolderStore(destination), destination.with_name(f"{destination.name}-scratch")
+    requests, tiles = dict[str, TileRequest](), list[FinishedTile]()
+    rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    with ExitStack() as stack:
+
+        def opened(name: str, root: Root) -> ArchiveReader:
+            return ArchiveReader(decompress(stack.enter_context((record / name).open("rb"))), root, name)
+
+        lock = stack.enter_context(store.lock("a test"))
+        recipe = recipe_of(record, Selection(**selection), **rendering)
+        metadata = read_metadata([record / name for name in METADATA_FILES])
+        index = index_archive(opened(MAPS_ARCHIVE, MAPS_ROOT))
+        plan = plan_tiles(index, metadata, recipe.selection)
+        extractor = Extractor(opened(IMAGES_ARCHIVE, IMAGES_ROOT), opened(MAPS_ARCHIVE, MAPS_ROOT))
+        cache = TileCache(store, find_published(store), scratch)
+        jobs = plan_jobs(plan, recipe, cache)
+        digests = zip_digests(jobs, cache.published)
+        for job in jobs:
+            shards, folder = dict(job.finished), scratch / job.plan.tile
+            if job.missing:
+                request, conversion = plan_tile(job, cache, store)
+                requests[job.plan.tile] = request
+                folder.mkdir()
+                bundles = extractor.extract(request, scratch)
+                assert bundles.images is None or needs_images(job, cache)
+                made = convert_tile(conversion, bundles, recipe.rendering, folder)
+                read = [Mark(7, job.plan.tile)] if bundles.images is not None else []  # as of a stream
+                mark = max([*job.marks, *read], default=None)
+                shards |= {kind: cache.add(kind, job.keys[kind], made, mark, folder) for kind in job.missing}
+            for kind, digest in digests.items():
+                made_now = kind in job.missing
+                digest.add(folder / shard_file(kind) if made_now else shards[kind].source, store)
+            tiles.append(FinishedTile(shards["images"], shards["masks"]))
+            on_tile(tiles[-1])
+        if cache.published is not None and is_published(cache.published, recipe, tiles):
+            return Prepared(cache.published.card, requests)
+        what = Publication(recipe, plan.patches, tiles, digests, metadata)
+        return Prepared(publish(what, cache, store, lock, scratch), requests)

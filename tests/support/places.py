@@ -1,0 +1,99 @@
+"""Places of each kind for the tests of stores: opened by the project, and looked at without it."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import boto3
+from botocore.config import Config
+from moto import mock_aws
+
+from bigearthnet.errors import DestinationError
+from bigearthnet.store import FolderStore, Refusal, Store
+from bigearthnet.store.s3 import S3Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_names = itertools.count(1)
+
+
+class Place(Protocol):
+    """A place that is empty at first."""
+
+    def open(self, refusal: Refusal = DestinationError) -> Store:
+        """Open it by the project, as another run does."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file without the project."""
+
+    def files(self) -> dict[str, bytes]:
+        """All files, also the hidden ones, without the project."""
+
+    def unfinished(self) -> list[str]:
+        """Names that bytes wait for."""
+
+
+@dataclass
+class FolderPlace:
+    root: Path
+
+    def open(self, refusal: Refusal = DestinationError) -> Store:
+        return FolderStore(self.root / "store", refusal)
+
+    def put(self, name: str, data: bytes) -> None:
+        path = self.root / "store" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def files(self) -> dict[str, bytes]:
+        top = self.root / "store"
+        return {p.relative_to(top).as_posix(): p.read_bytes() for p in top.rglob("*") if p.is_file()}
+
+    def unfinished(self) -> list[str]:
+        return sorted(name for name in self.files() if name.startswith(".staging/"))
+
+
+@dataclass
+class BucketPlace:
+    client: "S3Client"
+    bucket: str
+    prefix: str = "data/set"
+
+    def open(self, refusal: Refusal = DestinationError) -> S3Store:
+        return S3Store(self.client, self.bucket, self.prefix, refusal)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=data)
+
+    def files(self) -> dict[str, bytes]:
+        answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+        return {
+            item["Key"].removeprefix(f"{self.prefix}/"): self.client.get_object(
+                Bucket=self.bucket, Key=item["Key"]
+            )["Body"].read()
+            for item in answer.get("Contents", [])
+        }
+
+    def unfinished(self) -> list[str]:
+        answer = self.client.list_multipart_uploads(Bucket=self.bucket)
+        return [upload["Key"].removeprefix(f"{self.prefix}/") for upload in answer.get("Uploads", [])]
+
+
+def new_bucket(client: "S3Client", prefix: str = "data/set") -> BucketPlace:
+    name = f"bucket-{os.getpid()}-{next(_names)}"
+    client.create_bucket(Bucket=name)
+    return BucketPlace(client, name, prefix)
+
+
+@contextmanager
+def moto_place() -> Iterator[BucketPlace]:
+    """In memory; believes any secret and any checksum, `s3_server` does not."""
+    with mock_aws():
+        config = Config(retries={"mode": "standard", "total_max_attempts": 3})
+        keys = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anybody"}
+        yield new_bucket(boto3.client("s3", region_name="us-east-1", config=config, **keys))

@@ -1,0 +1,309 @@
+"""What only a folder can do, and what its file system can refuse."""
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import bigearthnet.store.disk
+from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SourceError, SpaceError
+from bigearthnet.store import FolderStore, Range
+from bigearthnet.store.disk import copy_bytes, require_unchanged, translate_os_errors
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store", tmp_path / "digests")
+
+
+@pytest.fixture
+def folder(store: FolderStore) -> Path:
+    assert store.folder is not None
+    return store.folder
+
+
+def test_a_digest_is_noted_until_the_file_changes(store: FolderStore, folder: Path) -> None:
+    file = store.write("x", b"one")
+    assert store.digest(file) == hashlib.sha256(b"one").hexdigest()
+    os.chmod(folder / "x", 0o200)  # noqa: PTH101 - not needed any more, and not readable unless by root
+    assert store.digest(file) == hashlib.sha256(b"one").hexdigest()
+    status = (folder / "x").stat()
+    (folder / "x").write_bytes(b"two")
+    os.utime(folder / "x", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    changed = store.head("x")
+    assert changed is not None
+    assert changed.size == file.size
+    assert store.digest(changed) == hashlib.sha256(b"two").hexdigest()
+    with pytest.raises(ChangedError):
+        FolderStore(folder, folder.parent / "other digests").digest(file)
+
+
+def test_an_upload_links_and_a_leftover_link_is_not_written_into(
+    store: FolderStore, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tile.zip").write_bytes(b"of the work folder")
+    store.upload(tmp_path / "tile.zip", "tile.zip")
+    store.upload(tmp_path / "tile.zip", "tile.zip")
+    assert (folder / "tile.zip").samefile(tmp_path / "tile.zip")
+    assert list((folder / ".staging").iterdir()) == []
+    os.link(tmp_path / "tile.zip", folder / ".staging/x.new")  # as a killed upload leaves it
+    store.write("x", b"short")
+    assert (tmp_path / "tile.zip").read_bytes() == b"of the work folder"
+
+
+def test_a_beginning_that_is_too_long_is_dropped(store: FolderStore, folder: Path) -> None:
+    with store.resume("x", 3, None) as partial:
+        partial.restart("v1")
+        partial.write(memoryview(b"123"))
+    with store.resume("x", 3, None) as partial:
+        assert partial.position == 3
+    with (folder / ".staging/x.part").open("ab") as part:
+        part.write(b"4")
+    with store.resume("x", 3, None) as partial:
+        assert partial.position == 0
+
+
+def test_files_in_subfolders_are_staged_apart(store: FolderStore) -> None:
+    with store.stage("a/b", [b"1"], "0" * 64) as one, store.stage("a%2Fb", [b"2"], "0" * 64) as two:
+        one.commit()
+        two.commit()
+    assert (store.read("a/b"), store.read("a%2Fb")) == (b"1", b"2")
+
+
+def test_a_file_that_changes_under_the_reader_is_noticed(store: FolderStore, folder: Path) -> None:
+    file = store.write("x", b"0123456789")
+    with store.open(file) as reader:
+        assert reader.read(4) == b"0123"
+        with (folder / "x").open("r+b") as other:
+            other.write(b"9")
+        os.utime(folder / "x", ns=(0, 0))
+        with pytest.raises(ChangedError, match=r"x: it was changed or removed meanwhile\. Run again\."):
+            reader.read(4)
+
+
+def test_the_system_may_keep_its_own_in_an_empty_folder(store: FolderStore, folder: Path) -> None:
+    (folder / "lost+found").mkdir(parents=True)
+    (folder / "lost+found/#1").write_bytes(b"of the system")
+    store.write("x", b"ours")
+    assert [file.name for file in store.list()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("sub", "there is a folder of that name"), ("sub/x/y", "a file or a broken link of")]
+)
+def test_everything_that_a_commit_needs_is_tried_before(store: FolderStore, name: str, reason: str) -> None:
+    store.write("sub/x", b"")
+    with (
+        pytest.raises(DestinationError, match=f"cannot write .*{name}: {reason}"),
+        store.stage(name, [b"x"], "0" * 64),
+    ):
+        pytest.fail("the file could not take its place")
+    with pytest.raises(DestinationError, match=reason):
+        store.resume(name, 1, None)
+
+
+@contextmanager
+def tiny_disk(folder: Path, options: str) -> Iterator[Callable[[str], str]]:
+    """Runs programs with an empty file system of that size at `folder`, which only they see."""
+
+    def run(program: str) -> str:
+        script = f"mount -t tmpfs -o {options} tmpfs {folder} && exec {sys.executable} -c '{program}'"
+        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if "unshare" in done.stderr or "mount" in done.stderr:
+            pytest.skip(f"no file system can be mounted here: {done.stderr}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    folder.mkdir()
+    yield run
+
+
+FILL = """
+from pathlib import Path
+from bigearthnet.errors import SpaceError
+from bigearthnet.store import FolderStore
+store = FolderStore(Path("{folder}"), Path("{folder}/.digests"))
+store.write("card", b"old")
+source = Path("{folder}").parent / "source"
+source.write_bytes(bytes(2 << 20))
+def resume():
+    with store.resume("resume", 2 << 20, None) as partial:
+        partial.restart(None)
+        partial.write(memoryview(bytes(2 << 20)))
+def stage():
+    with store.stage("stage", [source, bytes(1 << 20)], "0" * 64):
+        pass
+def write():
+    store.write("write", bytes(2 << 20))
+def upload():
+    store.upload(source, "upload")
+for call in (write, upload, stage, resume):
+    try:
+        call()
+    except SpaceError as error:
+        print(error)
+    assert store.read("card") == b"old"
+    print(sorted(path.name for path in Path("{folder}/.staging").iterdir()))
+"""
+
+
+def test_a_full_disk_is_said_in_plain_words(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk", "size=1m") as run:
+        lines = run(FILL.format(folder=tmp_path / "disk")).splitlines()
+    parts = ["resume.part", "resume.part.json"]
+    for name, message, left in zip(
+        ["write", "upload", "stage", "resume"], lines[::2], lines[1::2], strict=True
+    ):
+        assert f"/{name}" in message
+        assert message.endswith(": the disk is full. Free some space on it, then run again.")
+        assert left == str(parts if name == "resume" else [])
+
+
+def test_a_subfolder_on_another_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    program = """
+        from pathlib import Path
+        from bigearthnet.errors import DestinationError
+        from bigearthnet.store import FolderStore
+        try:
+            FolderStore(Path("{folder}"), Path("{folder}/digests")).stage("disk/x", [], "").__enter__()
+        except DestinationError as error:
+            print(error)
+    """
+    (tmp_path / ".bigearthnet").touch()
+    with tiny_disk(tmp_path / "disk", "size=1m") as run:
+        message = run(textwrap.dedent(program.format(folder=tmp_path)))
+    assert f"{tmp_path}/disk is on another disk than {tmp_path}. Put both on one disk, or choose" in message
+
+
+def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
+    program = """
+        from pathlib import Path
+        from bigearthnet.errors import SpaceError
+        from bigearthnet.store import FolderStore
+        store = FolderStore(Path("{folder}"), Path("{folder}/.digests"))
+        try:
+            for number in range(99):
+                store.write(str(number), b"")
+        except SpaceError as error:
+            print(error)
+    """
+    with tiny_disk(tmp_path / "disk", "size=1m,nr_inodes=20") as run:
+        message = run(textwrap.dedent(program.format(folder=tmp_path / "disk")))
+    assert ": the file system has no inodes left. Remove some of its many files, then run again." in message
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "reason"),
+    [
+        (
+            errno.EDQUOT,
+            SpaceError,
+            "the disk quota of this user is used up. Free some of it, then run again.",
+        ),
+        (
+            errno.ENOLCK,
+            SourceError,
+            "its file system does not support locks. Choose a folder on a local disk.",
+        ),
+        (
+            errno.EACCES,
+            SourceError,
+            "permission denied. Give this user the right to it, or choose another path.",
+        ),
+        (
+            errno.EFBIG,
+            SourceError,
+            "the file system or a limit (ulimit -f) does not allow so large a file. Choose",
+        ),
+        (errno.EIO, SourceError, "Input/output error. Check the disk and the path."),
+    ],
+)
+def test_the_systems_errors_say_what_to_do(number: int, kind: type[BigEarthNetError], reason: str) -> None:
+    with pytest.raises(kind) as caught, translate_os_errors("lock", Path("/data"), SourceError):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(f"cannot lock /data: {reason}")
+
+
+def test_paths_that_cannot_be_used_are_no_tracebacks(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "loop", tmp_path / "loop/x", tmp_path / "file", tmp_path / "file/x"):
+        with pytest.raises(DestinationError, match=r"cannot write .*(link|circle|file).*another path"):
+            FolderStore(root, tmp_path / "digests").write("x", b"")
+        with pytest.raises(DestinationError, match="cannot lock"):
+            FolderStore(root, tmp_path / "digests").lock("run").__enter__()
+    with pytest.raises(SourceError, match="NUL"):
+        FolderStore(Path("/data\0x"), tmp_path, SourceError)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    program = f"""
+        import os
+        from pathlib import Path
+        from bigearthnet.errors import DestinationError
+        from bigearthnet.store import FolderStore
+        os.setuid(65534)
+        store = FolderStore(Path({str(tmp_path / "store")!r}), Path({str(tmp_path / "digests")!r}))
+        theirs = FolderStore(Path({str(tmp_path / "theirs")!r}), Path({str(tmp_path / "digests")!r}))
+        for call in (
+            lambda: store.lock("run").__enter__(),
+            lambda: store.write("x", b""),
+            lambda: theirs.stage("ours/x", [], "").__enter__(),
+        ):
+            try:
+                call()
+            except DestinationError as error:
+                print(error)
+    """
+    FolderStore(tmp_path / "store", tmp_path / "digests").write("x", b"ours")
+    FolderStore(tmp_path / "theirs", tmp_path / "digests").write("ours/x", b"")
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    os.chown(tmp_path / "theirs/.staging", 65534, 65534)
+    for path in (tmp_path, *tmp_path.parents[:-2]):
+        path.chmod(0o755)
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert out.count("permission denied. Give this user the right to it, or choose another path.") == 3
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_bytes_are_copied_with_and_without_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: bool
+) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "source").write_bytes(data)
+    if not kernel:  # /proc and some network file systems answer so
+
+        def refuse(*_: object, **__: object) -> int:
+            raise OSError(errno.EXDEV, "")
+
+        monkeypatch.setattr(bigearthnet.store.disk.os, "copy_file_range", refuse)
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("wb", 0) as target:
+        target.write(b"before")
+        assert copy_bytes(source.fileno(), 10, 2_500_000, target.fileno()) == 2_499_990
+        assert copy_bytes(source.fileno(), 2_999_990, 4_000_000, target.fileno()) == 10
+    assert (tmp_path / "target").read_bytes() == b"before" + data[10:2_500_000] + data[-10:]
+
+
+def test_local_files_that_change_while_they_are_read_are_noticed(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1")
+    with (
+        pytest.raises(ChangedError, match="file changed while it was read"),
+        require_unchanged([tmp_path / "file"]),
+    ):
+        (tmp_path / "file").write_bytes(b"12")
+    file = store.write("x", b"12345")
+    with pytest.raises(ChangedError), store.stage("y", [Range(file, 0, 6)], "0" * 64):
+        pass

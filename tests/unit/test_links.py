@@ -1,0 +1,103 @@
+import logging
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bigearthnet.dataset.links import Link, life_of, links_as_markdown, links_path, saved_as, write_links
+from bigearthnet.errors import DestinationError
+
+URL = "s3://bucket/data"
+NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+TEMPORARY = "&X-Amz-Security-Token=t0ken"
+
+
+def link(seconds: int = 3600, more: str = "") -> Link:
+    query = f"X-Amz-Date=20260131T120000Z&X-Amz-Expires={seconds}&X-Amz-Signature=5ec2e7{more}"
+    return Link("x", f"https://host/x?{query}")
+
+
+def test_a_link_shows_its_secret_to_no_log() -> None:
+    assert "5ec2e7" in link().url
+    assert "5ec2e7" not in f"{link()} {link()!r} {[link()]}"
+
+
+@pytest.mark.parametrize(
+    ("more", "credentials_end", "ends_at", "warning"),
+    [
+        ("", None, NOON + HOUR, ""),
+        ("", NOON, NOON + HOUR, ""),
+        (TEMPORARY, NOON + HOUR, NOON + HOUR, ""),
+        (
+            TEMPORARY,
+            NOON + HOUR / 3,
+            NOON + HOUR / 3,
+            "end at 2026-01-31 12:20:00 UTC, and end with them, not",
+        ),
+        (TEMPORARY, None, NOON + HOUR, "do not say when they end. The links end with them, which may be be"),
+    ],
+)
+def test_links_end_with_their_credentials(
+    more: str, credentials_end: datetime | None, ends_at: datetime, warning: str
+) -> None:
+    life = life_of([link(7200, more), link(more=more)], credentials_end)
+    assert life.ends_at == ends_at
+    assert warning in life.warning
+    assert bool(warning) == bool(life.warning)
+    assert "t0ken" not in life.warning
+
+
+def test_several_files_are_saved_under_names_of_their_own() -> None:
+    assert saved_as("a/x.zip", ["a/x.zip"], "alps.zip") == "alps.zip"
+    assert saved_as("a/x.zip", ["a/x.zip", "b"], "alps") == "alps-a-x.zip"
+    assert saved_as("a/x.zip", ["a/x.zip", "b"], "") == ""
+
+
+def test_the_file_of_links_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep/er/links.txt"
+    write_links(path, URL, [link()], NOON)
+    path.chmod(0o644)
+    with path.open() as reader:
+        write_links(path, URL, [link(60)], NOON)
+        assert link(60).url not in reader.read(), "the old file must not show the new links"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == [link(60).url]
+    assert lines[0] == "# Links to files of s3://bucket/data. They end at 2026-01-31 12:00:00 UTC."
+    assert [entry.name for entry in path.parent.iterdir()] == ["links.txt"]
+
+
+def test_another_file_is_not_replaced_by_links(tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("today")
+    with pytest.raises(DestinationError, match=r"diary.txt: it is another file\. Name a new one"):
+        write_links(tmp_path / "diary.txt", URL, [link()], NOON)
+    assert (tmp_path / "diary.txt").read_text() == "today"
+
+
+def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        caplog.at_level(logging.DEBUG),
+        pytest.raises(DestinationError, match=r"cannot write the links to .*/file/links\.txt: ") as caught,
+    ):
+        write_links(tmp_path / "file/links.txt", URL, [link()], NOON)
+    assert "5ec2e7" not in str(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("text", ["", " ", "s3://bucket/links.txt", "~", "/tmp"])  # noqa: S108
+def test_what_is_no_file_is_refused(text: str) -> None:
+    with pytest.raises(DestinationError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
+        links_path(text)
+
+
+def test_a_file_is_found_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert links_path("~/links.txt") == tmp_path / "links.txt"
+
+
+def test_markdown_has_each_link_under_its_name() -> None:
+    text = links_as_markdown(URL, [link()], NOON)
+    assert f"- [x]({link().url})" in text.splitlines()
+    assert "until 2026-01-31 12:00:00 UTC" in text

@@ -1,0 +1,207 @@
+"""Keys of tiles, the bytes that they stand for, and what a run needs."""
+
+import hashlib
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigearthnet.classes import CLC, MASK_FORMS, MaskForm
+from bigearthnet.errors import SpaceError
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.plan import (
+    KINDS,
+    Kind,
+    Recipe,
+    RecordUsed,
+    SourceFile,
+    TilePlan,
+    describe_needs,
+    estimate,
+    recipe,
+    require_room,
+)
+from bigearthnet.plan.estimate import BUNDLE_BYTES_A_PATCH, PNG_BYTES_A_PATCH, Estimate
+from bigearthnet.progress import human_bytes
+from bigearthnet.tile.render import render_image, render_mask
+
+IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
+TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+
+
+def used(**changes: dict[str, Any]) -> RecordUsed:
+    """A record; changes of a file by its name up to the first dot, such as `Reference_Maps`."""
+    files = []
+    for name in (TABLE, IMAGES, MAPS):
+        file = {"name": name, "size": 9, "md5": f"md5 of {name}", "verification": "not read to the end"}
+        files.append(SourceFile(**(file | changes.get(name.split(".")[0].replace("-", "_"), {}))))
+    return RecordUsed(kind="folder", record="", version="", title="", files=tuple(files))
+
+
+def made(**rendering: Any) -> Recipe:
+    return Recipe(used(), Selection(), Rendering(**rendering))
+
+
+def tile(*cells: int, known: tuple[int, ...] = (), whole: bool = False) -> TilePlan:
+    listed = np.array(cells, np.uint16)
+    return TilePlan(TILE, listed, np.array(known or cells, np.uint16), whole)
+
+
+PLAN = tile(1, 2, 3)
+
+
+def keys(of: Recipe, plan: TilePlan = PLAN) -> dict[str, str]:
+    return {kind: of.key(kind, plan) for kind in KINDS}
+
+
+def changed(one: Recipe, other: Recipe, plan: TilePlan = PLAN, other_plan: TilePlan = PLAN) -> set[str]:
+    """The kinds whose key is another one."""
+    return {kind for kind in KINDS if one.key(kind, plan) != other.key(kind, other_plan)}
+
+
+def test_keys_name_their_tile_and_kind_and_fit_into_a_file_name() -> None:
+    found = keys(made())
+    assert all(re.fullmatch(f"{TILE}-{kind}-[0-9a-f]{{24}}", key) for kind, key in found.items())
+    assert found == keys(made())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [
+        ({}, {"percentiles": (1, 99)}, set()),
+        ({}, {"reflectance_max": 4000}, {"images"}),
+        ({"stretch": "percentile"}, {"stretch": "percentile", "reflectance_max": 4000}, set()),
+        ({"stretch": "percentile"}, {"stretch": "percentile", "percentiles": (1, 98)}, {"images"}),
+        ({"stretch": "minmax"}, {"stretch": "minmax", "percentiles": (1, 9), "reflectance_max": 9}, set()),
+        ({"stretch": "minmax"}, {"stretch": "percentile"}, {"images"}),
+        ({"stretch": "reflectance"}, {"stretch": "minmax"}, {"images"}),
+        ({"mask_classes": "clc"}, {"mask_classes": "ben19"}, {"masks"}),
+        ({"png_compression": 1}, {"png_compression": 2}, {"images", "masks"}),
+    ],
+)
+def test_a_key_changes_with_the_options_that_its_bytes_depend_on(
+    before: dict[str, Any], after: dict[str, Any], kinds: set[Kind]
+) -> None:
+    assert changed(made(**before), made(**after)) == kinds
+
+
+def test_a_key_changes_with_archives_but_not_with_what_else_is_known_of_the_record() -> None:
+    one, both = made(), set(KINDS)
+    for name in ("BigEarthNet_S2", "Reference_Maps"):
+        assert changed(one, replace(one, source=used(**{name: {"md5": "another"}}))) == both
+        verified = used(**{name: {"verification": "md5 as in the record"}})
+        assert changed(one, replace(one, source=verified)) == set()
+    assert changed(one, replace(one, source=used(metadata={"md5": "another"}))) == set()
+    assert changed(one, replace(one, selection=Selection(splits=("train",), max_patches=3))) == set()
+
+
+def test_a_key_changes_with_the_cells_of_its_tile() -> None:
+    one, both = made(), set(KINDS)
+    assert changed(one, one, PLAN, tile(1, 2, 4)) == both
+    assert changed(one, one, PLAN, tile(1, 2, 3, whole=True)) == both
+    assert changed(one, one, PLAN, tile(1, 2, 3, known=(1, 2, 3, 4))) == set()
+    assert changed(one, one, PLAN, replace(PLAN, tile=f"{TILE[:-1]}Q")) == both
+
+
+def test_a_key_changes_with_the_format_number_and_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(made())
+    for kind in KINDS:
+        with monkeypatch.context() as patch:
+            patch.setitem(recipe.FORMATS, kind, recipe.FORMATS[kind] + 1)
+            assert {one for one, key in keys(made()).items() if key != before[one]} == {kind}
+    monkeypatch.setattr(recipe, "version", lambda _: "another")
+    assert not set(before.values()) & set(keys(made()).values())
+
+
+def bands() -> list[np.ndarray[Any, np.dtype[np.uint16]]]:
+    """Reflectances that rise in each of three directions, past the brightest."""
+    column, row = np.meshgrid(np.arange(120), np.arange(120))
+    return [(plane * 30 + 7).astype(np.uint16) for plane in (column, row, (column + row) // 2)]
+
+
+def codes() -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """All codes of CORINE, in areas of 5 × 5 pixels."""
+    column, row = np.meshgrid(np.arange(120) // 5, np.arange(120) // 5)
+    return np.array([entry.code for entry in CLC], np.uint16)[(3 * column + 7 * row) % len(CLC)]
+
+
+GOLDEN_IMAGES = {
+    ("reflectance", 1): (1, "b0c06c8e7d6dd756"),
+    ("reflectance", 6): (1, "e0d40c7d46608e50"),
+    ("percentile", 1): (1, "5c1680d4123eb47f"),
+    ("percentile", 6): (1, "47b24d033c7f4601"),
+    ("minmax", 1): (1, "31e0e9a16dccd1bf"),
+    ("minmax", 6): (1, "a873d6bf2c0e0ed2"),
+}
+"""Format number and beginning of the PNG's SHA-256, by stretch and compression."""
+GOLDEN_MASKS = {
+    "clc": (1, "782b67d3e0cc99cc"),
+    "clc_l3": (1, "5b0bbfef40f538a2"),
+    "clc_l1": (1, "d79388651170c816"),
+    "ben19": (1, "e9a543f920e67fad"),
+}
+ADVICE = (
+    "the bytes of PNGs have changed. Make sure that this is meant; then raise the number of the kind in "
+    "bigearthnet/plan/recipe.py, FORMATS, so that published tiles are made again, and write the new digests "
+    "here"
+)
+
+
+@pytest.mark.parametrize(("stretch", "level"), [*GOLDEN_IMAGES])
+def test_bytes_of_images_change_only_with_their_format_number(stretch: Any, level: int) -> None:
+    image = render_image(bands(), Rendering(stretch=stretch, png_compression=level))
+    found = (recipe.FORMATS["images"], hashlib.sha256(image.png).hexdigest()[:16])
+    assert found == GOLDEN_IMAGES[stretch, level], ADVICE
+
+
+@pytest.mark.parametrize("form", MASK_FORMS)
+def test_bytes_of_masks_change_only_with_their_format_number(form: MaskForm) -> None:
+    mask = render_mask(codes(), Rendering(mask_classes=form, png_compression=1), "a map")
+    found = (recipe.FORMATS["masks"], hashlib.sha256(mask.png).hexdigest()[:16])
+    assert found == GOLDEN_MASKS[form], ADVICE
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("local", [False, True])
+def test_a_run_needs_room_for_the_largest_tiles_on_their_way(streams: bool, local: bool) -> None:
+    found = estimate([10, 40, 30, 20], 500, 1000, streams=streams, waiting=2, local=local)
+    bundles, converting = (40 + 30) * BUNDLE_BYTES_A_PATCH, (40 + 30 + 20) * PNG_BYTES_A_PATCH
+    assert found == Estimate(
+        to_fetch=1000,
+        work=bundles + converting + (0 if streams else 1000),
+        destination=(100 + 500) * PNG_BYTES_A_PATCH if local else 0,
+    )
+
+
+def test_room_is_added_up_on_one_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    other = Path("/proc")
+    require_room(Estimate(0, 60, 40), tmp_path, tmp_path)
+    require_room(Estimate(0, 100, 100), tmp_path, other)
+    require_room(Estimate(0, 100, 999), tmp_path, None)
+    for needed, destination, words in [
+        (Estimate(0, 60, 41), tmp_path, "archives, tiles and the dataset"),
+        (Estimate(0, 101, 0), other, "archives and tiles"),
+        (Estimate(0, 0, 101), other, "the dataset in /proc"),
+        (Estimate(0, 101, 0), None, "archives and tiles"),
+    ]:
+        with pytest.raises(SpaceError, match=words):
+            require_room(needed, tmp_path, destination)
+
+
+def test_needs_are_described_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4 << 30))
+    needed = Estimate(5 << 20, 1 << 30, 2 << 30)
+    room = f"about {human_bytes(1 << 30)} of {human_bytes(4 << 30)} free in {tmp_path}"
+    line = describe_needs(needed, tmp_path, None, streams=False)
+    assert line == f"{human_bytes(5 << 20)} to download; disk: {room}"
+    both = describe_needs(needed, tmp_path, Path("/d"), streams=True)
+    assert both.startswith(
+        f"up to {human_bytes(5 << 20)} to stream; disk: {room}, about {human_bytes(2 << 30)} of"
+    )
+    assert "nothing to download" in describe_needs(replace(needed, to_fetch=0), tmp_path, None, streams=True)

@@ -1,0 +1,204 @@
+"""Sources as a person names them, and records in a store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigearthnet.errors import ChangedError, DestinationError, SourceError
+from bigearthnet.source import Http, RecordFile, open_source
+from bigearthnet.source.stored import StoredSource, dump_record, read_mirror
+from bigearthnet.store import FolderStore, Store
+from bigearthnet.work.workspace import folder
+
+IMAGES, MAPS, METADATA = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
+DOCUMENT: dict[str, Any] = {
+    "kind": "zenodo",
+    "record_id": "10891137",
+    "version": "2.0.0",
+    "title": "BigEarthNet – v2",
+    "files": [
+        {"name": IMAGES, "size": 6, "md5": "0" * 32},
+        {"name": MAPS, "size": 4, "md5": "1" * 32},
+    ],
+}
+
+
+def open_folder(text: str) -> Store:
+    return FolderStore(Path(text), SourceError)
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    (tmp_path / IMAGES).write_bytes(b"images")
+    (tmp_path / MAPS).write_bytes(b"maps")
+    return tmp_path
+
+
+@pytest.fixture
+def source(archives: Path) -> StoredSource:
+    return StoredSource(open_folder(str(archives)))
+
+
+def describe(folder: Path, **changes: Any) -> None:
+    (folder / "record.json").write_text(json.dumps(DOCUMENT | changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("10891137", "https://zenodo.org/api/records/10891137"),
+        ("http://me:a@127.0.0.1/x?token=b#c", "http://127.0.0.1/x"),
+        (" S3://bucket/prefix", "S3://bucket/prefix"),
+    ],
+)
+def test_a_source_is_told_by_its_form(text: str, shown: str) -> None:
+    source = open_source(text, open_folder, Http())
+    assert str(source).replace(f"{Path('S3:/')}/", "S3://") == shown
+
+
+def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(archives)
+    monkeypatch.setenv("HOME", str(archives.parent))
+    for text in (".", f"~/{archives.name}", f"./../{archives.name}/"):
+        assert str(open_source(text, open_folder, Http())) == str(archives)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a folder"),
+        (" ", "is not a folder"),
+        ("a\0b", "is not a folder"),
+        ("s3:/bucket/x", "s3:/bucket/x is not a source. Name a Zenodo record"),
+        ("s3:bucket", "is not a source"),
+        ("s3:///x", "is not a source"),
+        ("ftp://me:a@b/c?d", "^ftp://b/c is not a source"),
+        ("$HOME/x", "variables are not replaced"),
+        ("/data/${SET}", "variables are not replaced"),
+        ("~nosuchuser/x", "cannot use '~nosuchuser/x'"),
+        ("x" * 5000, "cannot use 'xxx.*name too long"),
+        ("/dev/null/x", "cannot use '/dev/null/x': Not a directory"),
+        ("/dev/null", "there is no folder /dev/null. Name a Zenodo record"),
+        ("nowhere", "there is no folder /.*/nowhere"),
+    ],
+)
+def test_a_strange_source_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(text, open_folder, Http())
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(DestinationError, match=r"cannot use '.*/a'"):
+        folder(str(tmp_path / "a"))
+
+
+def test_a_folder_to_write_to_need_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert folder(f"{tmp_path}/link/new") == tmp_path / "real/new"
+    with pytest.raises(DestinationError, match="A bucket is written s3://bucket/prefix"):
+        folder("s3:/bucket")
+
+
+def test_archives_in_a_folder_are_a_record_without_md5s(source: StoredSource, archives: Path) -> None:
+    (archives / METADATA).write_bytes(b"metadata")
+    (archives / "notes.txt").touch()
+    record = source.record()
+    assert (record.kind, record.record_id, record.version, record.title) == ("folder", "", "", "")
+    assert [(file.name, file.size, file.md5, file.location) for file in record.files] == [
+        (IMAGES, 6, None, f"{archives}/{IMAGES}"),
+        (MAPS, 4, None, f"{archives}/{MAPS}"),
+        (METADATA, 8, None, f"{archives}/{METADATA}"),
+    ]
+    assert all(file.etag for file in record.files)
+    assert source.local_path(record.files[0]) == archives / IMAGES
+    assert source.latest() is source
+
+
+def test_missing_archives_are_named_with_what_is_there(source: StoredSource, archives: Path) -> None:
+    (archives / IMAGES).unlink()
+    (archives / "Reference_Maps.tar").touch()
+    with pytest.raises(
+        SourceError, match=rf"{archives} has no {IMAGES}; it has {MAPS}, Reference_Maps.tar. Put"
+    ):
+        source.record()
+    for index in range(20):
+        (archives / f"x{index:02}").touch()
+    with pytest.raises(SourceError, match=r"x09, \.\.\.\. Put"):
+        source.record()
+
+
+def test_a_mirror_is_the_record_that_was_mirrored(source: StoredSource, archives: Path) -> None:
+    describe(archives)
+    record = source.record()
+    assert (record.kind, record.record_id, record.title) == ("zenodo", "10891137", "BigEarthNet – v2")
+    assert record.files == (
+        RecordFile(IMAGES, 6, "0" * 32, f"{archives}/{IMAGES}"),
+        RecordFile(MAPS, 4, "1" * 32, f"{archives}/{MAPS}"),
+    )
+    assert json.loads(dump_record(record)) == DOCUMENT
+    assert read_mirror(open_folder(str(archives.parent))) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "other"}, r"record.json does not describe a mirror \(kind: "),
+        ({"title": None}, r"\(title: "),
+        ({"record_id": "7](http://a)"}, r"\(record_id: "),
+        ({"files": [{"name": IMAGES, "size": -1, "md5": None}]}, r"\(files.0.size: "),
+        ({"files": [{"name": IMAGES, "size": 6, "md5": "../x"}]}, r"\(files.0.md5: "),
+        ({"files": [{"name": IMAGES, "size": "1", "md5": None}]}, r"\(files.0.size: "),
+        ({"files": DOCUMENT["files"][:1]}, f"has no {MAPS}; it has {IMAGES}. Run"),
+        ({"files": [*DOCUMENT["files"], DOCUMENT["files"][0]]}, "names a file twice"),
+        ({"files": [*DOCUMENT["files"], {"name": "../x", "size": 1, "md5": None}]}, "not of BigEarthNet v2"),
+        (
+            {"files": [{"name": IMAGES, "size": 7, "md5": None}, DOCUMENT["files"][1]]},
+            "states 7 .* but it has 6",
+        ),
+    ],
+    ids=str,
+)
+def test_another_record_json_is_refused(
+    source: StoredSource, archives: Path, changes: dict[str, Any], message: str
+) -> None:
+    describe(archives, **changes)
+    with pytest.raises(SourceError, match=message):
+        source.record()
+
+
+def test_a_mirror_without_one_of_its_files_is_refused(source: StoredSource, archives: Path) -> None:
+    describe(archives)
+    (archives / MAPS).unlink()
+    with pytest.raises(SourceError, match=f"states 4 bytes of {MAPS}, but it is not there. Run the mirror"):
+        source.record()
+
+
+def test_a_file_is_read_from_a_byte_on(source: StoredSource) -> None:
+    file = source.record().require(IMAGES)
+    with source.open(file, 2, file.etag) as reader:
+        assert reader.read() == b"ages"
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced", "resized", "other validator"])
+def test_another_file_than_the_one_listed_is_refused(
+    source: StoredSource, archives: Path, change: str
+) -> None:
+    file = source.record().require(IMAGES)
+    if change == "removed":
+        (archives / IMAGES).unlink()
+    elif change == "other validator":
+        with pytest.raises(ChangedError, match="changed after 2 bytes"):
+            source.open(file, 2, "another")
+        return
+    else:
+        (archives / "new").write_bytes(b"IMAGES" if change == "replaced" else b"im")
+        (archives / "new").replace(archives / IMAGES)
+    with pytest.raises(
+        ChangedError, match=rf"{archives}/{IMAGES} (was removed|is not the file that was listed)"
+    ):
+        source.open(file)

@@ -1,0 +1,141 @@
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SourceError, TransferError
+from bigearthnet.store import Refusal
+from bigearthnet.store.s3.translate import translate_errors
+
+URL = "s3://bucket/data/x"
+
+
+def response(code: str, status: int, operation: str = "PutObject", retries: int = 0) -> ClientError:
+    error = {"Code": code, "Message": "So it is.", "Token-0": "SECRET"}
+    metadata = {"HTTPStatusCode": status, "RetryAttempts": retries}
+    return ClientError({"Error": error, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+
+
+def message_of(error: Exception, kind: type[BigEarthNetError], refusal: Refusal = DestinationError) -> str:
+    with pytest.raises(kind) as caught, translate_errors("write", URL, refusal):
+        raise error
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(f"cannot write {URL}: ")
+    return str(caught.value).removeprefix(f"cannot write {URL}: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "advice"),
+    [
+        ("InvalidAccessKeyId", 403, "Check the access key and the secret key"),
+        ("SignatureDoesNotMatch", 403, "Check the access key and the secret key"),
+        ("ExpiredToken", 400, "The credentials have expired: renew them."),
+        ("AccessDenied", 403, "Give these credentials the permission s3:PutObject there, or use other ones."),
+        ("NoSuchBucket", 404, "Create the bucket, or correct its name."),
+        ("PermanentRedirect", 301, "Set the region of the credentials to that of the bucket."),
+        ("RequestTimeTooSkewed", 403, "Set this machine's clock."),
+        ("NotImplemented", 501, "See what this server's manual says about PutObject."),
+        ("EntityTooLarge", 400, "See what this server's manual says about PutObject."),
+    ],
+)
+@pytest.mark.parametrize("refusal", [DestinationError, SourceError])
+def test_a_refusal_says_what_to_do(code: str, status: int, advice: str, refusal: Refusal) -> None:
+    message = message_of(response(code, status), refusal, refusal)
+    assert message.startswith(f"S3 answered {code} (So it is). {advice}")
+
+
+@pytest.mark.parametrize(
+    ("operation", "permission"),
+    [
+        ("HeadBucket", "s3:ListBucket"),
+        ("HeadObject", "s3:GetObject (and s3:ListBucket, for objects that are not there)"),
+        ("GetObject", "s3:GetObject (and s3:ListBucket, for objects that are not there)"),
+        ("ListObjectsV2", "s3:ListBucket"),
+        ("ListMultipartUploads", "s3:ListBucketMultipartUploads"),
+        ("ListParts", "s3:ListMultipartUploadParts"),
+        ("AbortMultipartUpload", "s3:AbortMultipartUpload"),
+        ("DeleteObject", "s3:DeleteObject"),
+        ("DeleteObjects", "s3:DeleteObject"),
+        ("UploadPartCopy", "s3:GetObject and s3:PutObject"),
+        ("CompleteMultipartUpload", "s3:PutObject"),
+    ],
+)
+def test_the_permission_is_that_of_the_request(operation: str, permission: str) -> None:
+    assert f"the permission {permission} there" in message_of(
+        response("403", 403, operation), DestinationError
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (response("SlowDown", 503, retries=9), "S3 answered SlowDown (So it is) 10 times. Try again later."),
+        (response("InternalError", 500), "S3 answered InternalError (So it is). Try again later."),
+        (response("504", 504), "S3 answered 504 (So it is). Try again later."),
+        (response("RequestTimeout", 400), "S3 answered RequestTimeout (So it is). Try again later."),
+        (
+            response("BadDigest", 400),
+            "S3 answered BadDigest (So it is). The bytes were damaged on their way: ",
+        ),
+        (EndpointConnectionError(endpoint_url="http://host"), "no whole response from S3 (Could not connect"),
+        (ReadTimeoutError(endpoint_url="http://host"), "no whole response from S3 (Read timeout"),
+        (ResponseStreamingError(error="it broke"), "no whole response from S3 ("),
+        (
+            KeyError("ETag"),
+            "the response of S3 has no 'ETag'. Check the endpoint and the network, or try again",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_may_pass_is_worth_another_try(error: Exception, message: str) -> None:
+    assert message_of(error, TransferError).startswith(message)
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "412", "NoSuchKey"])
+def test_another_version_is_no_refusal(code: str) -> None:
+    message = message_of(response(code, 412), ChangedError)
+    assert message == f"it was replaced or removed meanwhile: S3 answered {code} (So it is). Run again."
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            NoCredentialsError(),
+            "there are no usable credentials (NoCredentialsError). Give an access key and a",
+        ),
+        (NoRegionError(), "there is no region. Set the region"),
+        (
+            ParamValidationError(report="a reason"),
+            "the request is not possible (Parameter validation failed: a",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_wrong_on_this_side_is_said(error: BotoCoreError, message: str) -> None:
+    assert message_of(error, SourceError, SourceError).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        response("ExpiredToken", 400),
+        CredentialRetrievalError(provider="process", error_msg="SECRET"),
+        EndpointConnectionError(endpoint_url="https://user:SE/CRET@host/x?token=SECRET"),
+        ParamValidationError(report="https://host/x?token=SECRET is no endpoint"),
+    ],
+)
+def test_no_secret_goes_into_a_message(error: Exception) -> None:
+    with pytest.raises(BigEarthNetError) as caught, translate_errors("write", URL):
+        raise error
+    assert "CRET" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
