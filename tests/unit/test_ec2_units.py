@@ -90,6 +90,9 @@ def test_prefect_knows_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.server.api.host == "127.0.0.1"
     assert settings.server.api.csrf_protection_enabled
     assert settings.server.api.cors_allowed_origins == "http://127.0.0.1:4200,http://localhost:4200"
+    assert settings.server.events.expired_bucket_buffer.days == 30, (
+        "runs become Crashed after a long power cut"
+    )
     assert settings.server.services.db_vacuum.enabled == {"events", "flow_runs"}
     assert settings.server.services.db_vacuum.retention_period.days == 60
     assert settings.worker.query_seconds == 15
