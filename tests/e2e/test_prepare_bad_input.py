@@ -111,7 +111,7 @@ def test_a_damaged_archive_in_a_stream(record: Path, place: Place, damage: Calla
 
 def test_maps_without_members(record: Path, place: Place) -> None:
     replace(record / MAPS, _no_members(b""))
-    with pytest.raises(ArchiveError, match=f"{MAPS}: expected patches, found an archive without any"):
+    with pytest.raises(ArchiveError, match=f"^{MAPS} has no patches"):
         start(record, place)
 
 
@@ -286,7 +286,10 @@ def test_a_split_without_metadata(record: Path, place: Place) -> None:
     ("rendering", "message"),
     [
         ({"reflectance_max": 0}, r"rendering\.reflectance_max: .*greater than or equal to 1"),
-        ({"stretch": "percentile", "percentiles": [98, 2]}, "low one before the high one.*found 98 and 2"),
+        (
+            {"stretch": "percentile", "percentiles": [98, 2]},
+            "the first must be below the second, .*not 98 and 2",
+        ),
     ],
 )
 def test_a_rendering_that_cannot_be(
