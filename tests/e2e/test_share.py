@@ -146,7 +146,7 @@ def test_what_is_not_published_gets_no_link(
     with pytest.raises(SelectionError, match=rf"secret\.txt, \.\./\*.*{IMAGES_ZIP}"):
         run(bucket_home, links_file, files=["secret.txt", "../*", IMAGES_ZIP])
     wrong = save_block(s3_server, aws_secret_access_key="wrong")  # noqa: S106
-    with pytest.raises(SourceError, match="Check the access key"):
+    with pytest.raises(SourceError, match="Check the keys"):
         run(bucket_home, links_file, aws_credentials=wrong)
     bucket_home.place.put(MASKS_ZIP, b"another")
     with pytest.raises(SourceError, match=MASKS_ZIP):
