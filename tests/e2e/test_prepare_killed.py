@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,7 +115,10 @@ def test_killed_in_a_download_the_next_run_fetches_the_rest(
 ) -> None:
     server.faults[IMAGES] = [Fault(stall_after=700_000)]
     process = zygote.begin("prepare", None, home.place.root, source=server.record_url, **home.options)
-    assert server.stalled.wait(DEADLINE_SECONDS)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not any(path.stat().st_size >= 256 << 10 for path in home.work.rglob("*.part")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     os.kill(process, signal.SIGKILL)
     assert zygote.end() == KILLED
     home.prepare(server.record_url)
