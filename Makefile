@@ -1,17 +1,16 @@
-# Everything is installed into .venv, with the versions of uv.lock; Prefect's own files go to .prefect.
+# Everything is installed into .venv, with the versions of uv.lock. Prefect's own files go to .prefect
+# (see [tool.prefect] in pyproject.toml).
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
-export PREFECT_HOME ?= $(CURDIR)/.prefect
-export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT ?= false
 DESTINATION ?= ~/bigearthnet/dataset
 OPTIONS ?=
 PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,16 +25,17 @@ setup: .venv/.done  ## install everything into .venv
 	touch $@
 
 run: setup  ## prepare the embedded sample into sample-dataset
-	@$(BIN)/python -m flows sample-dataset --source sample --work-dir sample-work
+	@$(BIN)/bigearthnet prepare sample-dataset --source sample --work-dir sample-work
 
 dataset: setup  ## prepare the real dataset: make dataset DESTINATION=~/bigearthnet/dataset OPTIONS="--transfer stream"
-	@$(BIN)/python -m flows $(DESTINATION) $(OPTIONS)
+	@$(BIN)/bigearthnet prepare '$(subst ','\'',$(DESTINATION))' $(OPTIONS)
 
-serve: setup  ## Prefect's server and UI, deployments and worker, on 127.0.0.1: make serve PORT=4200
-	@$(BIN)/python -m deployments.serve --port $(PORT)
+serve: setup  ## run Prefect's server and UI, the deployments and a worker on 127.0.0.1: make serve PORT=4200
+	@$(BIN)/bigearthnet serve --port $(PORT)
 
-deploy: setup  ## bring the deployments to the server of PREFECT_API_URL
-	@$(BIN)/python -m deployments.deploy
+deploy: export PREFECT_API_URL ?= http://127.0.0.1:$(PORT)/api
+deploy: setup  ## refresh the deployments on the server; RESET=1 sets them to what prefect.yaml says
+	@$(BIN)/bigearthnet deploy $(if $(RESET),--reset)
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -58,5 +58,12 @@ format: setup  ## bring the code into shape
 bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove what make run made
-	rm -rf sample-dataset sample-work .prefect .swift-venv
+clean:  ## remove the sample that make run prepared
+	rm -rf sample-dataset sample-work
+
+purge: clean  ## remove Prefect's database too: history, blocks, what was set in the UI; YES=1 does not ask
+	@if find /proc/[0-9]*/fd -lname '$(CURDIR)/.prefect/*' 2>/dev/null | grep -q .; then \
+		echo "A Prefect server uses .prefect. Stop it first (Ctrl-C in make serve)."; exit 1; fi
+	@test -n "$(YES)" || { printf 'Remove .prefect with runs, logs, blocks and all that was set in the UI? [y/N] '; \
+		read answer && test "$$answer" = y; }
+	rm -rf .prefect

@@ -3,8 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_RATE_UNITS = ("B/s", "kB/s", "MB/s", "GB/s")
+_EVERY_SECONDS = 60
 _RATE_LINES = 3
 """The rate is measured over this many lines: steady, but quick to follow a change."""
 
@@ -16,22 +15,12 @@ class Progress:
         name: of the transfer.
         total: bytes.
         clock: gives seconds.
-        every_seconds: between two lines.
-        start: bytes that were there before; they count as done, but not for the rate.
     """
 
-    def __init__(
-        self,
-        name: str,
-        total: int,
-        clock: Callable[[], float],
-        *,
-        every_seconds: float = 60,
-        start: int = 0,
-    ) -> None:
-        self._name, self._total, self._clock, self._every = name, total, clock, every_seconds
-        self._done = start
-        self._lines = deque([(clock(), start)], maxlen=_RATE_LINES)
+    def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
+        self._name, self._total, self._clock = name, total, clock
+        self._done = 0
+        self._lines = deque([(clock(), 0)], maxlen=_RATE_LINES)
 
     @property
     def percent(self) -> float:
@@ -39,29 +28,19 @@ class Progress:
         return 100.0 if self._total <= 0 else min(max(100.0 * self._done / self._total, 0.0), 100.0)
 
     def advance(self, count: int) -> str | None:
-        """Count bytes (a negative number takes some back); return a line when the next one is due."""
+        """Count bytes (a negative number takes some back); return a line once a minute."""
         self._done += count
         now = self._clock()
-        if now - self._lines[-1][0] < self._every:
+        if now - self._lines[-1][0] < _EVERY_SECONDS:
             return None
-        line = self._line(now)
-        self._lines.append((now, self._done))
-        return line
-
-    def line(self) -> str:
-        """Return a line now."""
-        return self._line(self._clock())
-
-    def _line(self, now: float) -> str:
-        power = _power(self._total, _BINARY_UNITS, 1024)
-        done, total = (_number(value, power, 1024) for value in (self._done, self._total))
-        line = f"{self._name}: {int(self.percent)} % ({done} of {total} {_BINARY_UNITS[power]})"
         then, before = self._lines[0]
-        if now <= then:
-            return line
+        self._lines.append((now, self._done))
         rate = max(self._done - before, 0) / (now - then)
-        line += f", {_scaled(rate, _RATE_UNITS, 1000)}"
         left = self._total - self._done
+        line = (
+            f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of {human_bytes(self._total)})"
+        )
+        line += f", {_scaled(rate, ('B/s', 'kB/s', 'MB/s', 'GB/s'), 1000)}"
         return f"{line}, {human_time(left / rate)} left" if left > 0 and rate > 0 else line
 
 
@@ -105,7 +84,7 @@ class Tally:
 
 def human_bytes(count: float) -> str:
     """Write a number of bytes in a suitable unit, such as `58.9 GiB`."""
-    return _scaled(count, _BINARY_UNITS, 1024)
+    return _scaled(count, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
 
 
 def human_time(seconds: float) -> str:
@@ -119,17 +98,8 @@ def human_time(seconds: float) -> str:
 
 
 def _scaled(value: float, units: tuple[str, ...], step: int) -> str:
-    power = _power(value, units, step)
-    return f"{_number(value, power, step)} {units[power]}"
-
-
-def _power(value: float, units: tuple[str, ...], step: int) -> int:
-    """Index of the unit in which the value is below `step`, rounded to one decimal."""
-    power = 0
-    while power < len(units) - 1 and round(value / step**power, 1) >= step:
-        power += 1
-    return power
-
-
-def _number(value: float, power: int, step: int) -> str:
-    return f"{value:.0f}" if power == 0 else f"{value / step**power:.1f}"
+    for unit in units[:-1]:
+        if round(value, 1) < step:
+            return f"{value:.0f} {unit}" if unit == units[0] else f"{value:.1f} {unit}"
+        value /= step
+    return f"{value:.1f} {units[-1]}"

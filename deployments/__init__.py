@@ -1,1 +1,1 @@
-"""Where the flows run: server, work pool, deployments, automations and worker, for this host."""
+"""Run the flows: Prefect server, deployments, automations and worker."""

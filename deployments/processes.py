@@ -1,62 +1,56 @@
-"""Which processes of this host belong to which flow run, and how they are ended."""
+"""Processes below this one: find them, adopt the orphans among them, and end them. Linux only."""
 
+import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from uuid import UUID
 
-GRACE_SECONDS = 25.0
-"""How long a run may take to clean up before it is killed."""
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _KILL_SECONDS = 3.0
-_RUN = b"PREFECT__FLOW_RUN_ID="
-"""A worker starts a run's process with this; children inherit it. A number used anew does not have it."""
+_libc = ctypes.CDLL(None)
 
 
-def processes_of(runs: Collection[UUID], proc: Path = Path("/proc")) -> list[int]:
-    """Numbers of this host's living processes that were started for one of these runs."""
-    wanted = {_RUN + str(run).encode() for run in runs}
-    return sorted(
-        int(folder.name)
-        for folder in proc.iterdir()
-        if folder.name.isdecimal() and wanted.intersection(_environment(folder))
-    )
+def adopt_orphans() -> None:
+    """Become the parent of what children leave behind: a flow run that outlives its worker."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end(
-    runs: Collection[UUID],
-    grace_seconds: float = GRACE_SECONDS,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
-    """End the processes of these runs: SIGTERM, so that they clean up, and SIGKILL after the grace.
+def end_with_parent() -> None:
+    """Have SIGTERM sent to this process when its parent ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
-    Returns:
-        How many processes there were.
+
+def descendants(root: int) -> set[int]:
+    """Return the ids of the living processes below process `root`."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found = [root]
+    for pid in found:  # grows
+        found += children.get(pid, [])
+    return set(found[1:])
+
+
+def end(living: Callable[[], set[int]], seconds: float) -> None:
+    """End processes by SIGTERM, and those that are left after some seconds by SIGKILL.
+
+    Args:
+        living: returns their ids; the processes that they start meanwhile are ended too.
+        seconds: how long they may take.
     """
-    processes = processes_of(runs)
-    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
-        left = processes_of(runs)
-        _signal(left, number)
-        deadline = clock() + seconds
-        while left and clock() < deadline:
-            sleep(0.1)
-            left = processes_of(runs)
-    return len(processes)
-
-
-def _environment(folder: Path) -> list[bytes]:
-    try:
-        return (folder / "environ").read_bytes().split(b"\0")  # empty for one that has ended
-    except OSError:  # gone meanwhile, or another user's
-        return []
-
-
-def _signal(processes: list[int], number: signal.Signals) -> None:
-    for process in processes:
-        try:
-            os.kill(process, number)
-        except ProcessLookupError:
-            continue
+    for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, _KILL_SECONDS)):
+        signalled: set[int] = set()
+        deadline = time.monotonic() + limit
+        while (left := living()) and time.monotonic() < deadline:
+            for pid in left - signalled:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            signalled |= left
+            time.sleep(0.1)

@@ -1,144 +1,160 @@
-"""Server, deployments and worker with one command, until Ctrl-C: `python -m deployments.serve`.
+"""Server, deployments and worker, until Ctrl-C or SIGTERM: `bigearthnet serve`.
 
-A server or worker that dies is started again; the worker tells the truth about the run it had. What they
-print goes to server.log and worker.log in PREFECT_HOME.
+A server or worker that ends is started again. They log to server.log and worker.log in PREFECT_HOME.
 """
 
-import argparse
-import asyncio
+import fcntl
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any, Final
 
-from deployments.parts import Part, PartError, Stopped
-from deployments.settings import HOST, POOL, environment
+from deployments import processes
+from deployments.output import say
+from deployments.settings import HOST, POOL, ROOT, apply, environment
 
-_DEATHS = 5
-_LIFE_SECONDS = 3.0
-"""So many deaths in a row, each so soon after all was up, are too many to start what died again."""
-
-
-class House:
-    """Server and worker of this host."""
-
-    def __init__(self, port: int, stop: asyncio.Event) -> None:
-        settings = environment(port, os.environ)
-        home = Path(settings["PREFECT_HOME"])
-        home.mkdir(parents=True, exist_ok=True)
-        self.url = f"http://{HOST}:{port}"
-        self._stop = stop
-        self._server = Part("server", ("prefect", "server", "start"), settings, home)
-        self._deploy = Part("deploy", ("deployments.deploy",), settings, home)
-        self._worker = Part("worker", ("deployments.worker",), settings, home)
-
-    async def run(self) -> None:
-        """Start everything, say so, and keep it running until it is to stop.
-
-        Raises:
-            Stopped: it is to stop.
-            PartError: a part does not start, or dies again and again.
-        """
-        async with AsyncExitStack() as stack:  # what is started last ends first
-            stack.push_async_callback(self._server.end)
-            await self._start_server()
-            stack.push_async_callback(self._deploy.end)
-            await self._deploy.start()
-            await self._deploy.completes(self._stop)
-            stack.push_async_callback(self._worker.end)
-            await self._start_worker()
-            _say(f"Everything is up: {self.url}\nRuns log to {self._worker.log}; Ctrl-C ends everything.")
-            await self._keep()
-
-    async def _start_server(self) -> None:
-        _say("Starting the server ...")
-        await self._server.start()
-        await self._server.answers(f"{self.url}/api/health", None, self._stop)
-
-    async def _start_worker(self) -> None:
-        began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        await self._worker.start()
-        heard = {"workers": {"last_heartbeat_time": {"after_": began}, "status": {"any_": ["ONLINE"]}}}
-        await self._worker.answers(f"{self.url}/api/work_pools/{POOL}/workers/filter", heard, self._stop)
-
-    async def _keep(self) -> None:
-        early = 0
-        while True:
-            up = time.monotonic()
-            dead = await self._deaths()
-            early = early + 1 if time.monotonic() - up < _LIFE_SECONDS else 0
-            if early == _DEATHS:
-                logs = " and ".join(str(part.log) for part in dead)
-                raise PartError(
-                    f"expected server and worker to live, found them dead {_DEATHS} times, each within "
-                    f"{_LIFE_SECONDS:.0f} s; see {logs}"
-                )
-            for part, start in ((self._server, self._start_server), (self._worker, self._start_worker)):
-                if part in dead:  # the server first: the worker needs it
-                    _say(f"The {part.name} has ended, and is started again.")
-                    await start()
-
-    async def _deaths(self) -> set[Part]:
-        """Wait until something has ended."""
-        waits = {asyncio.create_task(part.ends()): part for part in (self._server, self._worker)}
-        stop = asyncio.create_task(self._stop.wait())
-        done, _ = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (*waits, stop):
-            task.cancel()
-        if stop in done:
-            raise Stopped
-        return {part for task, part in waits.items() if task in done}
+_WORKER: Final = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")
+_RUN_END_SECONDS: Final = 30.0
+_END_SECONDS: Final = 8.0
+_SHORT_SECONDS: Final = 10.0
+_SHORT_LIVES: Final = 3
+_LOG_LINES: Final = 20
 
 
-def require_free(port: int) -> None:
-    """Exit unless the port is free.
+class ServeError(RuntimeError):
+    """The server or the worker cannot be started, or does not stay up."""
+
+
+class Service:
+    """A Python module that runs as a process of its own and logs to a file in PREFECT_HOME."""
+
+    def __init__(
+        self, name: str, module: Sequence[str], settings: Mapping[str, str], umask: int = -1
+    ) -> None:
+        self.name = name
+        self.log = Path(settings["PREFECT_HOME"]) / f"{name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._module = module
+        self._options = {"env": settings, "umask": umask}
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".before.log"))
+
+    @property
+    def is_up(self) -> bool:
+        """Tell if the process is running."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start the process unless it is running."""
+        if not self.is_up:
+            with self.log.open("ab") as log:
+                self.process = _run_module(self._module, stdout=log, stderr=log, **self._options)
+
+    def error(self) -> ServeError:
+        """Return an error that shows the end of the log."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        return ServeError("\n".join((*lines, f"The {self.name} ended. Its log is {self.log}.")))
+
+
+def serve(port: int) -> None:
+    """Run server and worker until SIGINT or SIGTERM.
 
     Raises:
-        PartError: another program listens on it.
+        ServeError: the port is taken, `serve` is running already, or a part does not start or stay up.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+    apply()
+    settings = environment(port, os.environ)
+    with _lock(Path(settings["PREFECT_HOME"])):
+        _require_free(port)
+        processes.adopt_orphans()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        server = Service("server", ("prefect", "server", "start"), settings, umask=0o077)
+        worker = Service("worker", (*_WORKER, "--name", socket.gethostname()), settings)
         try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise PartError(
-                f"expected port {port} of {HOST} to be free, found: {error.strerror}; "
-                "stop the program that uses it, or choose another one with --port"
-            ) from error
+            _start(server, worker, settings)
+            say(f"\nPrefect is at {settings['PREFECT_UI_URL']}")
+            say(f"Log in with {settings['PREFECT_SERVER_API_AUTH_STRING']}")
+            say(f"Runs log to {worker.log}. Press Ctrl-C to end everything.")
+            _supervise(server, worker, settings)
+        except KeyboardInterrupt:
+            say("\nEnding the run, the worker and the server ...")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            # The worker kills its run when it is ended, before the run can clean up and report its state.
+            processes.end(lambda: _below(server, worker), _RUN_END_SECONDS)
+            processes.end(lambda: _below(server), _END_SECONDS)
+            processes.end(_below, _END_SECONDS)
+        say("Everything has ended.")
 
 
-async def _serve(port: int) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    require_free(port)
-    house = House(port, stop)
+def _start(server: Service, worker: Service, settings: Mapping[str, str]) -> None:
+    """Start what is not running: the server, then the deployments, then the worker."""
+    if not server.is_up:
+        say(f"Starting the Prefect server ... It logs to {server.log}.")
+        server.start()
+    deploy = _run_module(("deployments.cli", "deploy"), env=settings)  # waits for the server
+    while deploy.poll() is None:
+        if not server.is_up:
+            raise server.error()
+        time.sleep(0.2)
+    if deploy.returncode:
+        raise ServeError("The deployments could not be created; see above.")
+    worker.start()
+
+
+def _supervise(server: Service, worker: Service, settings: Mapping[str, str]) -> None:
+    """Start again what ends, unless it ends again and again soon after its start."""
+    short = 0
+    while True:
+        began = time.monotonic()
+        while server.is_up and worker.is_up:
+            time.sleep(0.5)
+        ended = worker if server.is_up else server
+        short = short + 1 if time.monotonic() - began < _SHORT_SECONDS else 0
+        if short == _SHORT_LIVES:
+            raise ended.error()
+        say(f"The {ended.name} ended and is started again. Its log is {ended.log}.")
+        if not worker.is_up:  # the next one does not know its run
+            processes.end(lambda: _below(server, worker), _RUN_END_SECONDS)
+        _start(server, worker, settings)
+
+
+def _run_module(module: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - arguments of our own
+        (sys.executable, "-m", *module),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches `serve` alone, which ends the others in order
+        preexec_fn=processes.end_with_parent,  # noqa: PLW1509 - there are no threads
+        **options,
+    )
+
+
+def _below(*without: Service) -> set[int]:
+    """Return the ids of the living processes below this one, except those of some services."""
+    return processes.descendants(os.getpid()) - {one.process.pid for one in without if one.process}
+
+
+def _lock(home: Path) -> IO[str]:
+    file = (home / "serve.lock").open("a")
     try:
-        await house.run()
-    finally:
-        if stop.is_set():
-            _say("Everything has ended.")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process
+    except BlockingIOError as error:
+        raise ServeError(f"`make serve` is running already (lock {file.name}). Stop it first.") from error
+    return file
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.serve", description="Server, UI and worker.")
-    parser.add_argument("--port", type=int, default=4200, help="of server and UI on 127.0.0.1 (%(default)s)")
+def _require_free(port: int) -> None:
     try:
-        with suppress(Stopped):
-            asyncio.run(_serve(parser.parse_args(arguments).port))
-    except PartError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise ServeError(
+            f"Port {port} is not free: {error.strerror}. "
+            "Stop the program that uses it, or choose another port: make serve PORT=4201"
+        ) from error

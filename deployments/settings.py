@@ -1,50 +1,94 @@
-"""What the Prefect server and worker of this project are set to, as environment variables.
+"""Prefect's settings here: `[tool.prefect]` of pyproject.toml, the server's address and its login."""
 
-`serve` gives them to both; units of a service manager do so in the same way.
-"""
-
-from collections.abc import Mapping
+import os
+import secrets
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+ROOT: Final = Path(__file__).resolve().parents[1]
+"""The project's folder. Flow runs start in it."""
 POOL: Final = "bigearthnet"
 """Name of the work pool."""
-TAG: Final = "bigearthnet"
-"""Tag of every deployment in prefect.yaml, and so of its runs."""
 HOST: Final = "127.0.0.1"
-HEARTBEAT_SECONDS: Final = 30
-"""How often a run says that it is alive: the least that Prefect allows."""
+_LOCAL: Final = (None, HOST, "localhost")
+_PACKAGE: Final = Path(__file__).resolve().parent
+_INSTALLED_HOME: Final = "~/bigearthnet/.prefect"
+"""Folder of Prefect's files if this is installed from a wheel, which has no folder of a project."""
 
-_DEFAULTS: Final = {
-    "PREFECT_HOME": "~/.prefect",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
-    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT10S",  # how often missing heartbeats are looked for
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # a small database keeps memory low
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",  # what runs is what is installed here
-    # Prefect's own way, PREFECT_LOGGING_EXTRA_LOGGERS, gives our logger no level, so that INFO would be lost.
-    "PREFECT_LOGGING_SETTINGS_PATH": str(Path(__file__).with_name("logging.yml")),
-    "PREFECT_LOGGING_COLORS": "false",
-}
+
+def project_file(name: str) -> Path:
+    """Return the path of a file of the project. A wheel has it in this package."""
+    packaged = _PACKAGE / name
+    return packaged if packaged.exists() else ROOT / name
 
 
 def environment(port: int, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of server and worker; what a person has set goes before the defaults.
+    """Return the environment variables of a server and its worker.
 
     Args:
-        port: that the server listens on, on this host's loopback only.
-        given: the environment so far.
+        port: port of the server, on 127.0.0.1.
+        given: variables that take precedence over pyproject.toml.
     """
     url = f"http://{HOST}:{port}"
-    settings = {**_DEFAULTS, **given}
-    home = Path(settings["PREFECT_HOME"]).expanduser().resolve()
-    return settings | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"{url}/api",  # the UI, too, would ask port 4200 otherwise
+    return _with_defaults(given) | {
+        "PREFECT_API_URL": f"{url}/api",
         "PREFECT_UI_URL": url,
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
-        # Pages of other sites, open in the same browser, are to start no runs.
+        # Pages of other sites, open in the same browser, must not start runs.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
     }
+
+
+def apply() -> None:
+    """Set the environment variables of this process for Prefect. Call it before Prefect is imported.
+
+    Variables that are set already stay. The login is sent to servers of this machine only.
+    """
+    settings = _with_defaults(os.environ)
+    own = settings.get("PREFECT_SERVER_API_AUTH_STRING") or login(Path(settings["PREFECT_HOME"]))
+    settings["PREFECT_SERVER_API_AUTH_STRING"] = own
+    if urlsplit(settings.get("PREFECT_API_URL", "")).hostname in _LOCAL:
+        settings.setdefault("PREFECT_API_AUTH_STRING", own)
+    os.environ.update(settings)
+
+
+def login(home: Path) -> str:
+    """Return the server's `user:password`, which is made once. Only its owner can read it, and `home`."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.chmod(0o700)  # its database holds the credentials of blocks, and the key to them
+    path = home / "login"
+    if not path.exists():
+        draft = home / f"login.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(f"bigearthnet:{secrets.token_urlsafe(24)}")
+        with suppress(FileExistsError):  # another process was first
+            path.hardlink_to(draft)
+        draft.unlink()
+    return path.read_text()
+
+
+def _with_defaults(given: Mapping[str, str]) -> dict[str, str]:
+    project = project_file("pyproject.toml")
+    settings = dict(_variables("PREFECT", tomllib.loads(project.read_text())["tool"]["prefect"]))
+    if project.parent == _PACKAGE:
+        settings["PREFECT_HOME"] = _INSTALLED_HOME
+    for name in ("PREFECT_HOME", "PREFECT_LOGGING_CONFIG_PATH"):
+        settings[name] = str(ROOT / Path(settings[name]).expanduser())
+    settings |= given
+    return settings | {"PREFECT_HOME": str(Path(settings["PREFECT_HOME"]).expanduser().resolve())}
+
+
+def _variables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the settings of a table by the names of their environment variables."""
+    for key, value in table.items():
+        name = f"{prefix}_{key.upper()}"
+        if isinstance(value, dict):
+            yield from _variables(name, value)
+        else:
+            yield name, str(value)

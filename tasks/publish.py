@@ -38,7 +38,6 @@ def publish(
             card = publish_dataset(what, cache, store, lock, scratch)
     finally:
         rmtree(scratch, ignore_errors=True)
-    for file in card.files:
-        logger.info("%s: %s", file.name, human_bytes(file.size))
-    logger.info("%s/%s: written, the dataset is published", store.url, CARD)
+    files = ", ".join(f"{file.name} ({human_bytes(file.size)})" for file in card.files)
+    logger.info("Published %s and %s", files, CARD)
     return card

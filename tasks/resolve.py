@@ -11,7 +11,6 @@ from tasks import policy
 def resolve(source: Source) -> Record:
     """Look up the record as it is now."""
     record = source.record()
-    logger = get_run_logger()
-    for file in record.files:
-        logger.info("%s: %s, md5 %s", file.name, human_bytes(file.size), file.md5 or "not stated")
+    files = ", ".join(f"{file.name} ({human_bytes(file.size)})" for file in record.files)
+    get_run_logger().info("%s: %s", source, files)
     return record

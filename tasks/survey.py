@@ -8,7 +8,7 @@ import numpy as np
 from prefect import get_run_logger, task
 
 from bigearthnet.archive import ArchiveReader, Index, decompress, index_archive
-from bigearthnet.dataset import Job, TileCache, find_published, needs_images
+from bigearthnet.dataset import Job, TileCache, find_published, needs_images, option_changes
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
 from bigearthnet.options import Rendering, Selection, Transfer
 from bigearthnet.plan import (
@@ -130,7 +130,11 @@ def announce(known: Survey, jobs: Sequence[Job], cache: TileCache, opened: Opene
     needed = estimate(
         missing, known.plan.patches, to_fetch, streams=known.streams, waiting=WAITING, local=local
     )
-    get_run_logger().info(
+    logger = get_run_logger()
+    if cache.published is not None:
+        for change in option_changes(cache.published.card, known.recipe.selection, known.recipe.rendering):
+            logger.info("the published dataset will change: %s", change)
+    logger.info(
         "%s patches of %s tiles (%s finished before) into %s: %s",
         *(f"{known.plan.patches:,}", len(jobs), len(jobs) - len(missing), opened.store.url),
         describe_needs(needed, opened.work.root, folder, streams=known.streams),

@@ -8,6 +8,8 @@ import pytest
 from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.pipeline import prepare
 
+pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfer_fixtures")
+
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:

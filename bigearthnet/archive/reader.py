@@ -96,7 +96,7 @@ class ArchiveReader:
         *,
         on_passed: Callable[[Member], None],
         last: bool = False,
-    ) -> int:
+    ) -> None:
         """Write the wanted members of a tile to `sink` as a tar, and read on to the end of the tile.
 
         Args:
@@ -106,13 +106,9 @@ class ArchiveReader:
             last: also read the rest of the archive (unless the tile is not read to its end), so that the
                 compressed stream can be checked.
 
-        Returns:
-            Number of members written.
-
         Raises:
             ArchiveError: the archive is damaged or not in the published form.
         """
-        count = 0
         final = "~" if wanted.to_the_end else max(wanted.patch_ids, default="")
         for member, blocks in self:
             if member.tile > wanted.tile or (member.tile == wanted.tile and member.patch_id > final):
@@ -122,12 +118,10 @@ class ArchiveReader:
                 on_passed(member)
             elif member.layer in wanted.layers:
                 sink.write(blocks.blocks)
-                count += 1
         sink.write(END_OF_ARCHIVE)
         if last and wanted.to_the_end:
             for member, _ in self:
                 on_passed(member)
-        return count
 
     def _parsed(self, members: Iterator[TarMember]) -> Iterator[tuple[Member, TarMember]]:
         """Check names and order. Only the first path of a patch is parsed; the others share its prefix."""

@@ -37,15 +37,6 @@ _REFUSED = {
 }
 
 
-class Header(NamedTuple):
-    """A header block: path, bytes of content, bytes of the blocks that hold the content, and type."""
-
-    path: bytes
-    size: int
-    padded: int
-    kind: bytes
-
-
 class TarMember(NamedTuple):
     """A regular file of the archive; all its blocks (headers, content, padding) are `buffer[start:end]`."""
 
@@ -68,12 +59,8 @@ class TarMember(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def parse_header(block: bytes) -> Header:
-    """Parse a header block of 512 bytes.
-
-    Raises:
-        ArchiveError: its checksum or a number is wrong, or it states too large a size.
-    """
+def _header(block: bytes) -> tuple[bytes, int, int, bytes]:
+    """Parse a header block: path, size of the content, size of the blocks that hold it, and type."""
     stated = _number(block[148:156], "checksum")
     rest = block[:148] + b" " * 8 + block[156:]
     if stated not in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest)):
@@ -86,8 +73,8 @@ def parse_header(block: bytes) -> Header:
         kind = _FOLDER if path.endswith(b"/") else _FILE
     size = _number(block[124:136], "size")
     if kind in _EXTENSIONS:
-        return Header(path, size, _padded(size, _EXTENSION_LIMIT, path), kind)
-    return Header(path, size, _padded(size, MEMBER_LIMIT, path) if kind == _FILE else 0, kind)
+        return path, size, _padded(size, _EXTENSION_LIMIT, path), kind
+    return path, size, _padded(size, MEMBER_LIMIT, path) if kind == _FILE else 0, kind
 
 
 def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0915 - calls cost more than the rest
@@ -100,17 +87,27 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
         ArchiveError: it is not a tar, it is cut off, or a member is not a plain file or too large.
     """
     buffer, start, position = b"", 0, 0
+    chunk, used = b"", 0
 
     def fill(size: int) -> None:
-        """Have `size` bytes at `position`; keep those from `start` on."""
-        nonlocal buffer, start, position
-        pieces, missing = [buffer[start:]], size - (len(buffer) - position)
+        """Have `size` bytes at `position`, and keep those from `start` on. Copies only what spans chunks."""
+        nonlocal buffer, start, position, chunk, used
+        if start == len(buffer):
+            buffer, start, position = chunk, used, used
+            chunk, used = b"", 0
+        missing = size - (len(buffer) - position)
+        if missing <= 0:
+            return
+        pieces = [buffer[start:]]
         while missing > 0:
-            piece = next(chunks, None)
-            if piece is None:
-                raise ArchiveError("the tar is cut off. Fetch the file again.")
-            pieces.append(piece)
-            missing -= len(piece)
+            if used == len(chunk):
+                following = next(chunks, None)
+                if following is None:
+                    raise ArchiveError("the tar is cut off. Fetch the file again.")
+                chunk, used = following, 0
+            pieces.append(chunk[used : used + missing])
+            used += len(pieces[-1])
+            missing -= len(pieces[-1])
         buffer, start, position = b"".join(pieces), 0, position - start
 
     while True:
@@ -126,7 +123,7 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
                 for _ in chunks:
                     pass
                 return
-            path, size, padded, kind = parse_header(block)
+            path, size, padded, kind = _header(block)
             position += BLOCK
             if kind not in _EXTENSIONS:
                 break

@@ -2,7 +2,7 @@
 
 from bigearthnet.dataset.build import require_few_rejected
 from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
-from bigearthnet.dataset.fetch import (
+from bigearthnet.dataset.copies import (
     Choice,
     choose,
     copy_file,

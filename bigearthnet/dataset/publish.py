@@ -17,7 +17,7 @@ from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
 from bigearthnet.dataset.manifest import ManifestWriter, Statistics
 from bigearthnet.dataset.preview import preview_png
-from bigearthnet.dataset.published import Published
+from bigearthnet.dataset.published import Published, sha256_of
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.errors import ArchiveError
 from bigearthnet.plan.metadata import Metadata
@@ -146,7 +146,7 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
             pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
             stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central, store))
         for name in (MANIFEST, PREVIEW):
-            stage(name, [scratch / name], _sha256(scratch / name))
+            stage(name, [scratch / name], sha256_of(scratch / name))
         card = build_card(what.recipe, what.asked_for, what.tiles, statistics, files)
         lock.check()
         replace_dataset(store, [one.commit for one in staged], card.dump(), published)
@@ -197,8 +197,3 @@ def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Stati
         for kind in KINDS:
             files[kind].write(directories[kind].end())
     return writer.statistics
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """A published dataset as it is found in a store."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -74,14 +75,22 @@ def require_published(store: Store) -> Published:
 
 
 def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
-    """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`."""
+    """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`, once."""
     if store.folder is not None:
         return store.folder / MANIFEST
     path = scratch / f"published.{MANIFEST}"  # beside the one that publishing writes there
+    if path.is_file() and sha256_of(path) == published.card.file(MANIFEST).sha256:
+        return path
     scratch.mkdir(parents=True, exist_ok=True)
     with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target, _BLOCK_BYTES)
     return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 (hex) of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tile_rows(manifest: pq.ParquetFile, card: Card, tile: str) -> pa.Table:

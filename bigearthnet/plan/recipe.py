@@ -17,7 +17,10 @@ Kind = Literal["images", "masks"]
 KINDS: Final[tuple[Kind, ...]] = ("images", "masks")
 
 FORMATS: Final[dict[Kind, int]] = {"images": 1, "masks": 1}
-"""Raise a number when images or masks get other bytes from the same input and options; keys depend on it."""
+"""Raise a number when images or masks get other bytes from the same input and options; keys depend on it.
+
+Raise both when other patches are rejected: images and masks of a tile have to be of the same patches.
+"""
 _ENCODER: Final = "opencv-python-headless"  # its version can change the bytes of PNGs
 
 
@@ -75,8 +78,8 @@ class Recipe:
 
 
 def digest_of(*parts: object) -> str:
-    """Return the SHA-256 (hex) of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    """Return the SHA-256 (hex) of texts, numbers and lists of them."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _image_options(rendering: Rendering) -> list[object]:

@@ -5,8 +5,10 @@ frame, Parquet columns. The same arguments give the same bytes.
 """
 
 import hashlib
+import io
 import math
 import os
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -131,32 +133,16 @@ def patch_files(patch: Patch) -> dict[str, bytes]:
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes]], *, level: int = _ZSTD_LEVEL) -> None:
     """Write members (path and content), in the order given, as published: GNU tar in one zstd frame."""
-    written = 0
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-    with path.open("wb") as file, compressor.stream_writer(file, closefd=False) as frame:
+    with (
+        path.open("wb") as file,
+        compressor.stream_writer(file, closefd=False) as frame,
+        tarfile.open(fileobj=frame, mode="w|", format=tarfile.GNU_FORMAT) as tar,
+    ):
         for name, content in members:
-            written += frame.write(_tar_member(name.encode(), content))
-        frame.write(bytes(1024 + -(written + 1024) % 10240))  # two blocks of zeros, then up to a whole record
-
-
-def _tar_member(name: bytes, content: bytes) -> bytes:
-    """Headers, content and padding, byte for byte as GNU tar 1.34 writes them."""
-    block = _tar_header(name, len(content), _MTIME, b"0") + _padded(content)
-    if len(name) <= 100:
-        return block
-    return _tar_header(b"././@LongLink", len(name) + 1, 0, b"L") + _padded(name + b"\0") + block
-
-
-def _tar_header(name: bytes, size: int, mtime: int, kind: bytes) -> bytes:
-    """A header block (GNU tar manual, "Basic Tar Format")."""
-    start = name[:100].ljust(100, b"\0") + b"0000644\0" + 2 * b"0000000\0"
-    start += b"%011o\0%011o\0" % (size, mtime)
-    end = kind + bytes(100) + b"ustar  \0" + 2 * b"root".ljust(32, b"\0") + bytes(183)
-    return start + b"%06o\0 " % (sum(start) + sum(b" " * 8) + sum(end)) + end
-
-
-def _padded(content: bytes) -> bytes:
-    return content + bytes(-len(content) % 512)
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime, info.uname, info.gname = len(content), _MTIME, "root", "root"
+            tar.addfile(info, io.BytesIO(content))
 
 
 def _path(root: Root, patch: Patch, layer: str) -> str:

@@ -106,6 +106,11 @@ class Store(Protocol):
 
     Every method can raise DestinationError (SourceError for a store that was opened for reading) when it is
     refused, SpaceError when the disk is full, and TransferError when a server does not answer.
+
+    What writes or removes does so only in a store that is ours: one with the marker `.bigearthnet`, which
+    the first of these calls puts into an empty place. It raises DestinationError where there are other files.
+    Names may not be empty, absolute, hold `..`, or be those that a store uses for itself (`.lock`,
+    `.bigearthnet`, below `.staging/` and `.resume/`).
     """
 
     @property
@@ -120,7 +125,7 @@ class Store(Protocol):
         """Look a file up."""
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
-        """Yield the files whose names begin with `prefix`, in ascending order of names."""
+        """Yield the files whose names begin with `prefix`, in ascending order, without the store's own."""
 
     def digest(self, file: StoredFile) -> str | None:
         """SHA-256 (hex) of a file.
@@ -184,5 +189,5 @@ class Store(Protocol):
 
         Raises:
             BusyError: another run has it; the message names that run.
-            DestinationError: the store holds files and none of them says that it is ours.
+            DestinationError: the store holds files and is not marked as ours.
         """

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Held:
         read: returns the PNG of a row; is asked in ascending order of patch ids.
     """
 
-    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    read: Callable[[Mapping[str, Any]], bytes] = lambda _: b""
+    rows: Mapping[str, Mapping[str, Any]]
+    read: Callable[[Mapping[str, Any]], bytes]
 
 
 @dataclass(frozen=True, slots=True)

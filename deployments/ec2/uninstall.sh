@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Take server, worker, code and user off this host. Data stays: /data, the history of runs, the swap file.
+# Remove server, worker, code and account from this host. Datasets, the history of runs and the swap file stay.
 set -euo pipefail
 
 [[ $(id -u) == 0 ]] || {
-    echo "uninstall: expected root, found $(id -un); run it with sudo" >&2
+    echo "uninstall: cannot uninstall as $(id -un). Run it with sudo." >&2
     exit 1
 }
 
-for unit in bigearthnet-worker bigearthnet-server; do # a run at work ends in good order
+for unit in bigearthnet-worker bigearthnet-server; do # stopping the worker also ends its run
     if [[ -e /etc/systemd/system/$unit.service ]]; then
         systemctl --quiet disable --now "$unit"
     fi
@@ -21,9 +21,9 @@ if id bigearthnet >/dev/null 2>&1; then
 fi
 
 cat <<'END'
-uninstall: services, code, secret and user are gone. Left as they are:
-  /data                  the datasets, the archives, and the data volume with its line in /etc/fstab
+uninstall: removed services, code, secret and account. Left in place:
+  /data                  datasets, archives, and the data volume with its line in /etc/fstab
   /var/lib/bigearthnet   the history of runs
   /swapfile              with its line in /etc/fstab
-provision.sh takes them up again.
+provision.sh uses them again.
 END

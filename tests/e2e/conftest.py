@@ -11,8 +11,6 @@ from tests.support.published import Published
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home, hurry, save_block
 
-pytest_plugins = ("tests.support.s3_fixtures",)
-
 
 @pytest.fixture(autouse=True)
 def quick(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,23 @@
-"""Who knows a host's secret gets in, and nobody else: over its API, and in a real browser."""
+"""Login to a host's server and UI: only with its secret."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import urllib3
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.support.browser import CHROMIUM, Ui, browsing
 from tests.support.published import require_whole
 from tests.support.services import Services, host_services
 
 pytestmark = pytest.mark.e2e
-needs_browser = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason=f"expected a browser at {CHROMIUM}, found none"
-)
 GUESS = "bigearthnet:guess"
 
 
 @pytest.fixture(autouse=True)
 def quick() -> None:
-    """Instead of that of whole flows: no flow runs in this process, and it needs no server here."""
+    """Override the fixture of whole flows: no flow runs in this process."""
 
 
 @pytest.fixture(scope="module")
@@ -34,52 +31,38 @@ def services(home: Path) -> Iterator[Services]:
         yield services
 
 
-@pytest.fixture
-def page(services: Services, tmp_path: Path) -> Iterator[Page]:
-    """The UI, as somebody finds it who has not been there before."""
-    with browsing(tmp_path) as browser, browser.new_page() as page:
-        page.goto(services.url)
-        yield page
-
-
-def log_in(page: Page, secret: str) -> None:
-    page.get_by_role("textbox").fill(secret)
-    page.get_by_role("button", name="Login").click()
-
-
 @pytest.mark.parametrize(
     ("method", "path", "who", "status"),
     [
         ("GET", "health", "nobody", 200),
         ("GET", "admin/version", "nobody", 401),
-        ("GET", "admin/version", "guessing", 401),
-        ("GET", "admin/version", "knowing", 200),
-        ("POST", "flows/filter", "knowing", 403),  # without the token that only the UI's own page gets
+        ("GET", "admin/version", "guesser", 401),
+        ("GET", "admin/version", "owner", 200),
+        ("POST", "flows/filter", "owner", 403),  # without the CSRF token of the UI
     ],
 )
 def test_the_api_answers(services: Services, *, method: str, path: str, who: str, status: int) -> None:
-    secret = {"nobody": None, "guessing": GUESS, "knowing": services.secret}[who]
+    secret = {"nobody": None, "guesser": GUESS, "owner": services.secret}[who]
     headers = urllib3.make_headers(basic_auth=secret)
     answer = urllib3.request(method, f"{services.url}/api/{path}", headers=headers, json={})
     assert answer.status == status
 
 
-@needs_browser
-def test_the_ui_lets_nobody_in_who_guesses(page: Page) -> None:
-    with page.expect_response("**/api/**") as answer:
-        log_in(page, GUESS)
-    assert answer.value.status == 401
-    expect(page.get_by_role("button", name="Login")).to_be_visible()
-
-
-@needs_browser
-def test_who_knows_the_secret_starts_a_run_and_sees_its_end(
-    page: Page, services: Services, home: Path
-) -> None:
-    log_in(page, services.secret)
-    page.wait_for_url("**/dashboard*")
-    ui = Ui(page, services.url)
-    ui.open_form("prepare/sample")
-    ui.submit()
-    ui.wait_for_state("Completed")
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser at {CHROMIUM}")
+def test_only_the_secret_opens_the_ui(services: Services, home: Path, tmp_path: Path) -> None:
+    with browsing(tmp_path) as browser, browser.new_page() as page:
+        page.goto(services.url)
+        field, button = page.get_by_role("textbox"), page.get_by_role("button", name="Login")
+        field.fill(GUESS)
+        with page.expect_response("**/api/**") as answer:
+            button.click()
+        assert answer.value.status == 401
+        expect(button).to_be_visible()
+        field.fill(services.secret)
+        button.click()
+        page.wait_for_url("**/dashboard*")
+        ui = Ui(page, services.url)
+        ui.open_form("prepare/prepare-sample")
+        ui.submit()
+        ui.wait_for_state("Completed")
     require_whole(home / "bigearthnet" / "sample" / "dataset")

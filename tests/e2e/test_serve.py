@@ -1,130 +1,230 @@
-"""`make serve`: one command starts everything, and Ctrl-C ends it."""
+"""`make serve`: one command starts everything, Ctrl-C ends it, and only its owner can use it."""
 
 import json
 import signal
 import socket
 import sqlite3
+import subprocess
 import threading
-import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-import urllib3
 
 from tests.e2e.test_deployments import DEPLOYMENTS, full_name
-from tests.support.house import House, eventually, serving
+from tests.support.served import Served, eventually, free_port, serving
 
 pytestmark = pytest.mark.e2e
 
+NIGHTLY, SHARE, SAMPLE = "sync/nightly-sync", "share/share-links", "prepare/prepare-sample"
+SILENT, STUCK = "Mark runs without heartbeats as Crashed", "Mark runs that do not start as Crashed"
+FAILED, MISSED = "Report a nightly run that failed", "Report a nightly run that did not start"
+ENABLED = {SILENT: True, STUCK: True, FAILED: False, MISSED: False}
 LATER = "2099-01-01T00:00:00Z"
-SILENT = "Runs without heartbeat are Crashed"
-TELLING = ("Tell of a nightly run that did not begin", "Tell of a nightly run that failed")
+PERSONAL = {
+    "description": "Links for our students.",
+    "parameters": {"expires_minutes": 5},
+    "tags": ["students"],
+    "concurrency_limit": 1,
+    "concurrency_options": {"collision_strategy": "CANCEL_NEW", "grace_period_seconds": 60},
+    "job_variables": {"stream_output": False},
+}
+"""What a person can set on a deployment's page, beside schedules."""
+
+
+@pytest.fixture(autouse=True)
+def quick() -> None:
+    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with serving(tmp_path_factory.mktemp("house")) as (house, _):
-        yield house
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("served")) as (served, _):
+        yield served
 
 
-def automations(house: House) -> dict[str, dict[str, Any]]:
-    found = house.ask("POST", "automations/filter", {})
-    assert len({one["name"] for one in found}) == len(found)
-    return {one["name"]: one for one in found}
-
-
-def block(house: House) -> dict[str, Any]:
+def block(served: Served) -> dict[str, Any]:
     asked = {"block_documents": {"name": {"any_": ["nightly-alarm"]}}, "include_secrets": True}
-    (found,) = house.ask("POST", "block_documents/filter", asked)
+    (found,) = served.ask("POST", "/block_documents/filter", asked)
     return dict(found)
 
 
-def test_pool_deployments_and_worker_are_there(house: House) -> None:
-    assert house.ask("GET", "work_pools/bigearthnet")["type"] == "process"
-    assert set(house.deployments()) == {full_name(deployment) for deployment in DEPLOYMENTS}
-    (worker,) = house.ask("POST", "work_pools/bigearthnet/workers/filter", {})
+def timing(deployment: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """Cron line, time zone, and whether it is active, of each schedule."""
+    return sorted(
+        (one["schedule"]["cron"], one["schedule"]["timezone"], one["active"])
+        for one in deployment["schedules"]
+    )
+
+
+def value(deployments: dict[str, dict[str, Any]], key: str) -> object:
+    """What a key of PERSONAL is set to."""
+    if key == "concurrency_limit":
+        return (deployments[SHARE]["global_concurrency_limit"] or {}).get("limit")
+    return deployments[SHARE][key]
+
+
+def test_pool_deployments_worker_and_one_schedule_are_there(served: Served) -> None:
+    deployments = served.deployments()
+    assert set(deployments) == {full_name(deployment) for deployment in DEPLOYMENTS}
+    workers = "/work_pools/bigearthnet/workers/filter"
+    (worker,) = eventually(lambda: served.ask("POST", workers, {}), "worker")
     assert (worker["name"], worker["status"]) == (socket.gethostname(), "ONLINE")
+    schedules = {name: found for name, one in deployments.items() if (found := timing(one))}
+    assert schedules == {NIGHTLY: [("0 2 * * *", "UTC", True)]}
 
 
-def test_only_the_nightly_run_is_scheduled(house: House) -> None:
-    scheduled = {
-        name: [(one["schedule"]["cron"], one["schedule"]["timezone"], one["active"]) for one in found]
-        for name, deployment in house.deployments().items()
-        if (found := deployment["schedules"])
-    }
-    assert scheduled == {"sync/nightly": [("0 2 * * *", "UTC", True)]}
+def test_the_nightly_run_is_scheduled(served: Served) -> None:
+    asked = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    runs = eventually(lambda: served.ask("POST", "/flow_runs/filter", asked), "scheduled run")
+    assert {run["expected_start_time"][11:19] for run in runs} == {"02:00:00"}
 
 
-def test_the_ui_asks_the_server_on_its_own_port(house: House) -> None:
-    answer = urllib3.request("GET", f"{house.url}/ui-settings")
-    assert answer.json()["api_url"] == f"{house.url}/api"
+def test_runs_log_to_the_ui_and_the_sample_is_prepared(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "end").touch()
+    run = served.start(served.deploy_lasting(), folder=str(tmp_path))
+    assert served.ended(run)["type"] == "COMPLETED"
+    eventually(lambda: "lasting begins" in served.logs(run), "log line of the package", 20)
+    run = served.start(served.deployments()[SAMPLE]["id"])
+    assert served.ended(run)["type"] == "COMPLETED"
+    assert (served.folder / "bigearthnet" / "sample" / "dataset" / "dataset.json").exists()
+    eventually(lambda: served.logs(run), "log lines of the sample")
+    routine = "Finished in state Completed()"
+    assert not [line for line in served.logs(run) if routine in line]
+    assert routine not in (served.home / "worker.log").read_text()
 
 
-def test_pages_of_other_sites_may_not_start_runs(house: House) -> None:
+@pytest.mark.parametrize(
+    ("login", "with_token", "status"),
+    [(None, False, 403), (None, True, 401), ("own", False, 403), ("guess", True, 401)],
+)
+# A page of another site can send these without asking first, and any user of this machine can.
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "application/json"},
+        {"Content-Type": "text/plain", "Origin": "https://example.com"},
+        {"Content-Type": "application/json", "Host": "example.com"},
+    ],
+    ids=str,
+)
+def test_who_lacks_login_or_token_starts_no_run(
+    served: Served, *, headers: dict[str, str], login: str | None, with_token: bool, status: int
+) -> None:
+    user, _, password = served.login.partition(":")
+    before = served.ask("POST", "/flow_runs/count", {})
+    if with_token:
+        asked = httpx.get(f"{served.url}/api/csrf-token?client=test", auth=(user, password)).json()
+        headers = {**headers, "Prefect-Csrf-Token": asked["token"], "Prefect-Csrf-Client": "test"}
+    answer = httpx.post(
+        f"{served.url}/api/deployments/{served.deployments()[SAMPLE]['id']}/create_flow_run",
+        content="{}",
+        headers=headers,
+        auth={None: None, "own": (user, password), "guess": (user, "guess")}[login],
+    )
+    assert answer.status_code == status
+    assert served.ask("POST", "/flow_runs/count", {}) == before
+
+
+def test_nobody_reads_without_login(served: Served) -> None:
+    for path in ("admin/version", "csrf-token?client=test", "ui/schemas"):
+        assert httpx.get(f"{served.url}/api/{path}").status_code == 401
+
+
+def test_a_page_of_another_site_may_not_ask(served: Served) -> None:
     def allowed(origin: str) -> str | None:
         asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-        return urllib3.request("OPTIONS", f"{house.url}/api/flows/", headers=asked).headers.get(
-            "Access-Control-Allow-Origin"
-        )
+        answer = httpx.options(f"{served.url}/api/flows/", headers=asked)
+        return answer.headers.get("Access-Control-Allow-Origin")
 
     assert allowed("https://example.com") is None
-    assert allowed(f"http://localhost:{house.port}") == f"http://localhost:{house.port}"
+    assert allowed(served.url) == served.url
 
 
-def test_the_sample_is_prepared_from_the_ui(house: House) -> None:
-    run = house.start(house.deployments()["prepare/sample"]["id"])
-    assert house.ended(run)["type"] == "COMPLETED"
-    folder = house.home / "bigearthnet" / "sample" / "dataset"
-    card = json.loads((folder / "dataset.json").read_text())
-    with zipfile.ZipFile(folder / "bigearthnet_pngs.zip") as images:
-        assert len(images.namelist()) == card["counts"]["patches"] > 0
+@pytest.mark.parametrize("variables", [{"command": "id"}, {"env": {"A": "b"}}, {"working_dir": "/"}], ids=str)
+def test_not_even_the_owner_chooses_what_a_run_executes(served: Served, variables: dict[str, Any]) -> None:
+    path = f"/deployments/{served.deployments()[SAMPLE]['id']}/create_flow_run"
+    with pytest.raises(httpx.HTTPStatusError, match="Additional properties are not allowed"):
+        served.ask("POST", path, {"job_variables": variables})
 
 
-def test_what_the_package_logs_at_info_reaches_the_ui(house: House, tmp_path: Path) -> None:
-    (tmp_path / "end").touch()
-    run = house.start(house.deploy_lasting(), folder=str(tmp_path))
-    assert house.ended(run)["type"] == "COMPLETED"
-    eventually(lambda: "lasting begins" in house.logs(run), "log line of the package", 20)
+def test_other_users_cannot_read_login_and_database(served: Served) -> None:
+    assert served.home.stat().st_mode & 0o777 == 0o700
+    for path in (served.home / "login", *served.home.glob("prefect.db*")):
+        assert path.stat().st_mode & 0o777 == 0o600, path
 
 
-def test_who_deploys_again_finds_what_a_person_has_changed(house: House) -> None:
-    before = automations(house)
-    assert {name: one["enabled"] for name, one in before.items()} == {
-        SILENT: True,
-        **dict.fromkeys(TELLING, False),
-    }
-    nightly = house.deployments()["sync/nightly"]
-    schedule = nightly["schedules"][0]["id"]
-    house.ask("PATCH", f"deployments/{nightly['id']}/schedules/{schedule}", {"active": False})
-    house.ask("PATCH", f"automations/{before[TELLING[0]]['id']}", {"enabled": True})
-    house.ask("PATCH", f"automations/{before[SILENT]['id']}", {"enabled": False})
-    filled = block(house)["data"] | {"url": "http://127.0.0.1:9/filled-in"}
-    house.ask(
-        "PATCH", f"block_documents/{block(house)['id']}", {"data": filled, "merge_existing_data": False}
-    )
-    deployed = {name: one["id"] for name, one in house.deployments().items()}
-    told = automations(house)
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The deployments by their names: as they came, as a person left them, and after another deploy."""
 
-    assert house.module("deployments.deploy") == "0 "
-
-    assert {name: one["id"] for name, one in house.deployments().items()} == deployed
-    assert [one["active"] for one in house.deployments()["sync/nightly"]["schedules"]] == [False]
-    assert automations(house) == told
-    assert block(house)["data"] == filled
-
-    # An automation of an earlier edition is renewed, and stays switched off.
-    old = {key: told[SILENT][key] for key in ("name", "trigger", "actions", "enabled")}
-    old["trigger"] = old["trigger"] | {"within": 600}
-    house.ask("PUT", f"automations/{told[SILENT]['id']}", old)
-    assert house.module("deployments.deploy") == "0 "
-    renewed = automations(house)[SILENT]
-    assert (renewed["trigger"]["within"], renewed["enabled"]) == (90, False)
+    first: dict[str, dict[str, Any]]
+    left: dict[str, dict[str, Any]]
+    again: dict[str, dict[str, Any]]
 
 
-def test_a_nightly_run_that_failed_is_told_of_once_a_person_wants_it(house: House) -> None:
+@pytest.fixture(scope="module")
+def deployed(served: Served) -> Deployed:
+    first = served.deployments()
+    served.ask("PATCH", f"/deployments/{first[SHARE]['id']}", {**PERSONAL, "entrypoint": "flows.gone.gone"})
+    path = f"/deployments/{first[NIGHTLY]['id']}/schedules"
+    schedule = {"cron": "30 4 * * *", "timezone": "Europe/Lisbon"}
+    changed = f"{path}/{first[NIGHTLY]['schedules'][0]['id']}"
+    served.ask("PATCH", changed, {"schedule": schedule, "active": False})
+    served.ask("POST", path, [{"schedule": {"cron": "0 12 * * 0", "timezone": "UTC"}, "active": True}])
+    left = served.deployments()
+    assert served.deploy().startswith("0 ")
+    return Deployed(first, left, served.deployments())
+
+
+@pytest.mark.parametrize("key", PERSONAL)
+def test_what_a_person_set_stays(deployed: Deployed, key: str) -> None:
+    first, left, again = (value(one, key) for one in (deployed.first, deployed.left, deployed.again))
+    assert first != left == again == PERSONAL[key]
+
+
+def test_schedules_that_were_changed_paused_or_added_stay(deployed: Deployed) -> None:
+    assert timing(deployed.again[NIGHTLY]) == [
+        ("0 12 * * 0", "UTC", True),
+        ("30 4 * * *", "Europe/Lisbon", False),
+    ]
+
+
+def test_what_follows_from_the_code_is_refreshed(deployed: Deployed) -> None:
+    assert deployed.again[SHARE]["entrypoint"] == deployed.first[SHARE]["entrypoint"] == "flows.share.share"
+    for name, one in deployed.first.items():
+        assert deployed.again[name]["id"] == one["id"]
+        assert deployed.again[name]["parameter_openapi_schema"] == one["parameter_openapi_schema"]
+
+
+def test_automations_and_deleted_schedules_stay_and_reset_goes_back_to_the_files(
+    served: Served, deployed: Deployed
+) -> None:
+    before = served.automations()
+    assert {name: one["enabled"] for name, one in before.items()} == ENABLED
+    served.ask("PATCH", f"/automations/{before[SILENT]['id']}", {"enabled": False})
+    served.ask("PATCH", f"/automations/{before[MISSED]['id']}", {"enabled": True})
+    for schedule in served.deployments()[NIGHTLY]["schedules"]:
+        served.ask("DELETE", f"/deployments/{deployed.first[NIGHTLY]['id']}/schedules/{schedule['id']}")
+    set_by_person = served.automations()
+    assert served.deploy().startswith("0 ")
+    assert served.automations() == set_by_person
+    assert timing(served.deployments()[NIGHTLY]) == []
+
+    assert served.deploy("--reset").startswith("0 ")
+    assert {name: one["enabled"] for name, one in served.automations().items()} == ENABLED
+    reset = served.deployments()
+    assert timing(reset[NIGHTLY]) == timing(deployed.first[NIGHTLY])
+    for key in PERSONAL:
+        assert value(reset, key) == value(deployed.first, key)
+
+
+def test_a_nightly_run_that_failed_is_reported_once_a_person_wants_it(served: Served) -> None:
     told: list[dict[str, Any]] = []
 
     class Webhook(BaseHTTPRequestHandler):
@@ -135,60 +235,74 @@ def test_a_nightly_run_that_failed_is_told_of_once_a_person_wants_it(house: Hous
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as webhook:
         threading.Thread(target=webhook.serve_forever, daemon=True).start()
-        filled = block(house)["data"] | {"url": f"http://127.0.0.1:{webhook.server_port}/"}
-        house.ask("PATCH", f"block_documents/{block(house)['id']}", {"data": filled})
-        house.ask("PATCH", f"automations/{automations(house)[TELLING[1]]['id']}", {"enabled": True})
-        deployments = house.deployments()
-        for name in ("prepare/dataset", "sync/nightly"):
+        filled = block(served)["data"] | {"url": f"http://127.0.0.1:{webhook.server_port}/"}
+        served.ask("PATCH", f"/block_documents/{block(served)['id']}", {"data": filled})
+        served.ask("PATCH", f"/automations/{served.automations()[FAILED]['id']}", {"enabled": True})
+        deployments = served.deployments()
+        for name in (SAMPLE, NIGHTLY):
             asked = {"name": name, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": LATER}}}
-            run = house.ask("POST", f"deployments/{deployments[name]['id']}/create_flow_run", asked)
-            failed = {
-                "state": {"type": "FAILED", "name": "Failed", "message": "no such record"},
-                "force": True,
-            }
-            house.ask("POST", f"flow_runs/{run['id']}/set_state", failed)
+            run = served.ask("POST", f"/deployments/{deployments[name]['id']}/create_flow_run", asked)
+            state = {"type": "FAILED", "name": "Failed", "message": "no such record"}
+            served.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
         eventually(lambda: told, "message", 60)
         webhook.shutdown()
     (text,) = (one["text"] for one in told)
-    assert text.startswith("sync/nightly is Failed\nno such record\n")
-    assert f"{house.url}/" in text
+    assert text.startswith(f"{NIGHTLY} is Failed\nno such record\n")
+    assert f"{served.url}/" in text
 
 
-def test_a_second_one_says_that_the_port_is_taken(house: House) -> None:
-    second = house.serve()
-    told, _ = second.communicate(timeout=30)
-    assert second.returncode == 1
-    assert f"expected port {house.port} of 127.0.0.1 to be free, found: Address already in use; stop" in told
-
-
-def test_a_second_worker_or_reaper_leaves_the_first_its_run(house: House) -> None:
-    lock = house.home / "prefect" / "worker.lock"
-    for module in ("deployments.worker", "deployments.reaper"):
-        told = house.module(module)
-        assert told == f"1 expected no other worker to hold {lock}, found one at work; stop it first\n"
+def test_a_second_one_says_that_home_or_port_is_taken(served: Served, tmp_path: Path) -> None:
+    for second, message in (
+        (Served(free_port(), served.folder), f"is running already (lock {served.home / 'serve.lock'})"),
+        (Served(served.port, tmp_path), f"Port {served.port} is not free: Address already in use."),
+    ):
+        process = second.serve()
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert message in told
 
 
 def test_ctrl_c_ends_everything_and_the_run_says_so(tmp_path: Path) -> None:
-    with serving(tmp_path) as (house, process):
-        run = house.start(house.deploy_lasting(), folder=str(tmp_path))
+    with serving(tmp_path) as (served, process):
+        run = served.start(served.deploy_lasting(), folder=str(tmp_path))
         eventually((tmp_path / "begun").exists, "run that lasts")
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=100)
+        told, _ = process.communicate(timeout=60)
         assert process.returncode == 0, told
-        assert house.processes() == {}
-    assert (tmp_path / "cleaned").exists(), "the run was not let clean up"
-    with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
+        assert served.processes() == {}
+    assert (tmp_path / "cleaned").exists(), "the run could not clean up"
+    with sqlite3.connect(served.home / "prefect.db") as database:
         states = database.execute("select state_type from flow_run where id = ?", [run]).fetchall()
     assert states == [("CRASHED",)]
-    assert {path.name for path in (tmp_path / "prefect").glob("*.log")} == {
-        "server.log",
-        "deploy.log",
-        "worker.log",
-    }
 
 
-def test_without_a_server_the_parts_say_what_to_do(tmp_path: Path) -> None:
-    nowhere = House(0, tmp_path)
-    for module in ("deployments.deploy", "deployments.reaper", "deployments.worker"):
-        told = nowhere.module(module, server="")
-        assert told.startswith("1 expected the address of a Prefect server in PREFECT_API_URL, found none; ")
+def test_sigterm_ends_everything_while_it_is_starting(tmp_path: Path) -> None:
+    served = Served(free_port(), tmp_path)
+    process = served.serve()
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Starting the Prefect server")
+    eventually(lambda: len(served.processes()) > 2, "server and deployments on their way")
+    process.terminate()
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert served.processes() == {}
+
+
+def test_a_server_that_cannot_start_ends_serve_with_the_end_of_its_log(tmp_path: Path) -> None:
+    served = Served(free_port(), tmp_path)
+    (served.home / "prefect.db").mkdir(parents=True)
+    process = served.serve()
+    try:
+        told, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 1
+    assert "unable to open database file" in told
+    assert f"The server ended. Its log is {served.home / 'server.log'}." in told
+    assert served.processes() == {}
+
+
+def test_without_a_server_deploy_says_what_to_do(tmp_path: Path) -> None:
+    told = Served(0, tmp_path).deploy(server="")
+    assert told.startswith("1 PREFECT_API_URL is not set. Start a server with `make serve`, ")

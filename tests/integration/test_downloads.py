@@ -11,17 +11,17 @@ import pytest
 
 from bigearthnet.errors import ChangedError, ChecksumError, SpaceError, TransferError
 from bigearthnet.source import Http, RecordFile, bytes_to_download, ensure_local, fetch_file, find_local
-from bigearthnet.source.download import BLOCK_BYTES, FetchedFile
+from bigearthnet.source.download import FetchedFile
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
 from bigearthnet.store.reader import Opened, ResumingReader
+from bigearthnet.store.transfer import BLOCK_BYTES
 from bigearthnet.work.workspace import Workspace
 from tests.support.record_server import Fault, RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, md5, sent_headers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
-pytest_plugins = ("tests.support.transfer_fixtures",)
 
 NAME = "archives/images"
 FLIPPED = bytearray(CONTENT)

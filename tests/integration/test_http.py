@@ -22,7 +22,6 @@ from tests.support.record_server import RECORD, Fault, RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, read_all, sent_headers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
-pytest_plugins = ("tests.support.transfer_fixtures",)
 
 SECRET = "sesame"  # noqa: S105 - of nothing
 BACKOFF = [0, 2, 4, 8, 16, 32, 64, 120, 120]

@@ -22,7 +22,6 @@ from tests.support.s3_server import S3Server
 from tests.support.transfers import IMAGES, MAPS, md5
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfer_fixtures")
 
 MIB = 1 << 20
 PART = 5 * MIB  # the least that S3 takes
@@ -54,7 +53,7 @@ def folder(server: RecordServer, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def in_folder(folder: Path, tmp_path: Path) -> Iterator[Source]:
     """The same files as a source without md5s."""
-    return StoredSource(FolderStore(folder, tmp_path / "digests"))
+    return StoredSource(FolderStore(folder))
 
 
 def mirror(source: Source, place: Place) -> int:

@@ -11,7 +11,6 @@ from tests.support.record_server import Fault, RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MD5, SIZE, md5
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]
-pytest_plugins = ("tests.support.transfer_fixtures",)
 
 
 def mark_at(position: int, content: bytes = CONTENT) -> Mark:

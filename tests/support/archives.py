@@ -1,7 +1,8 @@
-"""Archives of a record read and tampered with by tarfile, zstandard and rasterio."""
+"""Archives of a record, read and changed by tarfile, zstandard and rasterio."""
 
 import io
 import os
+import subprocess
 import tarfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -10,12 +11,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import zstandard
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from bigearthnet.sample.archives import write_archive
+from bigearthnet.sample import write_archive
 
+needs_gnu_tar = pytest.mark.skipif(
+    b"GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True, check=False).stdout,
+    reason="tar is not GNU tar",
+)
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
 ROOTS = {IMAGES: "BigEarthNet-S2", MAPS: "Reference_Maps"}
 
@@ -67,13 +73,9 @@ def pixels(raster: bytes) -> npt.NDArray[Any]:
     """All bands of a GeoTIFF or PNG, as (band, row, column), read by GDAL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a PNG is not
-        return _read(raster)
-
-
-def _read(raster: bytes) -> npt.NDArray[Any]:
-    with MemoryFile(raster) as memory, memory.open() as dataset:
-        found: npt.NDArray[Any] = dataset.read()
-        return found
+        with MemoryFile(raster) as memory, memory.open() as dataset:
+            found: npt.NDArray[Any] = dataset.read()
+            return found
 
 
 def rgb_reflectances(files: dict[str, bytes], patch_id: str) -> npt.NDArray[np.float64]:

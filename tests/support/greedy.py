@@ -1,4 +1,4 @@
-"""A flow that takes more memory than its host gives, for a test of what becomes of the host."""
+"""A flow that takes more memory than its host has."""
 
 from prefect import flow
 
@@ -7,6 +7,6 @@ MIB = 1 << 20
 
 @flow(name="greedy")
 def greedy(mib: int) -> None:
-    """Take so much memory, and use it."""
+    """Allocate memory and use it."""
     held = [b"\1" * MIB for _ in range(mib)]
-    raise MemoryError(f"expected to be ended before, found {len(held)} MiB taken")
+    raise MemoryError(f"allocated {len(held)} MiB without being killed")

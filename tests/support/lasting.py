@@ -1,4 +1,4 @@
-"""A flow that lasts until it is told to end, for tests of what happens when things die under it."""
+"""A flow that lasts until it is told to end, for tests that kill things under it."""
 
 import logging
 import time
@@ -8,14 +8,14 @@ from prefect import flow, flow_engine
 
 logger = logging.getLogger("bigearthnet.lasting")
 
-# Prefect lets no run beat more often than every 30 s; a test has no time for that.
+# Prefect's shortest heartbeat is 30 s, which is too long for a test.
 flow_engine.MINIMUM_HEARTBEAT_INTERVAL = 1
 flow_engine.BaseFlowRunEngine.heartbeat_seconds = property(lambda _engine: 1)  # type: ignore[method-assign,assignment]
 
 
 @flow(name="lasting")
 def lasting(folder: str, calls: bool = False) -> None:
-    """Last while `folder` holds no file `end`; leave `begun` and, in good order, `cleaned` behind."""
+    """Last while `folder` has no file `end`. Leave `begun` there, and `cleaned` unless killed."""
     if calls:
         called(folder)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from bigearthnet.archive import ArchiveReader, Extractor, Index, TileRequest, decompress, index_archive
+from bigearthnet.archive import ArchiveReader, Extractor, TileRequest, decompress, index_archive
 from bigearthnet.dataset import (
     Card,
     FinishedTile,
@@ -16,22 +16,16 @@ from bigearthnet.dataset import (
     TileCache,
     find_published,
     is_published,
+    needs_images,
     plan_jobs,
     plan_tile,
     publish,
     zip_digests,
 )
-from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
+from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.plan import (
-    Metadata,
-    Plan,
-    Recipe,
-    RecordUsed,
-    SourceFile,
-    plan_tiles,
-    read_metadata,
-)
+from bigearthnet.plan import Recipe, RecordUsed, SourceFile, plan_tiles, read_metadata
+from bigearthnet.source import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import convert_tile, shard_file
 
@@ -46,30 +40,10 @@ class Prepared:
     requests: Mapping[str, TileRequest]
 
 
-def work_of(destination: Path) -> Path:
-    return destination.with_name(f"{destination.name}-work")
-
-
-def store_at(destination: Path) -> FolderStore:
-    return FolderStore(destination)
-
-
 def contents(destination: Path) -> dict[str, str]:
-    """SHA-256 of each file of a dataset, also of those that a finished run leaves none of."""
-    store = store_at(destination)
-    return {
-        file.name: hashlib.sha256((destination / file.name).read_bytes()).hexdigest() for file in store.list()
-    }
-
-
-def index_of(record: Path) -> Index:
-    with (record / MAPS_ARCHIVE).open("rb") as file:
-        return index_archive(ArchiveReader(decompress(file), MAPS_ROOT, MAPS_ARCHIVE))
-
-
-def plan_of(record: Path, selection: Selection) -> tuple[Plan, Metadata]:
-    metadata = read_metadata([record / name for name in METADATA_FILES])
-    return plan_tiles(index_of(record), metadata, selection), metadata
+    """SHA-256 of each file of a dataset, also of unpublished tiles."""
+    names = [file.name for file in FolderStore(destination).list()]
+    return {name: hashlib.sha256((destination / name).read_bytes()).hexdigest() for name in names}
 
 
 def recipe_of(record: Path, selection: Selection = Selection(), **rendering: Any) -> Recipe:  # noqa: B008
@@ -95,22 +69,22 @@ def prepare(
     **selection: Any,
 ) -> Prepared:
     """Prepare a dataset; `on_tile` is called with each tile, and can end the run by an exception."""
-    chosen, work, store = Selection(**selection), work_of(destination), store_at(destination)
-    plan, metadata = plan_of(record, chosen)
-    recipe = recipe_of(record, chosen, **rendering)
-    scratch, requests, tiles = work / "scratch", dict[str, TileRequest](), []
+    store, scratch = FolderStore(destination), destination.with_name(f"{destination.name}-scratch")
+    requests, tiles = dict[str, TileRequest](), list[FinishedTile]()
     rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    scratch.mkdir()
     with ExitStack() as stack:
+
+        def opened(name: str, root: Root) -> ArchiveReader:
+            return ArchiveReader(decompress(stack.enter_context((record / name).open("rb"))), root, name)
+
         lock = stack.enter_context(store.lock("a test"))
-        images, maps = (
-            stack.enter_context((record / name).open("rb")) for name in (IMAGES_ARCHIVE, MAPS_ARCHIVE)
-        )
-        extractor = Extractor(
-            ArchiveReader(decompress(images), IMAGES_ROOT, IMAGES_ARCHIVE),
-            ArchiveReader(decompress(maps), MAPS_ROOT, MAPS_ARCHIVE),
-        )
-        cache = TileCache(store, find_published(store), scratch)
+        recipe = recipe_of(record, Selection(**selection), **rendering)
+        metadata = read_metadata([record / name for name in METADATA_FILES])
+        index = index_archive(opened(MAPS_ARCHIVE, MAPS_ROOT))
+        plan = plan_tiles(index, metadata, recipe.selection)
+        extractor = Extractor(opened(IMAGES_ARCHIVE, IMAGES_ROOT), opened(MAPS_ARCHIVE, MAPS_ROOT))
+        cache = TileCache(store, find_published(store), scratch, streams=False)
         jobs = plan_jobs(plan, recipe, cache)
         digests = zip_digests(jobs, cache.published)
         for job in jobs:
@@ -119,8 +93,12 @@ def prepare(
                 request, conversion = plan_tile(job, cache, store)
                 requests[job.plan.tile] = request
                 folder.mkdir()
-                made = convert_tile(conversion, extractor.extract(request, scratch), recipe.rendering, folder)
-                shards |= {kind: cache.add(kind, job.keys[kind], made, None, folder) for kind in job.missing}
+                bundles = extractor.extract(request, scratch)
+                assert bundles.images is None or needs_images(job, cache)
+                made = convert_tile(conversion, bundles, recipe.rendering, folder)
+                read = [Mark(7, job.plan.tile)] if bundles.images is not None else []  # as of a stream
+                mark = max([*job.marks, *read], default=None)
+                shards |= {kind: cache.add(kind, job.keys[kind], made, mark, folder) for kind in job.missing}
             for kind, digest in digests.items():
                 made_now = kind in job.missing
                 digest.add(folder / shard_file(kind) if made_now else shards[kind].source, store)

@@ -1,4 +1,4 @@
-"""The services of a host as its units start them, with its settings, but a test's folders and port."""
+"""The services of a host, started with the commands and settings of its units in a test's folders."""
 
 import os
 import secrets
@@ -12,14 +12,14 @@ from pathlib import Path
 import urllib3
 
 from deployments.ec2.environment import PORT, STATE, host_environment
-from tests.support.house import ROOT, eventually, free_port
+from tests.support.served import ROOT, eventually, free_port
 
 _UNITS = ROOT / "deployments" / "ec2" / "units"
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Where they answer, what they ask for, and the numbers of their processes."""
+    """URL and login of the server, and the process ids of server and worker."""
 
     url: str
     secret: str
@@ -29,11 +29,11 @@ class Services:
 
 @contextmanager
 def host_services(home: Path, more: Mapping[str, str]) -> Iterator[Services]:
-    """Server, deployments and worker; they end with the block, as systemd ends them.
+    """Start server and worker, with the deployments; both get SIGTERM at the end of the block.
 
     Args:
-        home: what /data and the state folder are to them.
-        more: settings that go before the host's.
+        home: used as /data and as the state folder.
+        more: settings that override the host's.
     """
     secret = f"bigearthnet:{secrets.token_urlsafe(24)}"
     port = free_port()
@@ -53,10 +53,11 @@ def host_services(home: Path, more: Mapping[str, str]) -> Iterator[Services]:
 
 
 def _command(unit: str) -> list[str]:
-    """What a unit starts, by the Python that runs this."""
+    """Return the command of a unit, from the environment of this Python."""
     lines = (_UNITS / f"bigearthnet-{unit}.service").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("ExecStart=")]
-    return [sys.executable, *line.split()[1:]]
+    program, *arguments = line.removeprefix("ExecStart=").replace("%H", "host").split()
+    return [str(Path(sys.executable).with_name(Path(program).name)), *arguments]
 
 
 @contextmanager

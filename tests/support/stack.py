@@ -1,4 +1,4 @@
-"""The CloudFormation stack: its template, and what moto makes of it."""
+"""The CloudFormation template, and the stack that moto creates from it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ from cfnlint.decode import decode  # type: ignore[import-untyped]
 
 TEMPLATE = Path(__file__).parents[2] / "deployments" / "aws" / "stack.yaml"
 REGION = "eu-central-1"
-NAME = "datasets"
 
 
 def client(service: Any) -> Any:
@@ -22,28 +21,19 @@ def template() -> dict[str, Any]:
 
 
 def properties(resource: str) -> dict[str, Any]:
-    """A resource's properties as the template has them, for what moto leaves out when it makes a stack."""
+    """Return a resource's properties from the template: moto ignores some of them."""
     return dict(template()["Resources"][resource]["Properties"])
 
 
-def allowed(parameter: str) -> str:
-    """The regular expression that a parameter's values must match."""
-    return str(template()["Parameters"][parameter]["AllowedPattern"])
-
-
-def create(**parameters: str) -> dict[str, Any]:
-    """Make the stack; returns what CloudFormation says of it."""
+def create(**parameters: str) -> dict[str, str]:
+    """Create the stack; returns its outputs."""
     cloudformation = client("cloudformation")
     cloudformation.create_stack(
-        StackName=NAME,
+        StackName="datasets",
         TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
-    (stack,) = cloudformation.describe_stacks(StackName=NAME)["Stacks"]
+    (stack,) = cloudformation.describe_stacks(StackName="datasets")["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
-    return dict(stack)
-
-
-def outputs(stack: dict[str, Any]) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}

@@ -1,7 +1,6 @@
 import io
 import tarfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from bigearthnet.archive import (
 )
 from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
-from bigearthnet.sample.archives import write_archive
+from bigearthnet.sample import write_archive
 
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
 Members = list[tuple[str, bytes]]
@@ -47,36 +46,24 @@ def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
     return path.read_bytes()
 
 
-@dataclass
-class Reading:
-    """A plain tar, and how much of it was read."""
-
-    data: bytes
-    position: int = 0
-
-    def chunks(self) -> Iterable[bytes]:
-        while self.position < len(self.data):
-            self.position += 1 << 14
-            yield self.data[self.position - (1 << 14) : self.position]
-
-
-@dataclass
 class Archives:
-    """Archives of the same patches."""
+    """Archives of the same patches, as plain tars, and how much of each was read."""
 
-    images: Reading
-    maps: Reading
+    def __init__(self, folder: Path, patches: list[str]) -> None:
+        members = ([one for patch in patches for one in of(patch)] for of in (images_of, map_of))
+        self.tars = [b"".join(decompress(io.BytesIO(packed(folder, of)))) for of in members]
+        self.read = [0, 0]
 
-    @classmethod
-    def of(cls, folder: Path, patches: list[str]) -> "Archives":
-        images = packed(folder, (one for patch in patches for one in images_of(patch)))
-        maps = packed(folder, (one for patch in patches for one in map_of(patch)))
-        return cls(*(Reading(b"".join(decompress(io.BytesIO(data)))) for data in (images, maps)))
+    def chunks(self, which: int) -> Iterator[bytes]:
+        while self.read[which] < len(self.tars[which]):
+            self.read[which] += 1 << 14
+            yield self.tars[which][self.read[which] - (1 << 14) : self.read[which]]
 
     def extractor(self) -> Extractor:
+        self.read = [0, 0]
         return Extractor(
-            ArchiveReader(iter(self.images.chunks()), IMAGES_ROOT, "images"),
-            ArchiveReader(iter(self.maps.chunks()), MAPS_ROOT, "maps"),
+            ArchiveReader(self.chunks(0), IMAGES_ROOT, "images"),
+            ArchiveReader(self.chunks(1), MAPS_ROOT, "maps"),
         )
 
 
@@ -101,7 +88,7 @@ def listed(path: Path | None) -> Members:
 
 def test_bundles_are_tars_of_exactly_what_is_wanted(tmp_path: Path) -> None:
     everything = [*patches_of(A, 0, 1), *patches_of(B, 3, 4, 5), *patches_of(C, 0)]
-    extractor = Archives.of(tmp_path, everything).extractor()
+    extractor = Archives(tmp_path, everything).extractor()
     for tile, images, maps in [
         (A, patches_of(A, 1), patches_of(A, 0)),
         (C, patches_of(C, 0, 9), patches_of(C, 0)),  # a tile is left out, and a patch is not there
@@ -116,62 +103,43 @@ def test_bundles_are_tars_of_exactly_what_is_wanted(tmp_path: Path) -> None:
 
 
 def test_what_nothing_is_wanted_of_is_not_read(tmp_path: Path) -> None:
-    archives = Archives.of(tmp_path, patches_of(A, 0))
-    extractor = archives.extractor()
-    only_maps = extractor.extract(request(A, [], patches_of(A, 0)), tmp_path)
-    assert (only_maps.images, archives.images.position) == (None, 0)
-    only_images = (
-        Archives(archives.images, Reading(b""))
-        .extractor()
-        .extract(request(A, patches_of(A, 0), []), tmp_path)
-    )
-    assert only_images.maps is None
-    assert len(listed(only_images.images)) == 3
-    only_images.remove()
+    archives, one = Archives(tmp_path, patches_of(A, 0)), patches_of(A, 0)
+    only_maps = archives.extractor().extract(request(A, [], one), tmp_path)
+    assert (only_maps.images, archives.read[0]) == (None, 0)
+    only_images = archives.extractor().extract(request(A, one, []), tmp_path)
+    assert (only_images.maps, archives.read[1], len(listed(only_images.images))) == (None, 0, 3)
 
 
 @pytest.mark.parametrize("wanted", [[1, 3], []], ids=["some", "none"])
 def test_unknown_patches_of_the_tile_are_reported_once(tmp_path: Path, wanted: list[int]) -> None:
-    archives = Archives.of(tmp_path, [*patches_of(A, 8), *patches_of(B, 0, 1, 2, 3, 9), *patches_of(C, 8)])
-    bundles = archives.extractor().extract(
-        request(B, patches_of(B, *wanted), known=[1, 3, 4], last=True), tmp_path
-    )
+    archives = Archives(tmp_path, [*patches_of(A, 8), *patches_of(B, 0, 1, 2, 3, 9), *patches_of(C, 8)])
+    asked = request(B, patches_of(B, *wanted), known=[1, 3, 4], last=True)
+    bundles = archives.extractor().extract(asked, tmp_path)
     assert bundles.unknown == tuple(patches_of(B, 0, 2, 9))
     assert len(listed(bundles.images)) == 3 * len(wanted)
-    archives.images.position = archives.maps.position = 0
-    not_asked = archives.extractor().extract(request(B, patches_of(B, 1)), tmp_path)
-    assert not_asked.unknown == ()
+    assert archives.extractor().extract(request(B, patches_of(B, 1)), tmp_path).unknown == ()
 
 
 @pytest.mark.parametrize(
-    ("row", "complete", "last", "least", "most"),
-    [
-        (9, False, False, 0.33, 0.45),
-        (9, False, True, 0.33, 0.45),
-        (9, True, False, 0.6, 0.75),
-        (9, True, True, 1, 1.1),
-    ],
+    ("complete", "last", "least", "most"),
+    [(False, False, 0.33, 0.45), (False, True, 0.33, 0.45), (True, False, 0.6, 0.75), (True, True, 1, 1.1)],
 )
 def test_archives_are_read_only_as_far_as_needed(
-    tmp_path: Path, row: int, *, complete: bool, last: bool, least: float, most: float
+    tmp_path: Path, *, complete: bool, last: bool, least: float, most: float
 ) -> None:
-    archives = Archives.of(tmp_path, [patch for tile in (A, B, C) for patch in patches_of(tile, *range(90))])
-    asked = request(B, patches_of(B, row), complete=complete, last=last)
+    archives = Archives(tmp_path, [patch for tile in (A, B, C) for patch in patches_of(tile, *range(90))])
+    asked = request(B, patches_of(B, 9), complete=complete, last=last)
     archives.extractor().extract(asked, tmp_path)
-    for reading in (archives.images, archives.maps):
-        assert least <= reading.position / len(reading.data) <= most
+    for read, tar in zip(archives.read, archives.tars, strict=True):
+        assert least <= read / len(tar) <= most
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    archives = Archives.of(tmp_path, patches_of(A, *range(5)))
-    for kind, asked in [("images", ["images"]), ("maps", [])]:
-        path = tmp_path / f"{A}.{kind}.tar"
-        path.unlink(missing_ok=True)
-        path.symlink_to("/dev/full")
-        with pytest.raises(SpaceError, match=f"cannot write {path}: the disk is full"):
-            archives.extractor().extract(
-                request(A, patches_of(A, 0) if asked else [], patches_of(A, 0)), tmp_path
-            )
+@pytest.mark.parametrize("kind", ["images", "maps"])
+def test_a_full_disk_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"{A}.{kind}.tar"
+    path.symlink_to("/dev/full")
+    with pytest.raises(SpaceError, match=f"cannot write {path}: the disk is full"):
+        Archives(tmp_path, patches_of(A, 0)).extractor().extract(request(A, patches_of(A, 0)), tmp_path)
 
 
 def test_the_index_lists_tiles_and_cells(tmp_path: Path) -> None:
@@ -196,7 +164,7 @@ def test_patch_files_look_up_each_patch(
     folder = tmp_path_factory.mktemp("bundles")
     images, maps = images & asked, maps & asked
     wanted = request(A, patches_of(A, *images), patches_of(A, *maps))
-    bundles = Archives.of(folder, patches_of(A, *range(10))).extractor().extract(wanted, folder)
+    bundles = Archives(folder, patches_of(A, *range(10))).extractor().extract(wanted, folder)
     if none:
         bundles, images = Bundles(None, bundles.maps, ()), set()
     found = list(patch_files(bundles, patches_of(A, *sorted(asked))))

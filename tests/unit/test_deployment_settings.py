@@ -1,41 +1,78 @@
-"""The environment of server and worker."""
+"""The settings of server and worker, and the login."""
 
-import importlib
-import logging
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from deployments.settings import environment
+from deployments.settings import ROOT, environment, login
+
+SHOW = """
+import json, os
+from deployments.settings import apply
+apply()
+from prefect.settings import get_current_settings
+settings = get_current_settings()
+print(json.dumps([
+    str(settings.home), str(settings.logging.config_path), settings.server.ephemeral.startup_timeout_seconds,
+    settings.server.api.auth_string.get_secret_value(), os.environ.get("PREFECT_API_AUTH_STRING"),
+]))
+"""
 
 
 def test_server_and_worker_agree_on_the_port_and_on_this_host() -> None:
     found = environment(4711, {"PREFECT_API_URL": "http://elsewhere/api", "PATH": "/bin"})
     assert found["PREFECT_API_URL"] == "http://127.0.0.1:4711/api"
     assert (found["PREFECT_SERVER_API_HOST"], found["PREFECT_SERVER_API_PORT"]) == ("127.0.0.1", "4711")
-    assert found["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4711,http://localhost:4711"
     assert found["PATH"] == "/bin"
 
 
-def test_what_a_person_has_set_goes_before_our_defaults() -> None:
-    assert environment(1, {})["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
-    given = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
-    assert environment(1, given)["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "60"
+@pytest.mark.parametrize(
+    ("given", "home"),
+    [(None, ROOT / ".prefect"), ("here", Path("here")), ("~/x", Path.home() / "x")],
+    ids=str,
+)
+def test_the_home_is_one_absolute_folder(given: str | None, home: Path) -> None:
+    found = environment(1, {"PREFECT_HOME": given} if given else {})
+    assert found["PREFECT_HOME"] == str(home.resolve())
 
 
-def test_the_home_is_the_same_folder_wherever_a_part_starts(tmp_path: Path) -> None:
-    assert environment(1, {"PREFECT_HOME": ".prefect"})["PREFECT_HOME"] == str(Path.cwd() / ".prefect")
-    assert environment(1, {"PREFECT_HOME": str(tmp_path)})["PREFECT_HOME"] == str(tmp_path.resolve())
-    assert environment(1, {})["PREFECT_HOME"] == str(Path.home() / ".prefect")
+def test_heartbeats_fit_their_automation_and_what_a_person_sets_goes_before() -> None:
+    name = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+    silent = yaml.safe_load((ROOT / "deployments" / "automations.yaml").read_text())[0]
+    assert 3 * int(environment(1, {})[name]) == silent["trigger"]["within"]
+    assert environment(1, {name: "60"})[name] == "60"
 
 
 @pytest.mark.parametrize(
-    ("message", "sent"), [("Finished in state Completed()", False), ("Finished in state Failed('x')", True)]
+    ("url", "is_local"),
+    [("", True), ("http://localhost:4200/api", True), ("https://prefect.example.com/api", False)],
 )
-def test_the_ui_is_not_told_of_every_task_that_ended_well(message: str, *, sent: bool) -> None:
-    record = logging.LogRecord("prefect.task_runs", logging.INFO, "", 1, message, (), None)
-    settings = yaml.safe_load(Path(environment(1, {})["PREFECT_LOGGING_SETTINGS_PATH"]).read_text())
-    (name,) = settings["handlers"]["api"]["filters"]
-    module, _, kind = settings["filters"][name]["()"].rpartition(".")
-    assert getattr(importlib.import_module(module), kind)().filter(record) is sent
+def test_prefect_is_set_in_any_folder_and_the_login_goes_to_this_machine_only(
+    tmp_path: Path, url: str, *, is_local: bool
+) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    given = {"PREFECT_HOME": str(tmp_path / "home")} | ({"PREFECT_API_URL": url} if url else {})
+    command = [sys.executable, "-c", SHOW]
+    shown = subprocess.run(
+        command, cwd=tmp_path, env=clean | given, stdout=subprocess.PIPE, check=True
+    ).stdout
+    own = (tmp_path / "home" / "login").read_text()
+    config = str(ROOT / "deployments" / "logging.yml")
+    assert json.loads(shown) == [given["PREFECT_HOME"], config, 300, own, own if is_local else None]
+
+
+def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    first = login(tmp_path)
+    assert first == login(tmp_path) == (tmp_path / "login").read_text() != login(tmp_path / "other")
+    assert [path.name for path in tmp_path.glob("login*")] == ["login"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "login").stat().st_mode & 0o777 == 0o600
+    user, _, password = first.partition(":")
+    assert user == "bigearthnet"
+    assert len(password) >= 32

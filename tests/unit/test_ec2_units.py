@@ -1,4 +1,4 @@
-"""Scripts, units and settings of the host, as shellcheck, systemd and Prefect see them."""
+"""Scripts, units and settings of the host, checked by shellcheck, systemd and Prefect."""
 
 import os
 import shutil
@@ -7,18 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from bigearthnet.source.old.http import PROJECT_URL
 from prefect.settings import Settings
 
-from deployments.ec2.environment import STATE, environment_file, host_environment
+from bigearthnet.source.http import PROJECT_URL
+from deployments.ec2.environment import STATE, host_environment
 from tests.support.stack import template
 
 EC2 = Path(__file__).parents[2] / "deployments" / "ec2"
-UNITS = sorted((EC2 / "units").glob("*.service"))
-SCRIPTS = sorted(EC2.glob("*.sh"))
-ALIASES = {"PREFECT_LOGGING_SETTINGS_PATH", "PREFECT_UI_STATIC_DIRECTORY"}
-"""Names that Prefect reads and calls otherwise itself."""
-PYTHON = "/opt/bigearthnet/.venv/bin/python"
+UNITS = {path.stem: path.read_text() for path in (EC2 / "units").glob("*.service")}
+SHARED = (EC2 / "units/bigearthnet-.service.d/hardening.conf").read_text()
+ALIASES = {"PREFECT_UI_STATIC_DIRECTORY"}
+"""Names that Prefect reads, but lists under other names."""
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
@@ -26,61 +25,58 @@ def needs(tool: str) -> pytest.MarkDecorator:
 
 
 @needs("shellcheck")
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck_says_nothing(script: Path) -> None:
-    done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
+def test_shellcheck_finds_nothing() -> None:
+    scripts = [str(path) for path in EC2.glob("*.sh")]
+    done = subprocess.run(["shellcheck", "-x", *scripts], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_scripts_can_be_started_and_stop_at_the_first_failure(script: Path) -> None:
-    assert os.access(script, os.X_OK)
-    assert "\nset -euo pipefail\n" in script.read_text()
-
-
-@pytest.fixture
-def unit_path(tmp_path: Path) -> Path:
-    """The units as the host has them, but with a Python that is there."""
-    shutil.copytree(EC2 / "units", tmp_path, dirs_exist_ok=True)
-    for unit in tmp_path.glob("*.service"):
-        unit.write_text(unit.read_text().replace(PYTHON, sys.executable))
-    return tmp_path
-
-
-def analyze(unit_path: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        ["systemd-analyze", *arguments],
-        env=os.environ | {"SYSTEMD_UNIT_PATH": f"{unit_path}:"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+@pytest.mark.parametrize("name", ["provision.sh", "uninstall.sh"])
+def test_scripts_are_executable_and_stop_at_the_first_failure(name: str) -> None:
+    assert os.access(EC2 / name, os.X_OK)
+    assert "\nset -euo pipefail\n" in (EC2 / name).read_text()
 
 
 @needs("systemd-analyze")
 @needs("curl")
-@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
-def test_systemd_takes_every_line_of_the_units(unit_path: Path, unit: Path) -> None:
-    status, output = analyze(unit_path, "verify", "--man=no", str(unit_path / unit.name))
-    told = [line for line in output.splitlines() if "bigearthnet" in line or "house.conf" in line]
-    assert (status, told) == (0, [])
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify", "--man=no"],
+        ["security", "--no-pager", "--offline=yes", "--threshold=20"],  # of 100
+    ],
+)
+def test_systemd_accepts_the_units_and_their_exposure(tmp_path: Path, command: list[str], unit: str) -> None:
+    shutil.copytree(EC2 / "units", tmp_path, dirs_exist_ok=True)
+    for name, text in UNITS.items():
+        installed = text.replace("/opt/bigearthnet/.venv/bin", str(Path(sys.executable).parent))
+        (tmp_path / f"{name}.service").write_text(installed)
+    done = subprocess.run(
+        ["systemd-analyze", *command, str(tmp_path / f"{unit}.service")],
+        env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "bigearthnet" in line or "hardening" in line]
+    assert (done.returncode, complaints) == (0, []), done.stdout
 
 
-@needs("systemd-analyze")
-@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
-def test_systemd_calls_the_exposure_of_the_units_low(unit_path: Path, unit: Path) -> None:
-    arguments = ("security", "--no-pager", "--offline=yes", "--threshold=30", str(unit_path / unit.name))
-    status, output = analyze(unit_path, *arguments)
-    assert status == 0, output  # 0 to 100, of which systemd calls up to 40 ok
-
-
-def test_what_runs_too_large_is_ended_before_the_server_is() -> None:
-    lines = {path.stem: path.read_text().splitlines() for path in UNITS}
-    assert "MemoryMax=560M" in lines["bigearthnet-worker"]
-    assert "OOMScoreAdjust=500" in lines["bigearthnet-worker"]
-    assert "OOMScoreAdjust=-500" in lines["bigearthnet-server"]
-    assert "OOMPolicy=continue" in lines["bigearthnet-worker"], "the worker says what became of the run"
+@pytest.mark.parametrize(
+    ("unit", "lines"),
+    [
+        ("bigearthnet-server", ["OOMScoreAdjust=-500"]),
+        # The worker outlives a run that takes too much memory, and ends its run when it is stopped.
+        (
+            "bigearthnet-worker",
+            ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M", "KillMode=control-group"],
+        ),
+        ("bigearthnet-worker", ["RequiresMountsFor=/data", "ReadWritePaths=/data"]),
+    ],
+)
+def test_runs_cannot_take_the_host_down(unit: str, lines: list[str]) -> None:
+    assert set(lines) <= set(UNITS[unit].splitlines())
 
 
 def test_prefect_knows_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,52 +93,45 @@ def test_prefect_knows_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.server.services.db_vacuum.enabled == {"events", "flow_runs"}
     assert settings.server.services.db_vacuum.retention_period.days == 60
     assert settings.worker.query_seconds == 15
-    assert settings.server.ui.static_directory == f"{STATE}/ui"
 
 
-def test_no_secret_is_in_the_settings_that_everybody_may_read() -> None:
-    assert not [name for name in host_environment() if "AUTH" in name or "SECRET" in name or "KEY" in name]
-
-
-def test_everything_that_is_written_is_in_the_units_own_folders() -> None:
+def test_the_settings_hold_no_secret_and_write_to_the_state_folder_only() -> None:
     settings = host_environment()
-    assert "StateDirectory=bigearthnet\n" in (EC2 / "units/bigearthnet-.service.d/house.conf").read_text()
-    assert STATE == "/var/lib/bigearthnet"
+    assert not [name for name in settings if "AUTH" in name or "SECRET" in name or "KEY" in name]
+    assert f"StateDirectory={Path(STATE).name}\n" in SHARED
+    assert STATE.startswith("/var/lib/")
     for name in ("PREFECT_HOME", "PREFECT_UI_STATIC_DIRECTORY"):
         assert settings[name].startswith(f"{STATE}/")
 
 
-def test_the_environment_file_keeps_what_is_in_the_values() -> None:
-    text = environment_file({"B": 'with "quotes" and \\', "A": "with space # no comment"})
-    assert text == 'A="with space # no comment"\nB="with \\"quotes\\" and \\\\"\n'
+def test_the_environment_file_holds_the_settings() -> None:
+    command = [sys.executable, "-m", "deployments.ec2.environment"]
+    output = subprocess.run(command, cwd=EC2.parents[1], capture_output=True, check=True, text=True).stdout
+    lines = dict(line.split("=", 1) for line in output.splitlines())
+    assert lines == {name: f'"{value}"' for name, value in host_environment().items()}
+    assert not [value for value in host_environment().values() if '"' in value or "\\" in value]
 
 
-def test_the_project_s_address_is_the_same_everywhere() -> None:
-    assert f"REPOSITORY=${{REPOSITORY:-{PROJECT_URL}}}\n" in (EC2 / "provision.sh").read_text()
+def test_the_project_has_one_address() -> None:
     assert template()["Parameters"]["Repository"]["Default"] == PROJECT_URL
-    assert f"Documentation={PROJECT_URL}\n" in (EC2 / "units/bigearthnet-.service.d/house.conf").read_text()
+    assert f"Documentation={PROJECT_URL}\n" in SHARED
 
 
 def provision(command: str) -> str:
-    """Run a function of provision.sh by itself."""
+    """Call a function of provision.sh."""
     script = f"source {EC2 / 'provision.sh'}; {command}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
 
 
 @needs("rsync")
 @needs("git")
-def test_what_git_tracks_is_installed_as_it_is_in_the_clone_and_nothing_else(tmp_path: Path) -> None:
+def test_exactly_the_tracked_files_of_the_clone_are_installed(tmp_path: Path) -> None:
     clone, stage = tmp_path / "clone", tmp_path / "stage"
     (clone / "flows").mkdir(parents=True)
     for name in ("uv.lock", "flows/prepare.py", "gone.py"):
         (clone / name).write_text("old")
-    git(clone, "init", "-q")
-    git(clone, "add", "-A")
+    subprocess.run(["git", "init", "-q", str(clone)], check=True)
+    subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
     (clone / "flows/prepare.py").write_text("new")
     (clone / "notes.txt").write_text("mine")
     (clone / "gone.py").unlink()
@@ -151,21 +140,23 @@ def test_what_git_tracks_is_installed_as_it_is_in_the_clone_and_nothing_else(tmp
     assert found == {"uv.lock": "old", "flows/prepare.py": "new"}
 
 
-@pytest.mark.parametrize("change", ["content", "name", "nothing"])
-def test_a_changed_file_is_an_update(tmp_path: Path, change: str) -> None:
-    (tmp_path / "a.py").write_text("1")
-    before = provision(f"STAGE={tmp_path}; digest")
-    if change == "content":
-        (tmp_path / "a.py").write_text("2")
-    elif change == "name":
-        (tmp_path / "a.py").rename(tmp_path / "b.py")
-    assert (provision(f"STAGE={tmp_path}; digest") == before) is (change == "nothing")
+@pytest.mark.parametrize(
+    ("change", "is_update"), [("echo 2 >a.py", True), ("mv a.py b.py", True), ("touch a.py", False)]
+)
+def test_changed_files_are_an_update(tmp_path: Path, *, change: str, is_update: bool) -> None:
+    (tmp_path / "a.py").write_text("1\n")
+    script = f"STAGE={tmp_path}; before=$(print_digest); (cd $STAGE; {change})"
+    assert (
+        provision(f'{script}; [[ $(print_digest) == "$before" ]] || echo changed') == "changed\n" * is_update
+    )
 
 
 @pytest.mark.parametrize("mode", ["600", "644"])
-def test_a_file_is_written_beside_its_place_with_its_mode(tmp_path: Path, mode: str) -> None:
-    place = tmp_path / "secret"
-    place.write_text("old")
-    provision(f"write {mode} {place} $'one\\ntwo'")
-    assert (place.read_text(), f"{place.stat().st_mode:o}") == ("one\ntwo\n", f"100{mode}")
+def test_a_file_is_written_atomically_with_its_mode(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    inode = path.stat().st_ino
+    provision(f"write {mode} {path} $'one\\ntwo'")
+    assert (path.read_text(), f"{path.stat().st_mode:o}") == ("one\ntwo\n", f"100{mode}")
+    assert path.stat().st_ino != inode
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]

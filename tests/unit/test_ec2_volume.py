@@ -1,236 +1,189 @@
-"""Which disk is the data volume: decided from what lsblk says, and asked of disks that are files here."""
+"""The choice of the data volume, with loop devices as the host's disks."""
 
-import json
 import os
 import shutil
 import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from deployments.ec2 import data_volume
-from deployments.ec2.data_volume import (
-    Choice,
-    Disk,
-    VolumeError,
-    choose,
-    look,
-    read_disks,
-    what_is_on,
-    with_entry,
-)
-
+PROVISION = Path(__file__).parents[2] / "deployments" / "ec2" / "provision.sh"
 MIB = 1 << 20
-GIB = 1 << 30
+
+BLANK = ":"
+OURS = "mkfs.ext4 -q -L $label $disk"
+FOREIGN = "mkfs.ext4 -q -L photos $disk"
+POKE = "printf x | dd of=$disk bs=1 conv=notrunc seek="
 
 
-def entry(path: str, **changes: Any) -> dict[str, Any]:
-    """A device as lsblk lists it: a blank disk unless changed."""
-    blank = {
-        "name": Path(path).name,
-        "path": path,
-        "type": "disk",
-        "size": 250 * GIB,
-        "ro": False,
-        "fstype": None,
-        "label": None,
-        "uuid": None,
-        "mountpoints": [None],
-    }
-    return blank | changes
+def can_loop() -> bool:
+    command = ["unshare", "--mount", "losetup", "--find"]
+    return os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
 
 
-ROOT_PART = entry("/dev/xvda1", type="part", fstype="ext4", label="cloudimg-rootfs", mountpoints=["/"])
-ROOT = entry("/dev/xvda", size=8 * GIB, children=[ROOT_PART])
-SNAP = entry("/dev/loop0", type="loop", fstype="squashfs", mountpoints=["/snap/core22/1"])
-OURS = {"fstype": "ext4", "label": "bigearthnet", "uuid": "b1a9"}
+pytestmark = pytest.mark.skipif(
+    not can_loop() or not shutil.which("sfdisk"), reason="needs root, loop devices and sfdisk"
+)
 
 
-def listing(*entries: dict[str, Any]) -> list[Disk]:
-    return read_disks(json.dumps({"blockdevices": [SNAP, ROOT, *entries]}))
+@contextmanager
+def loop_device(image: Path, prepare: str, label: str) -> Iterator[str]:
+    image.touch()
+    os.truncate(image, 16 * MIB)
+    command = ["losetup", "--find", "--show", "--partscan", str(image)]
+    disk = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    try:
+        environment = os.environ | {"disk": disk, "label": label}
+        subprocess.run(["bash", "-c", prepare], env=environment, check=True, capture_output=True)
+        yield disk
+    finally:
+        subprocess.run(["losetup", "--detach", disk], check=True)
 
 
-def blank(disk: Disk) -> str:
-    assert disk.path != "/dev/xvda", "the root disk is not even looked at"
-    return ""
+class Host:
+    """A host whose disks are loop devices; mounts end with each call."""
+
+    def __init__(self, folder: Path, disks: list[str], label: str) -> None:
+        self.disks = disks
+        self.label = label
+        self.data = folder / "data"
+        self.fstab = folder / "fstab"
+        self.fstab.write_text("LABEL=root / ext4 defaults 0 1\n")
+
+    def ensure(self, before: str = "", after: str = "") -> str:
+        """Run ensure_data_volume between commands of a test; returns its status and all output."""
+        script = f"""
+            source {PROVISION}
+            DATA={self.data} FSTAB={self.fstab} LABEL={self.label}
+            list_disks() {{ printf '%s\\n' {" ".join(self.disks)}; }}
+            systemctl() {{ :; }}
+            {before}
+            ensure_data_volume
+            findmnt -nro SOURCE $DATA || true
+            {after}
+        """
+        done = subprocess.run(
+            ["unshare", "--mount", "bash", "-c", script], capture_output=True, text=True, check=False
+        )
+        return f"{done.returncode} {done.stdout}{done.stderr}"
 
 
-def paths(choice: Choice) -> tuple[str | None, str | None]:
-    """What is mounted, and what is formatted before."""
-    return (
-        choice.mount.path if choice.mount else None,
-        choice.blank.path if choice.blank else None,
+@pytest.fixture
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host with a disk for each of the parameter's commands, which prepare them."""
+    label = uuid.uuid4().hex[:16]  # mount remembers where it saw a label
+    with ExitStack() as stack:
+        images = ((tmp_path / f"{number}.img", prepare) for number, prepare in enumerate(request.param))
+        yield Host(tmp_path, [stack.enter_context(loop_device(*image, label)) for image in images], label)
+
+
+@pytest.mark.parametrize("host", [[BLANK], [FOREIGN, BLANK], [BLANK, FOREIGN]], indirect=True)
+def test_the_one_blank_disk_is_formatted_and_mounted_once(host: Host) -> None:
+    output = host.ensure()
+    (blank,) = [disk for disk in host.disks if f"formatting {disk}, which is blank" in output]
+    probe = subprocess.run(
+        ["blkid", "-p", "-o", "value", "-s", "LABEL", blank], capture_output=True, check=True
     )
-
-
-@pytest.mark.parametrize("path", ["/dev/xvdf", "/dev/nvme1n1", "/dev/sdb"])
-def test_the_one_blank_disk_is_formatted_whatever_its_name(path: str) -> None:
-    assert paths(choose(listing(entry(path)), blank)) == (None, path)
-
-
-def test_without_another_disk_there_is_no_data_volume() -> None:
-    assert choose(listing(), blank) == Choice()
-
-
-def test_the_disk_of_an_earlier_time_is_mounted_and_a_blank_one_beside_it_left_alone() -> None:
-    choice = choose(listing(entry("/dev/xvdf"), entry("/dev/xvdg", **OURS)), blank)
-    assert paths(choice) == ("/dev/xvdg", None)
-    assert choice.notes == ("/dev/xvdf is left alone: /dev/xvdg is the data volume",)
+    assert probe.stdout.decode().strip() == host.label
+    (root, line) = host.fstab.read_text().splitlines()
+    assert root == "LABEL=root / ext4 defaults 0 1"
+    device, folder, kind, options, *order = line.split()
+    assert (device, folder, kind, order) == (f"LABEL={host.label}", str(host.data), "ext4", ["0", "2"])
+    assert "nofail" in options.split(","), "a host without its data volume must boot"
+    assert host.ensure() == f"0 {blank}\n", "mounted from fstab"
+    assert len(host.fstab.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("host", "contents"),
     [
-        ({"fstype": "xfs", "label": "photos"}, "xfs photos"),
-        ({"fstype": "ext4", "label": "photos"}, "ext4 photos"),
-        ({"fstype": "xfs", "label": "bigearthnet"}, "xfs bigearthnet"),
-        ({"fstype": "LVM2_member"}, "LVM2_member"),
-        ({"children": [entry("/dev/xvdf1", type="part")]}, "partitions or volumes"),
-        ({"children": [entry("/dev/mapper/vg-data", type="lvm")]}, "partitions or volumes"),
-        ({"mountpoints": ["[SWAP]"]}, "what is mounted at [SWAP]"),
+        ([FOREIGN], "a signature (ext4)"),
+        (["mkswap $disk"], "a signature (swap)"),
+        (["echo 1MiB,4MiB | sfdisk $disk; partx --update $disk"], "partitions or volumes"),
+        (["echo label: gpt | sfdisk $disk"], "a signature (gpt)"),
+        (["echo label: gpt | sfdisk $disk; dd if=/dev/zero of=$disk bs=1M count=1"], "a signature (gpt)"),
+        (["echo label: dos | sfdisk $disk"], "a signature (dos)"),
+        *(([f"{POKE}{place}"], "data in its") for place in (0, MIB - 1, 15 * MIB, 16 * MIB - 1)),
     ],
+    indirect=["host"],
 )
-def test_a_disk_that_holds_something_is_left_alone_with_a_message(changes: dict[str, Any], what: str) -> None:
-    choice = choose(listing(entry("/dev/xvdf", **changes)), blank)
-    assert paths(choice) == (None, None)
-    assert choice.notes == (f"/dev/xvdf is left alone: it holds {what}",)
+def test_a_disk_with_contents_is_left_alone(host: Host, tmp_path: Path, contents: str) -> None:
+    before = (tmp_path / "0.img").read_bytes()
+    output = host.ensure()
+    assert f"{host.disks[0]} is left alone: it has {contents}" in output
+    assert "there is no data volume" in output
+    assert output.startswith("0 ")
+    assert (tmp_path / "0.img").read_bytes() == before
+    assert str(host.data) not in host.fstab.read_text()
 
 
-def test_a_disk_on_which_probing_finds_something_is_left_alone() -> None:
-    choice = choose(listing(entry("/dev/xvdf")), lambda _disk: "bytes that are not zero")
-    assert paths(choice) == (None, None)
-    assert choice.notes == ("/dev/xvdf is left alone: it holds bytes that are not zero",)
+@pytest.mark.parametrize("host", [[BLANK]], indirect=True)
+def test_a_mounted_disk_is_left_alone(host: Host) -> None:
+    (disk,) = host.disks
+    mounted = f"mkdir $DATA.other; mkfs.ext4 -q {disk}; mount {disk} $DATA.other"
+    assert f"{disk} is left alone: it has something that is mounted" in host.ensure(mounted)
 
 
-@pytest.mark.parametrize("changes", [{"ro": True}, {"size": 0}, {"type": "rom"}, {"type": "loop"}])
-def test_what_cannot_be_a_data_volume_is_not_looked_at(changes: dict[str, Any]) -> None:
-    assert choose(listing(entry("/dev/xvdf", **changes)), blank) == Choice()
+@pytest.mark.parametrize("host", [[OURS], [BLANK, OURS], [FOREIGN, OURS]], indirect=True)
+def test_the_volume_of_an_earlier_host_is_mounted_and_not_formatted(host: Host) -> None:
+    output = host.ensure()
+    assert output.endswith(f"{host.disks[-1]} is mounted at {host.data}\n{host.disks[-1]}\n")
+    assert "formatting" not in output
+    assert output.count("is left alone") == len(host.disks) - 1
 
 
-def test_two_blank_disks_are_refused() -> None:
-    with pytest.raises(
-        VolumeError, match=r"expected one disk that is blank, found 2: /dev/xvdf, /dev/xvdg; detach"
-    ):
-        choose(listing(entry("/dev/xvdf"), entry("/dev/xvdg")), blank)
+@pytest.mark.parametrize("host", [[BLANK, BLANK], [OURS, OURS], [OURS, BLANK, OURS]], indirect=True)
+def test_of_two_candidates_none_is_chosen(host: Host) -> None:
+    output = host.ensure()
+    candidates = f"{host.disks[0]} {host.disks[-1]}"
+    assert f"cannot choose a data volume from {candidates}. Detach all but one" in output
+    assert (output[0], str(host.data) in host.fstab.read_text()) == ("1", False)
 
 
-def test_two_disks_of_earlier_times_are_refused() -> None:
-    with pytest.raises(
-        VolumeError, match=r"label bigearthnet, found 2: /dev/xvdf, /dev/xvdg; detach the others"
-    ):
-        choose(listing(entry("/dev/xvdf", **OURS), entry("/dev/xvdg", **OURS)), blank)
+@pytest.mark.parametrize("host", [[BLANK]], indirect=True)
+def test_files_in_the_folder_are_not_hidden_by_a_mount(host: Host, tmp_path: Path) -> None:
+    output = host.ensure("mkdir $DATA; touch $DATA/dataset.json")
+    assert f"cannot mount {host.disks[0]} at {host.data}: the folder is not empty" in output
+    assert (tmp_path / "0.img").read_bytes() == bytes(16 * MIB)
 
 
-def test_a_listing_without_the_root_disk_is_refused() -> None:
-    flat = [entry("/dev/xvda", size=8 * GIB), entry("/dev/xvdf")]  # as lsblk says it without --tree
-    with pytest.raises(
-        VolumeError, match=r"expected the root disk among the disks, found /dev/xvda, /dev/xvdf"
-    ):
-        choose(read_disks(json.dumps({"blockdevices": flat})), blank)
+@pytest.mark.parametrize("host", [[BLANK]], indirect=True)
+def test_a_volume_that_fstab_names_is_not_replaced(host: Host, tmp_path: Path) -> None:
+    output = host.ensure(f"echo LABEL={host.label}x $DATA ext4 defaults 0 2 >>$FSTAB")
+    assert f"cannot mount the volume that {host.fstab} names for {host.data}. Attach it" in output
+    assert (output[0], (tmp_path / "0.img").read_bytes()) == ("1", bytes(16 * MIB))
 
 
-def test_a_root_disk_behind_lvm_is_known() -> None:
-    volume = entry("/dev/mapper/vg-root", type="lvm", mountpoints=["/"])
-    part = entry("/dev/sda2", type="part", fstype="LVM2_member", children=[volume])
-    root = entry("/dev/sda", children=[part])
-    assert choose(read_disks(json.dumps({"blockdevices": [root]})), blank) == Choice()
+@pytest.mark.parametrize("host", [[BLANK]], indirect=True)
+@pytest.mark.parametrize(("seconds", "sleeps", "found"), [(0, 0, False), (10, 2, False), (20, 3, True)])
+def test_a_volume_that_is_being_attached_is_waited_for(
+    host: Host, *, seconds: int, sleeps: int, found: bool
+) -> None:
+    output = host.ensure(
+        f"""
+        DATA_VOLUME_SECONDS={seconds} SECONDS=0 sleeps=0
+        sleep() {{ ((SECONDS += $1, sleeps += 1)); }}
+        list_disks() {{ ((sleeps < 3)) || echo {host.disks[0]}; }}
+    """,
+        "echo sleeps: $sleeps",
+    )
+    assert output.endswith(f"sleeps: {sleeps}\n")
+    assert ("formatting" in output) is found
 
 
-def test_a_volume_that_is_being_attached_is_waited_for() -> None:
-    there = choose(listing(entry("/dev/xvdf")), blank)
-    seen, waits = iter([Choice(), Choice(), there]), list[float]()
-    assert look(600, lambda: next(seen), clock=lambda: sum(waits), sleep=waits.append) is there
-    assert len(waits) == 2
-
-
-@pytest.mark.parametrize(("seconds", "polls"), [(0, 1), (20, 5)])
-def test_a_volume_that_does_not_come_is_waited_for_no_longer_than_asked(seconds: float, polls: int) -> None:
-    looks, waits = [], list[float]()
-
-    def none() -> Choice:
-        looks.append(1)
-        return Choice()
-
-    assert look(seconds, none, clock=lambda: sum(waits), sleep=waits.append) == Choice()
-    assert (len(looks), sum(waits)) == (polls, seconds)
-
-
-needs_tools = pytest.mark.skipif(
-    not all(shutil.which(tool) for tool in ("wipefs", "blkid", "mkfs.ext4")),
-    reason="needs wipefs, blkid and mkfs.ext4",
-)
-
-
-def image(folder: Path, size: int = 16 * MIB) -> Disk:
-    path = folder / "disk.img"
-    path.touch()
-    os.truncate(path, size)
-    (disk,) = read_disks(json.dumps({"blockdevices": [entry(str(path), size=size)]}))
-    return disk
-
-
-@needs_tools
-def test_a_disk_of_zeros_is_blank(tmp_path: Path) -> None:
-    assert what_is_on(image(tmp_path)) == ""
-
-
-@needs_tools
-@pytest.mark.parametrize(
-    ("command", "what"),
-    [
-        (("mkfs.ext4", "-q"), "a signature of ext4"),
-        (("mkswap",), "a signature of swap"),
-    ],
-)
-def test_a_disk_with_a_signature_says_so(tmp_path: Path, command: tuple[str, ...], what: str) -> None:
-    disk = image(tmp_path)
-    subprocess.run((*command, disk.path), check=True, capture_output=True)
-    assert what_is_on(disk) == what
-
-
-@needs_tools
-@pytest.mark.parametrize("place", [0, MIB - 1, 15 * MIB, 16 * MIB - 1])
-def test_a_disk_with_one_byte_of_something_is_not_blank(tmp_path: Path, place: int) -> None:
-    disk = image(tmp_path)
-    with Path(disk.path).open("r+b") as file:
-        file.seek(place)
-        file.write(b"x")
-    assert what_is_on(disk) == "bytes that are not zero"
-
-
-def test_the_volume_is_entered_once_by_its_uuid_and_does_not_stop_a_boot() -> None:
-    before = "LABEL=cloudimg-rootfs / ext4 defaults 0 1"
-    after = with_entry(before, "b1a9")
-    assert after.splitlines()[0] == before
-    device, mount, kind, options, dump, check = after.splitlines()[1].split()
-    assert (device, mount, kind, dump, check) == ("UUID=b1a9", "/data", "ext4", "0", "2")
-    assert "nofail" in options.split(",")
-    assert with_entry(after, "b1a9") == after
-
-
-def test_another_volume_in_fstab_is_not_replaced() -> None:
-    fstab = "# UUID=0 /data ext4 is only a comment\nUUID=0dd /data xfs defaults 0 2\n"
-    with pytest.raises(
-        VolumeError, match=r"expected UUID=b1a9 at /data in /etc/fstab, found UUID=0dd; take the"
-    ):
-        with_entry(fstab, "b1a9")
-
-
-def test_files_are_not_hidden_under_the_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_volume, "MOUNT", tmp_path)
-    (tmp_path / "dataset").mkdir()
-    with pytest.raises(
-        VolumeError, match=r"to be empty before the data volume is mounted there, found files"
-    ):
-        data_volume._require_room()
-
-
-def test_a_volume_that_is_mounted_elsewhere_stays_there() -> None:
-    (disk,) = [
-        d for d in listing(entry("/dev/xvdf", **OURS, mountpoints=["/mnt/old"])) if d.path == "/dev/xvdf"
+@pytest.mark.parametrize("host", [[]], indirect=True)
+def test_only_writable_disks_besides_the_root_disk_are_considered(host: Host) -> None:
+    disks = [
+        f"/dev/{disk}"
+        for disk in ("xvda disk 0 8", "xvdf disk 0 9", "xvdg disk 1 9", "zram0 disk 0 0", "sr0 rom 0 9")
     ]
-    with pytest.raises(
-        VolumeError, match=r"/dev/xvdf \(label bigearthnet\) at /data, found it at /mnt/old; unmount"
-    ):
-        data_volume._mount(disk)
+    output = host.ensure(f"""
+        lsblk() {{ case "$*" in -b*) printf '%s\\n' {" ".join(map(repr, disks))} ;; *xvda) echo / ;; esac; }}
+        source {PROVISION.with_name("data_volume.sh")}
+        list_disks
+        exit
+    """)
+    assert output == "0 /dev/xvdf\n"

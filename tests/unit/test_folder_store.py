@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -23,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store", tmp_path / "digests")
+    return FolderStore(tmp_path / "store")
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def test_a_digest_is_noted_until_the_file_changes(store: FolderStore, folder: Pa
     assert changed.size == file.size
     assert store.digest(changed) == hashlib.sha256(b"two").hexdigest()
     with pytest.raises(ChangedError):
-        FolderStore(folder, folder.parent / "other digests").digest(file)
+        FolderStore(folder).digest(file)
 
 
 def test_an_upload_links_and_a_leftover_link_is_not_written_into(
@@ -59,6 +58,18 @@ def test_an_upload_links_and_a_leftover_link_is_not_written_into(
     os.link(tmp_path / "tile.zip", folder / ".staging/x.new")  # as a killed upload leaves it
     store.write("x", b"short")
     assert (tmp_path / "tile.zip").read_bytes() == b"of the work folder"
+
+
+def test_a_beginning_that_is_too_long_is_dropped(store: FolderStore, folder: Path) -> None:
+    with store.resume("x", 3, None) as partial:
+        partial.restart("v1")
+        partial.write(memoryview(b"123"))
+    with store.resume("x", 3, None) as partial:
+        assert partial.position == 3
+    with (folder / ".staging/x.part").open("ab") as part:
+        part.write(b"4")
+    with store.resume("x", 3, None) as partial:
+        assert partial.position == 0
 
 
 def test_files_in_subfolders_are_staged_apart(store: FolderStore) -> None:
@@ -121,7 +132,7 @@ FILL = """
 from pathlib import Path
 from bigearthnet.errors import SpaceError
 from bigearthnet.store import FolderStore
-store = FolderStore(Path("{folder}"), Path("{folder}/.digests"))
+store = FolderStore(Path("{folder}"))
 store.write("card", b"old")
 source = Path("{folder}").parent / "source"
 source.write_bytes(bytes(2 << 20))
@@ -164,7 +175,7 @@ def test_a_subfolder_on_another_disk_is_refused_before_anything_is_written(tmp_p
         from bigearthnet.errors import DestinationError
         from bigearthnet.store import FolderStore
         try:
-            FolderStore(Path("{folder}"), Path("{folder}/digests")).stage("disk/x", [], "").__enter__()
+            FolderStore(Path("{folder}")).stage("disk/x", [], "").__enter__()
         except DestinationError as error:
             print(error)
     """
@@ -179,7 +190,7 @@ def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
         from pathlib import Path
         from bigearthnet.errors import SpaceError
         from bigearthnet.store import FolderStore
-        store = FolderStore(Path("{folder}"), Path("{folder}/.digests"))
+        store = FolderStore(Path("{folder}"))
         try:
             for number in range(99):
                 store.write(str(number), b"")
@@ -189,21 +200,6 @@ def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", "size=1m,nr_inodes=20") as run:
         message = run(textwrap.dedent(program.format(folder=tmp_path / "disk")))
     assert ": the file system has no inodes left. Remove some of its many files, then run again." in message
-
-
-def test_a_file_that_is_larger_than_allowed_is_said(store: FolderStore, folder: Path) -> None:
-    store.write("small", b"")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(
-            DestinationError, match=r"cannot write .*/x: .* \(ulimit -f\) does not allow so large"
-        ):
-            store.write("x", bytes(1001))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert store.head("x") is None
-    assert list((folder / ".staging").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -224,6 +220,11 @@ def test_a_file_that_is_larger_than_allowed_is_said(store: FolderStore, folder: 
             SourceError,
             "permission denied. Give this user the right to it, or choose another path.",
         ),
+        (
+            errno.EFBIG,
+            SourceError,
+            "the file system or a limit (ulimit -f) does not allow so large a file. Choose",
+        ),
         (errno.EIO, SourceError, "Input/output error. Check the disk and the path."),
     ],
 )
@@ -231,7 +232,7 @@ def test_the_systems_errors_say_what_to_do(number: int, kind: type[BigEarthNetEr
     with pytest.raises(kind) as caught, translate_os_errors("lock", Path("/data"), SourceError):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
-    assert str(caught.value) == f"cannot lock /data: {reason}"
+    assert str(caught.value).startswith(f"cannot lock /data: {reason}")
 
 
 def test_paths_that_cannot_be_used_are_no_tracebacks(tmp_path: Path) -> None:
@@ -239,9 +240,9 @@ def test_paths_that_cannot_be_used_are_no_tracebacks(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "loop", tmp_path / "loop/x", tmp_path / "file", tmp_path / "file/x"):
         with pytest.raises(DestinationError, match=r"cannot write .*(link|circle|file).*another path"):
-            FolderStore(root, tmp_path / "digests").write("x", b"")
+            FolderStore(root).write("x", b"")
         with pytest.raises(DestinationError, match="cannot lock"):
-            FolderStore(root, tmp_path / "digests").lock("run").__enter__()
+            FolderStore(root).lock("run").__enter__()
     with pytest.raises(SourceError, match="NUL"):
         FolderStore(Path("/data\0x"), tmp_path, SourceError)
 
@@ -254,7 +255,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         from bigearthnet.errors import DestinationError
         from bigearthnet.store import FolderStore
         os.setuid(65534)
-        store = FolderStore(Path({str(tmp_path / "store")!r}), Path({str(tmp_path / "digests")!r}))
+        store = FolderStore(Path({str(tmp_path / "store")!r}))
         theirs = FolderStore(Path({str(tmp_path / "theirs")!r}), Path({str(tmp_path / "digests")!r}))
         for call in (
             lambda: store.lock("run").__enter__(),
@@ -266,7 +267,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
             except DestinationError as error:
                 print(error)
     """
-    FolderStore(tmp_path / "store", tmp_path / "digests").write("x", b"ours")
+    FolderStore(tmp_path / "store").write("x", b"ours")
     FolderStore(tmp_path / "theirs", tmp_path / "digests").write("ours/x", b"")
     os.chown(tmp_path / "theirs", 65534, 65534)
     os.chown(tmp_path / "theirs/.staging", 65534, 65534)

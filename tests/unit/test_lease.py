@@ -184,15 +184,7 @@ def test_a_lock_of_another_is_not_released(
         pass
 
 
-def test_the_loss_of_a_lock_is_noticed_in_the_background(place: BucketPlace, prefix: Prefix) -> None:
-    with lease(prefix, "first", every_seconds=0.01) as held:
-        place.put(".lock", b"of another")
-        assert held.lost.wait(60)
-        with pytest.raises(BusyError, match="taken over, removed"):
-            held.check_if_old()
-
-
-def test_a_lock_is_refreshed_in_the_background(place: BucketPlace, prefix: Prefix) -> None:
+def test_a_lock_is_refreshed_in_the_background_until_it_is_lost(place: BucketPlace, prefix: Prefix) -> None:
     seconds = iter(range(1000, 10**9))
     refreshed = threading.Event()
 
@@ -202,10 +194,14 @@ def test_a_lock_is_refreshed_in_the_background(place: BucketPlace, prefix: Prefi
             refreshed.set()
         return now
 
-    with lease(prefix, "run", clock=clock, every_seconds=0.001, stale_after_seconds=10**9):
+    with lease(prefix, "run", clock=clock, every_seconds=0.001, stale_after_seconds=10**9) as held:
         assert refreshed.wait(60)
         assert content(place)["since"] == 1000
-    assert place.files() == {}
+        assert content(place)["refreshed"] > 1000
+        place.put(".lock", b"of another")
+        assert held.lost.wait(60)
+        with pytest.raises(BusyError, match="taken over, removed"):
+            held.check_if_old()
 
 
 def test_a_lock_that_cannot_be_refreshed_for_too_long_is_lost(

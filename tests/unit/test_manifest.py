@@ -2,6 +2,7 @@
 
 import io
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -17,8 +18,9 @@ from bigearthnet.classes import BEN19
 from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, ManifestWriter
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
-from bigearthnet.sample.archives import Sample
+from bigearthnet.sample import Sample
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
+from bigearthnet.zips import local_header
 from tests.support import archives
 from tests.support.published import ZIPS
 
@@ -35,13 +37,6 @@ def table(published_sample: Path) -> pa.Table:
 def rows(table: pa.Table) -> Rows:
     found: Rows = table.to_pylist()
     return found
-
-
-@pytest.fixture(scope="module")
-def listed(sample: Sample) -> dict[str, dict[str, Any]]:
-    """The record's metadata of each patch."""
-    found = [row for name in METADATA_FILES for row in pq.read_table(sample.folder / name).to_pylist()]
-    return {row["patch_id"]: row for row in found}
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +66,12 @@ def test_there_is_a_row_a_patch_in_the_order_of_both_zips(
 
 def test_offsets_sizes_and_crcs_are_those_of_the_pngs(published_sample: Path, rows: Rows) -> None:
     for column, (name, suffix) in zip(("image", "mask"), ZIPS.values(), strict=True):
-        with ZipFile(published_sample / name) as file, (published_sample / name).open("rb") as raw:
+        data = (published_sample / name).read_bytes()
+        with ZipFile(published_sample / name) as file:
             for row in rows:
                 info = file.getinfo(row["patch_id"] + suffix)
                 assert (row[f"{column}_size"], row[f"{column}_crc32"]) == (info.file_size, info.CRC)
-                raw.seek(row[f"{column}_offset"])
-                png = raw.read(row[f"{column}_size"])
-                assert png.startswith(b"\x89PNG")
-                assert png == file.read(info)
+                assert data[row[f"{column}_offset"] :][: info.file_size] == file.read(info)
 
 
 def test_rows_are_those_of_the_pixels(rows: Rows, pixels: dict[str, list[npt.NDArray[Any]]]) -> None:
@@ -102,10 +95,11 @@ def test_bounds_are_those_that_gdal_reads(rows: Rows, sample: Sample) -> None:
     assert not found
 
 
-def test_facts_are_those_of_the_metadata(rows: Rows, listed: dict[str, dict[str, Any]]) -> None:
+def test_facts_are_those_of_the_metadata(rows: Rows, sample: Sample) -> None:
     order = [name for name, _ in BEN19]
-    for row in rows:
-        expected = {name: listed[row["patch_id"]][name] for name in FACTS}
+    listed = [row for name in METADATA_FILES for row in pq.read_table(sample.folder / name).to_pylist()]
+    for row, of_record in zip(rows, sorted(listed, key=itemgetter("patch_id")), strict=True):
+        expected = {name: of_record[name] for name in FACTS}
         expected["labels"] = sorted(expected["labels"], key=order.index)
         assert {name: row[name] for name in FACTS} == expected
 
@@ -134,9 +128,12 @@ def written(path: Path, metadata: Metadata | None, table: pa.Table) -> ManifestW
         for tile in dict.fromkeys(table.column("tile").to_pylist()):
             of_tile = table.filter(pa.compute.equal(table.column("tile"), tile))
             tables = {kind: of_tile.select(SCHEMAS[kind].names) for kind in KINDS}
-            firsts: dict[Kind, str] = {"images": "image_offset", "masks": "mask_offset"}
-            gaps: dict[Kind, int] = {"images": 30 + len(tile) + 6 + 4, "masks": 30 + len(tile) + 6 + 9}
-            starts = {kind: of_tile.column(firsts[kind])[0].as_py() - gaps[kind] for kind in KINDS}
+            first = of_tile.slice(0, 1).to_pylist()[0]
+            header = len(local_header(first["patch_id"].encode(), 0, 0))
+            starts: dict[Kind, int] = {
+                "images": first["image_offset"] - header - len(".png"),
+                "masks": first["mask_offset"] - header - len("_mask.png"),
+            }
             writer.add(tile, tables, starts)
     return writer
 

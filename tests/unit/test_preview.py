@@ -1,109 +1,114 @@
-import io
+"""The contact sheet and the report of a run."""
+
 from pathlib import Path
-from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
-import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.io import MemoryFile
 
-from bigearthnet.classes import CLC, MASK_FORMS, MaskForm, mask_classes
-from bigearthnet.dataset.preview import colours, contact_sheet, pick, read_pair
+from bigearthnet.classes import MASK_FORMS, MaskForm, mask_classes
+from bigearthnet.dataset import CARD, MANIFEST, PREVIEW, Effort, report_markdown, summary
+from bigearthnet.dataset.card import Card, parse_card
+from bigearthnet.dataset.preview import colours, contact_sheet, pick
+from bigearthnet.dataset.report import table
+from tests.support import archives
+from tests.support.published import member
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
-
-
-def png(bands: npt.NDArray[Any]) -> bytes:
-    with MemoryFile() as memory:
-        count, height, width = bands.shape
-        with memory.open(driver="PNG", count=count, height=height, width=width, dtype=bands.dtype) as file:
-            file.write(bands)
-        return bytes(memory.getbuffer())
+EFFORT = Effort(3725.0, 90.0, 3)
 
 
-def read(data: bytes) -> npt.NDArray[Any]:
-    with rasterio.open(io.BytesIO(data)) as file:
-        found: npt.NDArray[Any] = file.read()
-        return found
+@pytest.fixture
+def card(published_sample: Path) -> Card:
+    return parse_card((published_sample / CARD).read_bytes(), "a test")
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9000), max_size=120), st.integers(0, 12))
 def test_picked_patches_are_spread_evenly_over_all(counts: list[int], limit: int) -> None:
     picked = pick(counts, limit)
-    numbered = [sum(counts[:tile]) + nth for tile, nth in picked]
     assert all(0 <= nth < counts[tile] for tile, nth in picked)
+    numbered = [sum(counts[:tile]) + nth for tile, nth in picked]
     chosen, total = min(limit, sum(counts)), sum(counts)
-    assert len(picked) == chosen
-    # Of equal parts of the whole, the middle of each.
+    # The middle of each of so many equal parts.
     assert numbered == [int((i + 0.5) * total / chosen) for i in range(chosen)]
-    assert len(set(numbered)) == chosen
-
-
-def test_few_patches_are_all_picked() -> None:
-    assert pick([2, 0, 1, 3]) == [(0, 0), (0, 1), (2, 0), (3, 0), (3, 1), (3, 2)]
-    assert pick([]) == []
 
 
 @pytest.mark.parametrize("form", MASK_FORMS)
 def test_each_value_has_the_colour_of_its_class(form: MaskForm) -> None:
-    table = colours(form)
-    assert table.shape == (1000, 3)
-    assert {i: tuple(rgb) for i, rgb in enumerate(table.tolist()) if any(rgb)} == {
-        entry.value: entry.colour for entry in mask_classes(form) if any(entry.colour)
-    }
-
-
-def test_codes_have_the_official_colours() -> None:
-    table = colours("clc")
-    assert {entry.code: tuple(table[entry.code].tolist()) for entry in CLC} == {c.code: c.colour for c in CLC}
-    assert tuple(table[311].tolist()) == (128, 255, 0)  # broad-leaved forest
-
-
-@pytest.mark.parametrize(("form", "kind", "value"), [("clc", "uint16", 512), ("ben19", "uint8", 17)])
-def test_a_pair_is_an_image_and_its_coloured_mask(
-    tmp_path: Path, form: MaskForm, kind: str, value: int
-) -> None:
-    drawn = np.random.default_rng(0).integers(0, 256, (2, 3, 120, 120)).astype(np.uint8)
-    mask = np.full((1, 120, 120), value, kind)
-    mask[0, 0, 0] = 312 if form == "clc" else 9
-    with ZipFile(tmp_path / "images.zip", "w") as images, ZipFile(tmp_path / "masks.zip", "w") as masks:
-        for i, bands in enumerate(drawn):
-            images.writestr(f"{i}.png", png(bands))
-            masks.writestr(f"{i}_mask.png", png(mask))
-    image, coloured = read_pair(tmp_path / "images.zip", tmp_path / "masks.zip", 1, form)
-    np.testing.assert_array_equal(image, drawn[1].transpose(1, 2, 0))
-    assert coloured.dtype == np.uint8
-    assert coloured[0, 0].tolist() == [0, 166, 0]  # coniferous forest
-    water = (128, 242, 230) if form == "clc" else (0, 204, 242)  # of the first code of inland waters
-    assert (coloured.reshape(-1, 3)[1:] == water).all()
-
-
-def test_what_is_no_png_is_told(tmp_path: Path) -> None:
-    with ZipFile(tmp_path / "x.zip", "w") as file:
-        file.writestr("a.png", b"garbage")
-    with pytest.raises(ValueError, match=r"expected PNGs as member 0 of .*x\.zip and .*x\.zip, found others"):
-        read_pair(tmp_path / "x.zip", tmp_path / "x.zip", 0, "clc")
+    found = {i: tuple(rgb) for i, rgb in enumerate(colours(form).tolist()) if any(rgb)}
+    assert found == {one.value: one.colour for one in mask_classes(form) if any(one.colour)}
 
 
 @pytest.mark.parametrize(
     ("pairs", "columns", "rows"), [(0, 1, 1), (1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 2), (6, 3, 2)]
 )
 def test_a_sheet_shows_every_pair_side_by_side(pairs: int, columns: int, rows: int) -> None:
-    rng = np.random.default_rng(1)
-    pictures = rng.integers(0, 200, (pairs, 2, 120, 120, 3)).astype(np.uint8)
-    sheet = read(contact_sheet([(image, mask) for image, mask in pictures])).transpose(1, 2, 0)
+    pictures = np.random.default_rng(1).integers(0, 200, (pairs, 2, 120, 120, 3)).astype(np.uint8)
+    sheet = archives.pixels(contact_sheet([(image, mask) for image, mask in pictures])).transpose(1, 2, 0)
     assert sheet.shape == (rows * 248 + 8, columns * 492 + 8, 3)
     left = np.ones(sheet.shape[:2], bool)
     for i, (image, mask) in enumerate(pictures):
         top, at = 8 + i // 3 * 248, 8 + i % 3 * 492
         for picture, x in ((image, at), (mask, at + 244)):
             shown = sheet[top : top + 240, x : x + 240]
-            np.testing.assert_array_equal(shown[::2, ::2], picture)
-            np.testing.assert_array_equal(shown[1::2, 1::2], picture)
+            np.testing.assert_array_equal(shown, picture.repeat(2, axis=0).repeat(2, axis=1))
             left[top : top + 240, x : x + 240] = False
     assert (sheet[left] == 255).all()
+
+
+def test_the_preview_shows_images_and_coloured_masks(published_sample: Path, card: Card) -> None:
+    sheet = archives.pixels((published_sample / PREVIEW).read_bytes()).transpose(1, 2, 0)
+    ids = pq.read_table(published_sample / MANIFEST).column("patch_id").to_pylist()
+    classes = {entry.value: entry.colour for entry in card.mask_classes}
+    for i, nth in enumerate((2, 6, 10, 14, 18, 22)):
+        top, at = 8 + i // 3 * 248, 8 + i % 3 * 492
+        image = archives.pixels(member(published_sample, "images", ids[nth])).transpose(1, 2, 0)
+        mask = archives.pixels(member(published_sample, "masks", ids[nth]))[0]
+        np.testing.assert_array_equal(sheet[top : top + 240 : 2, at : at + 240 : 2], image)
+        coloured = sheet[top : top + 240 : 2, at + 244 : at + 484 : 2]
+        expected = np.array([[classes[value] for value in row] for row in mask.tolist()])
+        np.testing.assert_array_equal(coloured, expected)
+
+
+def test_the_summary_says_what_the_run_took(card: Card) -> None:
+    assert summary(card, "/data", EFFORT) == (
+        "24 patches in /data; 3 converted in 1 h 2 min with 90.0 s of CPU (1.50 CPU credits of a t2.micro)"
+    )
+    rejected = card.model_copy(update={"counts": card.counts.model_copy(update={"rejected": 1200})})
+    assert summary(rejected, "/data", EFFORT).startswith("24 patches in /data, 1,200 rejected; 3 converted")
+
+
+def test_the_report_lists_files_classes_and_sources(published_sample: Path, card: Card) -> None:
+    text = report_markdown(card, "/data", EFFORT, b"\x89PNG")
+    assert text.startswith("# 24 patches\n\n24 patches in /data;")
+    assert "(data:image/png;base64,iVBORw==)" in text
+    assert "Rejected" not in text
+    for file in card.files:
+        assert file.sha256 in text
+    for source in card.source.files:
+        assert source.md5 in text
+    rows = [line for line in text.splitlines() if line.endswith(" % |")]
+    shares = [float(line.split("|")[3].strip(" %")) for line in rows]
+    total = 24 * 14_400
+    expected = sorted((entry.pixels for entry in card.mask_classes if entry.pixels), reverse=True)
+    assert shares == [pytest.approx(100 * pixels / total, abs=0.006) for pixels in expected]
+
+
+def test_the_report_names_some_of_many_rejected_patches(card: Card) -> None:
+    one = {"patch_id": "p", "reason": "bad"}
+    many = Card.model_validate({**card.model_dump(), "rejected": [one] * 53})
+    text = report_markdown(many, "/data", EFFORT, b"")
+    assert text.count("| p | bad |") == 50
+    assert "and 3 more, all of them in dataset.json" in text
+    few = Card.model_validate({**card.model_dump(), "rejected": [one] * 50})
+    assert " more, all of them" not in report_markdown(few, "/data", EFFORT, b"")
+
+
+def test_text_of_others_is_not_read_as_markdown() -> None:
+    assert table(("a",), [("x|y `z` *b* <img> [l](u) _i_\nnew",)]).splitlines() == [
+        "| a |",
+        "| --- |",
+        r"| x\|y \`z\` \*b\* &#60;img&#62; \[l\](u) \_i\_ new |",
+    ]

@@ -1,99 +1,105 @@
-"""Processes of runs, found and ended: real ones, of this test's own."""
+"""Processes below one, found and ended: real ones, of this test's own."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from uuid import UUID, uuid4
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
-from deployments.processes import end, processes_of
+from deployments.processes import descendants, end
 
-SIGNALLED = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"
-DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-LAST = "print('up', flush=True); sys.stdin.read()"
+LAST = "print('up', flush=True); import signal; signal.pause()"
+# Ends half a second after SIGTERM, and badly if it gets another one meanwhile, as a worker does.
+POLITE = f"""
+import signal, sys, time
+def end(*_):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(8))
+    time.sleep(0.5)
+    sys.exit(7)
+signal.signal(signal.SIGTERM, end)
+{LAST}
+"""
+DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {LAST}"
+# A child in a session of its own, as a worker starts a run; it outlives its parent and is adopted.
+PARENT = f"""
+import signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {DEAF!r}], start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
+print("up", flush=True)
+signal.pause()
+"""
+KILLED = f"""
+import os, signal, subprocess, sys
+from deployments.processes import adopt_orphans, descendants, end_with_parent
+def start(code, **options):
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, **options)
+    process.stdout.readline()
+    return process
+adopt_orphans()
+parent = start({PARENT!r})
+(orphan,) = descendants(parent.pid)
+parent.kill()
+parent.wait()
+print(descendants(os.getpid()) == {{orphan}})
+os.kill(orphan, signal.SIGKILL)
+print(start({POLITE!r}, preexec_fn=end_with_parent).pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+Start = Callable[[str], "subprocess.Popen[str]"]
 
 
-class Runs:
-    """Starts processes as a worker does."""
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
 
-    def __init__(self) -> None:
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, run: UUID, code: str = SIGNALLED) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; {code}; {LAST}"],
-            env=os.environ | {"PREFECT__FLOW_RUN_ID": str(run)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
+    def start(code: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         return process
 
-
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    runs = Runs()
-    yield runs
-    for process in runs.started:
+    yield start
+    for process in started:
         process.kill()
         process.communicate()
 
 
-def test_a_run_is_found_by_its_id(runs: Runs) -> None:
-    first, second = uuid4(), uuid4()
-    mine, other = runs.start(first), runs.start(second)
-    assert processes_of([first]) == [mine.pid]
-    assert processes_of([first, second]) == sorted([mine.pid, other.pid])
-    assert processes_of([uuid4()]) == []
-    assert processes_of([]) == []
+def test_children_and_their_children_are_found_but_not_dead_ones(start: Start) -> None:
+    parent, other = start(PARENT), start(POLITE)
+    (child,) = descendants(parent.pid)
+    assert {parent.pid, child, other.pid} <= descendants(os.getpid())
+    os.kill(other.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+    assert other.pid not in descendants(os.getpid())
 
 
-def test_a_process_that_has_ended_is_not_found_even_before_anyone_has_asked_how(runs: Runs) -> None:
-    run = uuid4()
-    process = runs.start(run)
-    os.kill(process.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
-    assert processes_of([run]) == []
+def test_processes_are_ended_in_good_order_and_by_force_if_need_be(start: Start) -> None:
+    polite, parent = start(POLITE), start(PARENT)
+    below = {polite.pid, *descendants(parent.pid)}
+    end(lambda: below & descendants(os.getpid()), 2)
+    assert polite.wait(0) == 7
+    assert descendants(parent.pid) == set()
+    assert parent.poll() is None
 
 
-def test_a_run_ends_in_good_order_and_others_go_on(runs: Runs) -> None:
-    run = uuid4()
-    process, child, other = runs.start(run), runs.start(run), runs.start(uuid4())
-    assert end([run]) == 2
-    assert (process.wait(0), child.wait(0)) == (7, 7)
-    assert other.poll() is None
+def test_a_process_that_starts_meanwhile_is_ended_too(start: Start) -> None:
+    first, second = start(POLITE), start(POLITE)
+    rounds = iter([{first.pid}])
+    ended = {first.pid, second.pid}
+    end(lambda: next(rounds, ended & descendants(os.getpid())), 5)
+    assert (first.wait(0), second.wait(0)) == (7, 7)
 
 
-def test_a_run_that_does_not_listen_is_killed(runs: Runs) -> None:
-    run = uuid4()
-    process = runs.start(run, DEAF)
-    assert end([run], grace_seconds=0.2) == 1
-    assert process.wait(0) == -signal.SIGKILL
-
-
-def test_without_processes_nobody_waits() -> None:
-    def no_sleep(_seconds: float) -> None:
-        raise AssertionError("there was nothing to wait for")
-
-    assert end([uuid4()], sleep=no_sleep) == 0
-
-
-def test_processes_that_are_gone_or_not_ours_are_passed_over(tmp_path: Path) -> None:
-    run = uuid4()
-    for name, content in (
-        ("1", b"A=1\0"),
-        ("22", f"A=1\0PREFECT__FLOW_RUN_ID={run}\0".encode()),
-        ("333", None),
-    ):
-        (tmp_path / name).mkdir()
-        if content is not None:
-            (tmp_path / name / "environ").write_bytes(content)
-    (tmp_path / "self").mkdir()
-    assert processes_of([run], tmp_path) == [22]
+def test_an_orphan_is_adopted_and_a_child_ends_with_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, check=False)
+    adopted, bound = done.stdout.split()
+    assert adopted == "True"
+    with suppress(ProcessLookupError):
+        assert select.select([os.pidfd_open(int(bound))], [], [], 10)[0], "the child is still running"

@@ -16,52 +16,45 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("total", "start", "seconds", "counts", "line"),
+    ("total", "seconds", "counts", "line"),
     [
-        # 20 GiB and 126 MB are 20.117 GiB, 34.1 %; the rest are 41.75 GB: 19,881 s at 2.1 MB/s.
-        (59 * GIB, 20 * GIB, 60, [126_000_000], "34 % (20.1 of 59.0 GiB), 2.1 MB/s, 5 h 31 min left"),
-        (1000, 500, 10, [20], "52 % (520 of 1000 B), 2 B/s, 4 min 0 s left"),
-        (1000, 0, 10, [700, -600], "10 % (100 of 1000 B), 10 B/s, 1 min 30 s left"),
-        (1000, 0, 60, [0], "0 % (0 of 1000 B), 0 B/s"),
-        (1000, 0, 0, [5], "0 % (5 of 1000 B)"),
-        (2 * GIB, 0, 1, [2 * GIB], "100 % (2.0 of 2.0 GiB), 2.1 GB/s"),
-        (10**6, 0, 0, [10**6 - 1], "99 % (976.6 of 976.6 KiB)"),
-        (0, 0, 0, [], "100 % (0 of 0 B)"),
+        # 20 GiB and 126 MB are 20.117 GiB, 34.1 %; the rest are 41.75 GB: 116 s at 360 MB/s.
+        (59 * GIB, 60, [20 * GIB + 126_000_000], "34 % (20.1 GiB of 59.0 GiB), 360.0 MB/s, 1 min 56 s left"),
+        (1000, 60, [700, -600], "10 % (100 B of 1000 B), 2 B/s, 9 min 0 s left"),
+        (1000, 60, [0], "0 % (0 B of 1000 B), 0 B/s"),
+        (2 * GIB, 60, [2 * GIB], "100 % (2.0 GiB of 2.0 GiB), 35.8 MB/s"),
+        (10**6, 100_000, [10**6 - 1], "99 % (976.6 KiB of 976.6 KiB), 10 B/s, 0 s left"),
+        (0, 60, [0], "100 % (0 B of 0 B), 0 B/s"),
     ],
 )
 def test_a_line_says_how_much_how_fast_and_how_long(
-    total: int, start: int, seconds: float, counts: list[int], line: str
+    total: int, seconds: float, counts: list[int], line: str
 ) -> None:
     clock = Clock()
-    progress = Progress("x", total, clock, start=start)
+    progress = Progress("x", total, clock)
+    for count in counts[:-1]:
+        assert progress.advance(count) is None
     clock.seconds += seconds
-    for count in counts:
-        progress.advance(count)
-    assert progress.line() == f"x: {line}"
+    assert progress.advance(counts[-1]) == f"x: {line}"
     assert int(progress.percent) == int(line.split(maxsplit=1)[0])
 
 
-@pytest.mark.parametrize("every", [60, 5])
-def test_lines_are_due_at_regular_times(every: int) -> None:
-    clock = Clock()
-    progress = Progress("x", 1000, clock) if every == 60 else Progress("x", 1000, clock, every_seconds=every)
-    due = []
-    for second in range(1, 301):
-        clock.seconds = 1000 + second
-        if (line := progress.advance(1)) is not None:
-            assert line == progress.line() or "left" in line
-            due.append(second)
-    assert due == list(range(every, 301, every))
-
-
-def test_the_rate_is_that_of_the_last_lines() -> None:
+def test_lines_are_due_once_a_minute_with_the_rate_of_the_last_ones() -> None:
     clock = Clock()
     progress = Progress("x", 10**9, clock)
-    for count in [60_000_000] * 10 + [60_000] * 3:
-        clock.seconds += 60
-        line = progress.advance(count)
-    assert line is not None
-    assert ", 1.0 kB/s, " in line
+    due = {}
+    for second in range(1, 601):
+        clock.seconds = 1000 + second
+        if line := progress.advance(60_000 if second <= 300 else 1_000):
+            due[second] = line.split(", ")[1]
+    assert list(due) == list(range(60, 601, 60))
+    # Over the last three minutes: 60, 60 and 1; 60, 1 and 1; 1, 1 and 1 kB/s.
+    assert [due[second] for second in (300, 360, 420, 480)] == [
+        "60.0 kB/s",
+        "40.3 kB/s",
+        "20.7 kB/s",
+        "1.0 kB/s",
+    ]
 
 
 @given(st.integers(0, 10**12), st.lists(st.tuples(st.floats(0, 1e5), st.integers(-(10**10), 10**12))))
@@ -71,9 +64,8 @@ def test_any_course_has_lines(total: int, steps: list[tuple[float, int]]) -> Non
     for seconds, count in steps:
         clock.seconds += seconds
         line = progress.advance(count)
-        assert line is None or line.startswith("x: ")
+        assert line is None or line.startswith(f"x: {int(progress.percent)} % (")
         assert 0 <= progress.percent <= 100
-        assert progress.line().startswith(f"x: {int(progress.percent)} % (")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Keys of tiles, the bytes that they stand for, and what a run needs."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 def used(**changes: dict[str, Any]) -> RecordUsed:
     """A record; changes of a file by its name up to the first dot, such as `Reference_Maps`."""
     files = []
-    for name in (IMAGES, MAPS, TABLE):
+    for name in (TABLE, IMAGES, MAPS):
         file = {"name": name, "size": 9, "md5": f"md5 of {name}", "verification": "not read to the end"}
         files.append(SourceFile(**(file | changes.get(name.split(".")[0].replace("-", "_"), {}))))
     return RecordUsed(kind="folder", record="", version="", title="", files=tuple(files))
@@ -65,7 +66,7 @@ def changed(one: Recipe, other: Recipe, plan: TilePlan = PLAN, other_plan: TileP
 
 def test_keys_name_their_tile_and_kind_and_fit_into_a_file_name() -> None:
     found = keys(made())
-    assert all(key.startswith(f"{TILE}-{kind}-") and len(key) < 100 for kind, key in found.items())
+    assert all(re.fullmatch(f"{TILE}-{kind}-[0-9a-f]{{24}}", key) for kind, key in found.items())
     assert found == keys(made())
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bigearthnet.archive.tar import BLOCK, END_OF_ARCHIVE, MEMBER_LIMIT, walk
 from bigearthnet.errors import ArchiveError
+from tests.support.archives import needs_gnu_tar
 
 FORMATS = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT, "ustar": tarfile.USTAR_FORMAT}
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -96,6 +97,7 @@ def test_walk_agrees_with_tarfile(data: bytes, sizes: list[int]) -> None:
     assert found == listed(data)
 
 
+@needs_gnu_tar
 @pytest.mark.parametrize("form", ["v7", "oldgnu", "gnu", "ustar", "posix"])
 def test_walk_reads_what_gnu_tar_writes(tmp_path: Path, form: str) -> None:
     long = "d" * 60 + "/" + "e" * 80 if form == "ustar" else "d" * 90 + "/" + "e" * 200
@@ -110,6 +112,7 @@ def test_walk_reads_what_gnu_tar_writes(tmp_path: Path, form: str) -> None:
     assert walked(made) == listed(made)
 
 
+@needs_gnu_tar
 @pytest.mark.parametrize("form", ["gnu", "posix", "0.0", "0.1", "1.0"])
 def test_sparse_files_are_refused(tmp_path: Path, form: str) -> None:
     with (tmp_path / "holes.tif").open("wb") as file:

@@ -12,7 +12,7 @@ from bigearthnet.store.s3.prefix import NO_METADATA, Prefix
 from bigearthnet.store.s3.upload import Upload, abort_uploads, list_uploads
 
 PART_BYTES: Final = 16 << 20
-"""Of a part; as much is in memory, and a killed run can lose as much."""
+"""Of a part; twice as much is in memory, and a killed run can lose as much."""
 
 
 class _Note(BaseModel):

@@ -90,12 +90,12 @@ class Upload:
     def send(self, data: bytes) -> None:
         """Append a part with these bytes; at least 5 MiB unless it is the last."""
         number = self._next_number()
-        integrity: Any = self._prefix.integrity(data)
+        request: Any = {"Body": data, **self._prefix.integrity(data)}
         with self._prefix.translating(f"write part {number} of", self._name):
             response = self._prefix.client.upload_part(
-                **self._target, UploadId=self._open_id(), PartNumber=number, Body=data, **integrity
+                **self._target, UploadId=self._open_id(), PartNumber=number, **request
             )
-            self._parts.append(Part(len(data), response["ETag"], integrity.get("ChecksumCRC32")))
+            self._parts.append(Part(len(data), response["ETag"], request.get("ChecksumCRC32")))
 
     def copy(self, source: Range) -> None:
         """Append bytes of another object of the prefix, on the server.

@@ -1,0 +1,200 @@
+"""The command line: `bigearthnet --help`. Its options are the parameters of the flows."""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from pydantic import BaseModel, Field, ValidationError
+
+from bigearthnet.options import explain
+from deployments import settings
+
+if TYPE_CHECKING:
+    from prefect import Flow, State
+
+FLOWS: Final = {
+    "prepare": (
+        "Convert BigEarthNet v2 to zips of RGB and mask PNGs.",
+        (
+            "prepare ~/bigearthnet/dataset",
+            "prepare ~/trial --transfer stream --max-patches 1000",
+            "prepare s3://bucket/ben --countries Finland --countries Kosovo",
+            "prepare sample-dataset --source sample --work-dir sample-work",
+        ),
+    ),
+    "sync": (
+        "Prepare a dataset again, as it was made, if its record has changed or files are missing.",
+        ("sync ~/bigearthnet/dataset", "sync s3://bucket/finland --aws-credentials bigearthnet"),
+    ),
+    "share": (
+        "Create presigned links to the files of a dataset in a bucket.",
+        (
+            "share s3://bucket/finland",
+            "share s3://bucket/finland --files '*.zip' --expires-minutes 720",
+        ),
+    ),
+    "fetch": (
+        "Copy a dataset, or some files or tiles of it, to a folder.",
+        (
+            "fetch s3://bucket/finland ~/finland",
+            "fetch s3://bucket/finland ~/finland --tiles '*_T35VLG'",
+        ),
+    ),
+    "mirror": (
+        "Copy the record's archives to a bucket, where prepare can read them.",
+        (
+            "mirror 10891137 s3://bucket/archives",
+            "prepare s3://bucket/dataset --source s3://bucket/archives",
+        ),
+    ),
+}
+"""Short help and examples of the commands that run a flow; the flow's docstring has the rest."""
+_NEXT: Final = """
+Next, the first 1,000 patches of the real dataset (400 MB to download; all 549,488 patches: 63 GB):
+  make dataset DESTINATION=~/bigearthnet/trial OPTIONS="--transfer stream --max-patches 1000"
+or Prefect's web UI, which also shows this run:
+  make serve
+"""
+_NO_SERVER: Final = "PREFECT_API_URL is not set. Set it to http://127.0.0.1:4200/api for `make serve`."
+_INTERRUPTED: Final = 130  # as the shell reports a program that Ctrl-C ended
+
+
+def serve(*, port: Annotated[int, Field(ge=1, le=65535)] = 4200) -> None:
+    """Run Prefect's server and web UI, the deployments and a worker on 127.0.0.1, until Ctrl-C.
+
+    Args:
+        port: Port of the server and the UI.
+    """
+    from deployments import serve as server  # noqa: PLC0415 - only this command needs it
+
+    try:
+        server.serve(port)
+    except server.ServeError as error:
+        sys.exit(str(error))
+
+
+def deploy(*, reset: bool = False) -> None:
+    """Create or refresh the deployments on the server of PREFECT_API_URL.
+
+    Args:
+        reset: Set everything to what prefect.yaml says, also what was set in the UI.
+    """
+    settings.apply()
+    if not os.environ.get("PREFECT_API_URL"):  # Prefect would start a server that ends with this process
+        sys.exit(_NO_SERVER)
+    from deployments import registry  # noqa: PLC0415 - Prefect reads its settings when it is imported
+
+    registry.deploy(reset=reset)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit with 1 if it fails, with 130 if it is interrupted."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _app(words[:1])(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        command = " ".join(("bigearthnet", *(error.command_chain or ())))
+        sys.exit(f"{command}: {_plain(error)}\nSee {command} --help")
+    except KeyboardInterrupt:
+        sys.stderr.write("Run the same command again to continue: finished work is kept.\n")
+        sys.exit(_INTERRUPTED)
+
+
+def _app(chosen: Sequence[str]) -> App:
+    """Return the application; only a chosen flow is imported, as Prefect takes a second."""
+    app = App(
+        name="bigearthnet",
+        help="BigEarthNet v2 as RGB and mask PNGs.",
+        help_epilogue="Start with: bigearthnet prepare sample-dataset --source sample",
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        version=lambda: version("bigearthnet-prefect"),
+        default_parameter=Parameter(negative=(), show_default=_shown),
+    )
+    for name, (text, examples) in FLOWS.items():
+        lines = "\n".join(f"  bigearthnet {example}" for example in examples)
+        epilogue = f"Give an option several times for several values. Examples:\n{lines}"
+        if name in chosen:
+            app.command(_command(name), name=name, help_epilogue=epilogue)
+        else:
+            app.command(lambda: None, name=name, help=text)
+    app.command(serve, help_epilogue="Example:\n  bigearthnet serve --port 4201")
+    app.command(
+        deploy, help_epilogue="Example:\n  PREFECT_API_URL=http://127.0.0.1:4200/api bigearthnet deploy"
+    )
+    return app
+
+
+def _shown(default: object) -> str:
+    """Return a default for the help."""
+    return (" ".join(map(str, default)) if isinstance(default, tuple) else str(default)) or "empty"
+
+
+def _command(name: str) -> Callable[..., None]:
+    """Return a function with the parameters of a flow: those of a model by themselves, in a panel."""
+    settings.apply()
+    flow: Flow[..., Any] = getattr(import_module(f"flows.{name}"), name)
+    signature = inspect.signature(flow.fn)
+    parameters = []
+    for parameter in signature.parameters.values():
+        is_positional = parameter.default is parameter.empty or parameter.name == "destination"
+        annotation = parameter.annotation
+        if isinstance(parameter.default, BaseModel):
+            panel = Group.create_ordered(parameter.name.capitalize())
+            annotation = Annotated[annotation, Parameter(name="*", group=panel)]
+        kind = parameter.POSITIONAL_OR_KEYWORD if is_positional else parameter.KEYWORD_ONLY
+        parameters.append(parameter.replace(annotation=annotation, kind=kind))
+    parameters.sort(key=lambda parameter: parameter.kind)
+    ordered = signature.replace(parameters=parameters)
+
+    def run(*values: Any, **options: Any) -> None:
+        _run(name, flow, ordered.bind(*values, **options).arguments)
+
+    run.__name__, run.__doc__ = name, inspect.getdoc(flow.fn)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = ordered  # type: ignore[attr-defined]
+    return run
+
+
+def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
+    """Run a flow, and print where its results are and what comes next."""
+    from deployments.temporary_server import start_temporary_server  # noqa: PLC0415 - imports Prefect
+
+    try:
+        start_temporary_server()
+        state: State[Any] = flow(**arguments, return_state=True)  # type: ignore[assignment]  # overloads
+    except RuntimeError as error:  # of Prefect: errors of the flow are in its state
+        sys.exit(f"bigearthnet {name}: {error}\nStart the server that PREFECT_API_URL names, or unset it.")
+    if not state.is_completed():
+        sys.exit(f"bigearthnet {name} failed. Correct the cause, then run it again: finished work is kept.")
+    if state.name != "Completed":  # nothing was to do
+        sys.stdout.write(f"{state.message}\n")
+    elif name == "prepare":
+        sys.stdout.write(_farewell(state.result()))
+        sys.stdout.write(_NEXT if arguments.get("source") == "sample" else "")
+
+
+def _farewell(done: dict[str, Any]) -> str:
+    from bigearthnet.dataset import IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW  # noqa: PLC0415 - imports numpy
+
+    lines = [f"  {done['destination']}/{file}" for file in (IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW)]
+    return "\n".join((f"\n{done['patches']:,} patches are in", *lines)) + "\n"
+
+
+def _plain(error: CycloptsError) -> str:
+    """Return what is wrong with the arguments, without the words of pydantic."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return str(error)
+    option = getattr(getattr(error, "argument", None), "name", "")
+    text = explain(cause)
+    return f"{option}: {text}" if option.startswith("--") else text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The command line as a person uses it: help, mistakes, the sample, Ctrl-C."""
+
+import inspect
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+from pydantic import BaseModel
+
+from deployments.cli import FLOWS
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # a slow core starts the server in minutes
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = Path(sys.executable).with_name("bigearthnet")
+SCREEN_LINES = 30
+ROUTINE = re.compile("Finished in state|Beginning flow run|Created task run|Stopping|Traceback|Crash")
+
+
+def bigearthnet(*arguments: str, home: Path, **variables: str) -> "subprocess.Popen[str]":
+    """Start a command in a folder of its own, which has no pyproject.toml, and as a group of its own."""
+    home.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return subprocess.Popen(
+        (COMMAND, *arguments),
+        env=environment | {"PREFECT_HOME": str(home), "COLUMNS": "80"} | variables,
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
+    """Return exit code, standard output, and the lines of standard error."""
+    output, errors = process.communicate(timeout=400)
+    return process.returncode, output, errors.splitlines()
+
+
+def options(name: str) -> set[str]:
+    """Return the options of a flow, with the fields of its models in place of these."""
+    found = set()
+    for parameter in inspect.signature(getattr(import_module(f"flows.{name}"), name).fn).parameters.values():
+        default = parameter.default
+        found |= set(type(default).model_fields) if isinstance(default, BaseModel) else {parameter.name}
+    return {f"--{option.replace('_', '-')}" for option in found}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_help_has_each_option_and_examples(name: str, tmp_path: Path) -> None:
+    code, output, _ = ended(bigearthnet(name, "--help", home=tmp_path))
+    assert code == 0
+    assert set(re.findall(r"--[a-z-]+(?= )", output.split("Examples:")[0])) == options(name)
+    for line in FLOWS[name][1]:
+        assert f"\n  bigearthnet {line}\n" in output, "an example has a line of its own, to be copied"
+
+
+def test_the_list_of_commands_needs_no_prefect(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom deployments.cli import main\n"
+        "try: main(['--help'])\nfinally: print('prefect' in sys.modules)"
+    )
+    found = subprocess.run((sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.endswith("False\n")
+    assert all(re.search(rf"│ {name} ", found.stdout) for name in (*FLOWS, "serve", "deploy"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("prepare", "--splits", "val"), "validation"),
+        (("prepare", "--max-patches", "-5"), "max_patches"),
+        (("prepare", "--max-rejected", "-1"), "--max-rejected"),
+        (("prepare", "--percentiles", "5", "5"), "percentiles"),
+        (("mirror", "10891137"), "DESTINATION|--destination"),
+        (("serve", "--port", "0"), "--port"),
+        (("prepair",), "prepare"),
+    ],
+)
+def test_a_mistake_is_two_lines(arguments: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    code, output, errors = ended(bigearthnet(*arguments, home=tmp_path))
+    assert (code, output, len(errors)) == (1, "", 2)
+    assert re.search(named, errors[0])
+    assert not re.search("pydantic|type=|input_value", errors[0])
+    assert errors[1].endswith("--help")
+
+
+def test_an_expected_error_is_two_lines(prefect_server: None, tmp_path: Path) -> None:
+    arguments = ("prepare", str(tmp_path / "a b"), "--source", "/no such", "--work-dir", str(tmp_path / "w"))
+    process = bigearthnet(*arguments, home=tmp_path / "home", PREFECT_API_URL=str(PREFECT_API_URL.value()))
+    code, output, errors = ended(process)
+    assert (code, output) == (1, "")
+    assert re.search("ERROR +there is no folder /no such", errors[-2])
+    assert "run it again" in errors[-1]
+    assert not [line for line in errors[:-2] if "no such" in line or ROUTINE.search(line)]
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    process = bigearthnet("prepare", home=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    code, _, errors = ended(process)
+    assert (code, len(errors)) == (1, 2)
+    assert "http://127.0.0.1:9/api" in errors[0]
+
+
+def test_the_sample_fits_on_a_screen(tmp_path: Path) -> None:
+    target = tmp_path / "with a space" / "dataset"
+    arguments = ("prepare", str(target), "--source", "sample", "--work-dir", str(tmp_path / "work"))
+    code, output, errors = ended(bigearthnet(*arguments, home=tmp_path / "home"))
+    assert code == 0, errors
+    assert len(errors) + len(output.splitlines()) <= SCREEN_LINES
+    assert not [line for line in errors if ROUTINE.search(line)]
+    files = [Path(line.strip()) for line in output.splitlines() if line.startswith(f"  {target}")]
+    assert len(files) == 4
+    assert all(file.exists() for file in files)
+    assert "make dataset" in output
+
+
+def test_ctrl_c_ends_a_run_quietly(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(400)
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/api/records/1"
+        arguments = ("prepare", str(tmp_path / "d"), "--source", source, "--work-dir", str(tmp_path / "w"))
+        process = bigearthnet(*arguments, home=tmp_path / "home")
+        with silent.accept()[0]:
+            os.killpg(process.pid, signal.SIGINT)
+            code, output, errors = ended(process)
+    assert (code, output) == (130, "")
+    assert not [line for line in errors if ROUTINE.search(line) or "rror" in line]
+    assert "run the same command again" in errors[-1].lower()
+
+
+def test_make_passes_on_a_destination_with_spaces_and_quotes() -> None:
+    found = subprocess.run(
+        ("make", "-n", "dataset", "DESTINATION=~/it's a place", "OPTIONS=--max-patches 3"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = shlex.split(found.stdout.splitlines()[-1])
+    assert last[1:] == ["prepare", "~/it's a place", "--max-patches", "3"]

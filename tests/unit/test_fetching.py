@@ -1,0 +1,236 @@
+"""Copying a dataset, files and tiles of it, from one store to another."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from shutil import copytree
+from zipfile import ZipFile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bigearthnet.dataset import (
+    CARD,
+    IMAGES_ZIP,
+    MANIFEST,
+    MASKS_ZIP,
+    PREVIEW,
+    Published,
+    choose,
+    copy_file,
+    copy_tile,
+    finish,
+    local_manifest,
+    matching,
+    missing_files,
+    require_published,
+    tile_rows,
+    tile_zip,
+)
+from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
+from bigearthnet.plan import KINDS, Kind
+from bigearthnet.sample import Sample
+from bigearthnet.store import FolderStore, Partial
+from tests.support.pipeline import contents, prepare
+from tests.support.published import ZIPS, unzip_tests
+
+FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
+
+
+@pytest.fixture
+def source(published_sample: Path) -> FolderStore:
+    return FolderStore(published_sample)
+
+
+@pytest.fixture
+def published(source: FolderStore) -> Published:
+    return require_published(source)
+
+
+def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -> tuple[list[str], bool]:
+    """Fetch files as the flow does: what was missing, and whether the target is whole now."""
+    published = require_published(source)
+    missing = missing_files(choose(published.card, list(names), []).files, target)
+    arrived: dict[str, Partial] = {}
+    for file in missing:
+        arrived[file.name] = target.resume(file.name, file.size, file.sha256)
+        copy_file(file, source, published, arrived[file.name], lambda _: None)
+    return [file.name for file in missing], finish(published, arrived, target)
+
+
+@pytest.mark.parametrize(
+    ("files", "tiles", "found"),
+    [
+        ([], [], (FILES, [])),
+        ([MANIFEST], [], ([MANIFEST], [])),
+        ([MANIFEST, "manifest.*", "*mask*"], [], ([MASKS_ZIP, MANIFEST], [])),
+        ([], ["*_T29*"], ([], ["29UPU", "29SND"])),
+        (["*.png"], ["*_T35*"], ([PREVIEW], ["35VLG"])),
+    ],
+)
+def test_files_and_tiles_are_chosen_by_patterns(
+    published: Published, files: list[str], tiles: list[str], found: tuple[list[str], list[str]]
+) -> None:
+    choice = choose(published.card, files, tiles)
+    assert ([file.name for file in choice.files], [tile.tile[-5:] for tile in choice.tiles]) == found
+
+
+def test_a_pattern_without_a_match_is_named_with_what_there_is(published: Published) -> None:
+    for files, tiles, message in [
+        (
+            [MANIFEST, "x*", CARD],
+            [],
+            f"no files match x*, {CARD}. The dataset has 4: {', '.join(FILES[:3])}, ...",
+        ),
+        ([], ["*_t29*"], "no tiles match *_t29*. The dataset has 4: S2A_"),
+    ]:
+        with pytest.raises(SelectionError) as caught:
+            choose(published.card, files, tiles)
+        assert str(caught.value).startswith(message)
+    with pytest.raises(SelectionError, match=r"no links match c\. The dataset has 3: a, A, b\.$"):
+        matching(["a", "A", "b"], ["a", "c"], "links")
+
+
+def test_a_whole_dataset_is_copied_card_last(
+    tmp_path: Path, source: FolderStore, published_sample: Path
+) -> None:
+    target = FolderStore(tmp_path / "d")
+    assert fetch(source, target, FILES[:3]) == (FILES[:3], False)
+    assert not (tmp_path / "d" / CARD).exists()
+    assert fetch(source, target) == ([PREVIEW], True)
+    assert contents(tmp_path / "d") == contents(published_sample)
+    before = (tmp_path / "d" / CARD).stat().st_mtime_ns
+    assert fetch(source, target) == ([], True)
+    assert (tmp_path / "d" / CARD).stat().st_mtime_ns == before
+    (tmp_path / "d" / CARD).unlink()
+    assert fetch(source, target, [PREVIEW]) == ([], True)
+    assert contents(tmp_path / "d") == contents(published_sample)
+
+
+@pytest.mark.parametrize("wanted", [[], [MASKS_ZIP], [PREVIEW]])
+def test_a_damaged_file_is_replaced(
+    tmp_path: Path, source: FolderStore, published_sample: Path, wanted: list[str]
+) -> None:
+    copytree(published_sample, tmp_path / "d", ignore=lambda *_: [".staging"])
+    (tmp_path / "d" / MASKS_ZIP).write_bytes(b"damaged")
+    whole = wanted != [PREVIEW]
+    assert fetch(source, FolderStore(tmp_path / "d"), wanted) == ([MASKS_ZIP] if whole else [], whole)
+    assert (tmp_path / "d" / CARD).read_bytes() == (published_sample / CARD).read_bytes()
+    assert (contents(tmp_path / "d") == contents(published_sample)) == whole
+
+
+def test_files_of_another_dataset_take_the_card_away_until_all_are_there(
+    tmp_path: Path, source: FolderStore, sample: Sample, published_sample: Path
+) -> None:
+    folder = tmp_path / "d"
+    prepare(sample.folder, folder, max_patches=3)
+    before = contents(folder)
+    published, target = require_published(source), FolderStore(folder)
+    assert not finish(published, {}, target)  # tiles alone replace no file
+    assert contents(folder) == before
+    assert fetch(source, target, [MANIFEST]) == ([MANIFEST], False)
+    assert not (folder / CARD).exists()
+    assert fetch(source, target) == ([IMAGES_ZIP, MASKS_ZIP, PREVIEW], True)
+    assert contents(folder) == contents(published_sample)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_copy_goes_on_where_it_ended(
+    tmp_path: Path, published_sample: Path, sample: Sample, *, changed: bool
+) -> None:
+    folder = tmp_path / "source"
+    copytree(published_sample, folder, ignore=lambda *_: [".staging"])
+    source, target = FolderStore(folder), FolderStore(tmp_path / "d")
+    file = require_published(source).card.file(IMAGES_ZIP)
+    received, counts = list[int](), list[int]()
+
+    def stop(count: int) -> None:
+        received.append(count)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), target.resume(file.name, file.size, file.sha256) as partial:
+        copy_file(file, source, require_published(source), partial, stop)
+    if changed:  # published anew, with the same bytes
+        data = (folder / IMAGES_ZIP).read_bytes()
+        (folder / IMAGES_ZIP).unlink()
+        (folder / IMAGES_ZIP).write_bytes(data)
+    with target.resume(file.name, file.size, file.sha256) as partial:
+        position = partial.position
+        copy_file(file, source, require_published(source), partial, counts.append)
+        partial.commit()
+    assert 0 < position == received[0] < file.size
+    assert sum(counts) == file.size
+    assert (min(counts) < 0) == changed
+    assert (tmp_path / "d" / IMAGES_ZIP).read_bytes() == (folder / IMAGES_ZIP).read_bytes()
+
+
+def test_bytes_that_differ_from_the_card_are_not_kept(tmp_path: Path, published_sample: Path) -> None:
+    folder = tmp_path / "source"
+    copytree(published_sample, folder)
+    data = (folder / MANIFEST).read_bytes()
+    (folder / MANIFEST).write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(ChecksumError, match=rf"{MANIFEST} arrived with SHA-256 .* It was removed"):
+        fetch(FolderStore(folder), FolderStore(tmp_path / "d"))
+    file = require_published(FolderStore(folder)).card.file(MANIFEST)
+    assert FolderStore(tmp_path / "d").resume(file.name, file.size, file.sha256).position == 0
+    published = require_published(FolderStore(folder))
+    (folder / MANIFEST).write_bytes(data)
+    with (
+        pytest.raises(ChangedError),
+        FolderStore(tmp_path / "d").resume(file.name, file.size, file.sha256) as partial,
+    ):
+        copy_file(file, FolderStore(folder), published, partial, lambda _: None)
+
+
+def rows_of(folder: Path, tile: str) -> pa.Table:
+    return tile_rows(pq.ParquetFile(folder / MANIFEST), require_published(FolderStore(folder)).card, tile)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("nth", [0, 3])
+def test_a_tile_becomes_a_zip_of_its_own(
+    tmp_path: Path, source: FolderStore, published: Published, published_sample: Path, kind: Kind, nth: int
+) -> None:
+    entry, target = published.card.tiles[nth], FolderStore(tmp_path / "d")
+    rows = rows_of(published_sample, entry.tile)
+    stored = copy_tile(kind, entry, rows, source, published, target)
+    path = tmp_path / "d" / tile_zip(kind, entry.tile)
+    assert (stored.name, stored.size) == (f"tiles/{kind}/{entry.tile}.zip", path.stat().st_size)
+    assert unzip_tests(path)
+    with ZipFile(published_sample / ZIPS[kind][0]) as whole, ZipFile(path) as zipped:
+        names = [name for name in whole.namelist() if name.startswith(entry.tile)]
+        assert zipped.namelist() == names
+        assert [zipped.read(name) for name in names] == [whole.read(name) for name in names]
+
+
+@pytest.mark.parametrize("where", ["header", "png", "end"])
+def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, where: str) -> None:
+    folder, target = tmp_path / "source", FolderStore(tmp_path / "d")
+    copytree(published_sample, folder)
+    published = require_published(FolderStore(folder))
+    entry = published.card.tiles[1]
+    data = bytearray((folder / IMAGES_ZIP).read_bytes())
+    at = {"header": entry.images.start + 31, "png": entry.images.stop - 1, "end": entry.images.start + 5_000}
+    data[at[where]] ^= 1
+    (folder / IMAGES_ZIP).write_bytes(data)
+    published = require_published(FolderStore(folder))
+    with pytest.raises(ChecksumError, match=rf"{entry.tile}_\d\d_\d\d\.png in {folder} is damaged"):
+        copy_tile("images", entry, rows_of(folder, entry.tile), FolderStore(folder), published, target)
+    assert contents(tmp_path / "d") == {}
+    assert not list((tmp_path / "d").rglob("*.part*"))
+
+
+def test_a_manifest_elsewhere_is_copied_once(tmp_path: Path, published_sample: Path) -> None:
+    class Elsewhere(FolderStore):
+        folder = None  # type: ignore[assignment]  # as of a bucket
+
+    store, scratch = Elsewhere(published_sample), tmp_path / "scratch"
+    published = require_published(store)
+    path = local_manifest(published, store, scratch)
+    assert path.read_bytes() == (published_sample / MANIFEST).read_bytes()
+    before = path.stat()
+    assert local_manifest(published, store, scratch).stat() == before
+    path.write_bytes(b"of another dataset")
+    local_manifest(published, store, scratch)
+    assert path.read_bytes() == (published_sample / MANIFEST).read_bytes()
+    assert local_manifest(published, FolderStore(published_sample), scratch) == published_sample / MANIFEST

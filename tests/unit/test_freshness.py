@@ -1,0 +1,115 @@
+"""A dataset compared with its record, and with other options."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bigearthnet.dataset import (
+    CARD,
+    Card,
+    Comparison,
+    Published,
+    compare_with_record,
+    comparison_markdown,
+    option_changes,
+    record_of,
+)
+from bigearthnet.dataset.card import parse_card
+from bigearthnet.errors import SourceError
+from bigearthnet.options import Rendering, Selection
+from bigearthnet.source import Record, RecordFile
+from bigearthnet.store import StoredFile
+
+
+@pytest.fixture
+def card(published_sample: Path) -> Card:
+    """The card of a dataset that was made from a record of Zenodo."""
+    found = parse_card((published_sample / CARD).read_bytes(), "a test")
+    used = found.source.model_copy(update={"kind": "zenodo", "record": "1", "version": "2.0.0"})
+    return found.model_copy(update={"source": used})
+
+
+@pytest.fixture
+def published(card: Card) -> Published:
+    """That dataset, whole."""
+    return Published(card, b"", {file.name: StoredFile(file.name, file.size, "") for file in card.files})
+
+
+@pytest.fixture
+def record(card: Card) -> Record:
+    """Its record, unchanged."""
+    files = tuple(RecordFile(file.name, file.size, file.md5, "https://x/") for file in card.source.files)
+    return Record("zenodo", "1", "2.0.0", "a record", files)
+
+
+def compared(record: Record, published: Published, **md5s: str | None) -> Comparison:
+    return compare_with_record(record, {file.name: file.md5 for file in record.files} | md5s, published)
+
+
+def test_nothing_changed(record: Record, published: Published) -> None:
+    found = compared(record, published)
+    assert (found.changes, found.decision) == ([], "The dataset is up to date.")
+    names = [file.name for file in record.files]
+    assert [one.what for one in found.findings] == ["record", *names, "published files"]
+
+
+def test_each_change_is_a_reason(record: Record, published: Published) -> None:
+    first, *others = record.files
+    new, smaller = RecordFile("new", 1, "a" * 32, ""), replace(first, size=1)
+    for found, what in [
+        (compared(replace(record, version="2.1.0"), published), "record: 1 2.0.0 → 1 2.1.0"),
+        (compared(replace(record, record_id="2"), published), "record: 1 2.0.0 → 2 2.0.0"),
+        (compared(replace(record, record_id="", version=""), published), "record: 1 2.0.0 → a folder"),
+        (compared(record, published, **{first.name: "f" * 32}), f"{first.name}: .* md5 {'f' * 32}"),
+        (compared(record, published, **{first.name: None}), f"{first.name}: .* md5 not known yet"),
+        (compared(replace(record, files=(smaller, *others)), published), f"{first.name}: .* → 1 bytes"),
+        (compared(replace(record, files=tuple(others)), published), f"{first.name}: .* → not there"),
+        (compared(replace(record, files=(*record.files, new)), published), "new: not there → 1 bytes"),
+        (
+            compared(record, replace(published, intact={})),
+            "published files: all intact → missing or damaged: ",
+        ),
+    ]:
+        assert len(found.changes) == 1
+        assert re.match(what, str(found.changes[0])), found.changes
+        assert found.decision == f"The dataset will be prepared again: {found.changes[0]}."
+
+
+def test_many_missing_files_are_counted(record: Record, published: Published) -> None:
+    file = published.card.files[0]
+    for count, end in [(5, "f4"), (8, "f4 and 3 more")]:
+        files = tuple(file.model_copy(update={"name": f"f{i}"}) for i in range(count))
+        many = Published(published.card.model_copy(update={"files": files}), b"", {})
+        assert str(compared(record, many).changes[0]).endswith(f"damaged: f0, f1, f2, f3, {end}")
+
+
+def test_the_comparison_is_shown_as_a_table(record: Record, published: Published) -> None:
+    text = comparison_markdown(compared(replace(record, version="3"), published), "s3://a/b")
+    assert text.startswith("# s3://a/b\n\nThe dataset will be prepared again: record: 1 2.0.0 → 1 3.\n")
+    assert "| record | 1 2.0.0 | 1 3 | differs |" in text
+    assert text.count("| same |") == len(record.files) + 1
+
+
+def test_the_record_of_a_dataset_is_in_its_card(card: Card, published_sample: Path) -> None:
+    assert record_of(card) == "1"
+    of_a_folder = parse_card((published_sample / CARD).read_bytes(), "a test")
+    with pytest.raises(SourceError, match=r"was made from a folder or bucket\. Name it as the source"):
+        record_of(of_a_folder)
+
+
+def test_other_options_are_named_in_words(card: Card) -> None:
+    made = card.parameters
+    assert option_changes(card, made.selection, made.rendering) == []
+    finland = card.model_copy(
+        update={"parameters": made.model_copy(update={"selection": Selection(countries=("Finland",))})}
+    )
+    rendering = Rendering(mask_classes="clc", percentiles=(1, 99))
+    assert option_changes(finland, Selection(splits=("test", "train"), max_patches=3), rendering) == [
+        "splits: all → test, train",
+        "countries: Finland → all",
+        "max_patches: 0 → 3",
+        "percentiles: 2.0, 98.0 → 1.0, 99.0",
+        "mask_classes: ben19 → clc",
+    ]

@@ -1,0 +1,306 @@
+"""Datasets prepared in any number of tries, out of what is published already, and with files lost."""
+
+import os
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bigearthnet.dataset import (
+    CARD,
+    IMAGES_ZIP,
+    MANIFEST,
+    MASKS_ZIP,
+    PREVIEW,
+    FinishedTile,
+    find_published,
+    require_few_rejected,
+    require_published,
+)
+from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.errors import (
+    ArchiveError,
+    BusyError,
+    DestinationError,
+    RejectedError,
+    SourceError,
+    SpaceError,
+)
+from bigearthnet.plan import KINDS, recipe
+from bigearthnet.sample import Sample
+from bigearthnet.store import FolderStore
+from bigearthnet.tile import Rejected
+from tests.support import archives
+from tests.support.pipeline import Prepared, contents, prepare
+from tests.support.published import require_whole, unzip_tests
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # most of the time otherwise
+
+
+class StoppedError(Exception):
+    """Ends a run."""
+
+
+def stop_after(tiles: int) -> Callable[[FinishedTile], None]:
+    left = iter(range(tiles - 1))
+
+    def on_tile(_: FinishedTile) -> None:
+        if next(left, None) is None:
+            raise StoppedError
+
+    return on_tile
+
+
+def read(prepared: Prepared) -> tuple[int, int]:
+    """How many images and maps were asked of the archives."""
+    requests = prepared.requests.values()
+    return sum(len(one.images) for one in requests), sum(len(one.maps) for one in requests)
+
+
+def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Path, sample: Sample) -> None:
+    require_whole(published_sample)
+    card = require_published(FolderStore(published_sample)).card
+    assert [file.name for file in card.files] == [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
+    assert contents(published_sample).keys() == {*(file.name for file in card.files), CARD}
+    assert all(unzip_tests(published_sample / name) for name in (IMAGES_ZIP, MASKS_ZIP))
+    assert (card.counts.tiles, card.counts.patches, card.counts.asked_for) == (4, 24, 24)
+    assert tuple(entry.tile for entry in card.tiles) == sample.tiles
+    assert [entry.mark and entry.mark.md5 for entry in card.tiles] == list(sample.tiles)
+    for kind in KINDS:
+        ranges = [entry.shard(kind) for entry in card.tiles]
+        assert ranges[0].start == 0
+        assert all(one.stop == other.start for one, other in pairwise(ranges))
+
+
+@pytest.mark.parametrize("tries", [[1], [2, 3], [4], [1, 1, 1]], ids=str)
+def test_any_number_of_tries_gives_the_same_bytes(
+    tmp_path: Path, sample: Sample, published_sample: Path, tries: list[int]
+) -> None:
+    for tiles in tries:
+        with pytest.raises(StoppedError):
+            prepare(sample.folder, tmp_path / "d", stop_after(tiles))
+        assert find_published(FolderStore(tmp_path / "d")) is None
+    assert tuple(prepare(sample.folder, tmp_path / "d").requests) == sample.tiles[max(tries) :]
+    assert contents(tmp_path / "d") == contents(published_sample)
+    before = (tmp_path / "d" / CARD).stat().st_mtime_ns
+    assert not prepare(sample.folder, tmp_path / "d").requests
+    assert (tmp_path / "d" / CARD).stat().st_mtime_ns == before
+
+
+CODES, PERCENTILE = {"mask_classes": "clc"}, {"stretch": "percentile"}
+REUSED: list[tuple[dict[str, Any], dict[str, Any], tuple[int, int]]] = [
+    ({"max_patches": 9}, {}, (15, 15)),
+    ({}, {"max_patches": 9}, (0, 0)),
+    ({"tiles": ("*_T33*", "*_T35*")}, {}, (12, 12)),
+    ({"splits": ("train",)}, {"splits": ("train", "test")}, (7, 7)),
+    ({"splits": ("train", "test")}, {"splits": ("test", "validation")}, (7, 7)),
+    ({"splits": ("train", "validation", "test")}, {}, (0, 0)),
+    ({}, {"rendering": CODES}, (0, 24)),
+    ({}, {"rendering": PERCENTILE}, (24, 0)),
+    ({}, {"rendering": PERCENTILE | CODES}, (24, 24)),
+    ({"rendering": CODES, "splits": ("train",)}, {}, (14, 24)),
+    ({"max_patches": 9}, {"rendering": PERCENTILE}, (24, 15)),
+]
+"""Choices before and after, and how many images and maps are read then."""
+
+
+@pytest.mark.parametrize(("before", "after", "asked"), REUSED, ids=[f"{a} to {b}" for a, b, _ in REUSED])
+def test_what_is_published_is_reused_and_gives_the_bytes_of_a_fresh_run(
+    tmp_path: Path, sample: Sample, before: dict[str, Any], after: dict[str, Any], asked: tuple[int, int]
+) -> None:
+    fresh = prepare(sample.folder, tmp_path / "fresh", **after)
+    prepare(sample.folder, tmp_path / "d", **before)
+    reused = prepare(sample.folder, tmp_path / "d", **after)
+    assert contents(tmp_path / "d") == contents(tmp_path / "fresh")
+    assert reused.card == fresh.card
+    require_whole(tmp_path / "d")
+    assert read(reused) == asked
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked"),
+    [(MASKS_ZIP, (0, 24)), (IMAGES_ZIP, (24, 0)), (MANIFEST, (24, 24)), (PREVIEW, (0, 0)), (CARD, (24, 24))],
+)
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_a_lost_file_costs_what_only_it_held(
+    tmp_path: Path,
+    sample: Sample,
+    published_sample: Path,
+    lost: str,
+    asked: tuple[int, int],
+    damage: str,
+) -> None:
+    prepare(sample.folder, tmp_path / "d")
+    path = tmp_path / "d" / lost
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "changed" and lost != CARD:
+        path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    assert read(prepare(sample.folder, tmp_path / "d")) == asked
+    assert contents(tmp_path / "d") == contents(published_sample)
+
+
+def test_changed_code_makes_again_only_its_kind_and_reuses_nothing_of_it(
+    tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(sample.folder, tmp_path / "d", max_patches=9)
+    monkeypatch.setitem(recipe.FORMATS, "images", recipe.FORMATS["images"] + 1)
+    assert read(prepare(sample.folder, tmp_path / "d")) == (24, 15)
+
+
+def test_rejected_patches_are_named_and_stay_rejected(tmp_path: Path, sample: Sample) -> None:
+    record = archives.linked(sample.folder, tmp_path / "r")
+    paths = [
+        path for path, _ in archives.members(sample.folder / archives.IMAGES) if path.endswith("B03.tif")
+    ]
+    bad = dict.fromkeys((path.split("/")[2] for path in paths[1::9]), "missing in the images' archive: B03")
+    archives.rewrite(record / archives.IMAGES, lambda path, data: None if path in paths[1::9] else data)
+    fresh = prepare(record, tmp_path / "fresh")
+    assert {one.patch_id: one.reason for one in fresh.card.rejected} == bad
+    assert (fresh.card.counts.rejected, fresh.card.counts.patches) == (3, 21)
+    require_whole(tmp_path / "fresh")
+    prepare(record, tmp_path / "d", max_patches=20, rendering=CODES)
+    reused = prepare(record, tmp_path / "d")
+    assert contents(tmp_path / "d") == contents(tmp_path / "fresh")
+    assert read(reused) == (4, 24 - 3)
+
+
+@pytest.mark.parametrize("before", [{"splits": ("train", "validation", "test")}, {"tiles": ("*_T29*",)}, {}])
+def test_unknown_patches_are_found_also_where_images_are_reused(
+    tmp_path: Path, sample: Sample, before: dict[str, Any]
+) -> None:
+    record = archives.linked(sample.folder, tmp_path / "r")
+    unknown = [path.split("/")[2] for path, _ in archives.members(sample.folder / archives.MAPS)][-2:]
+    archives.rewrite(
+        record / archives.MAPS, lambda path, data: None if path.split("/")[2] in unknown else data
+    )
+    for path in sample.folder.glob("*.parquet"):
+        rows = [row for row in pq.read_table(path).to_pylist() if row["patch_id"] not in unknown]
+        (record / path.name).unlink()
+        pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), record / path.name)
+    fresh = prepare(record, tmp_path / "fresh")
+    assert [one.patch_id for one in fresh.card.rejected] == unknown
+    prepare(record, tmp_path / "d", **before)
+    if "splits" not in before:
+        prepare(record, tmp_path / "d", rendering=CODES)
+    prepare(record, tmp_path / "d")
+    assert contents(tmp_path / "d") == contents(tmp_path / "fresh")
+
+
+def finished(patches: int, rejected: int) -> FinishedTile:
+    bad = tuple(Rejected(f"p{i}", "bad") for i in range(rejected))
+    shard = SimpleNamespace(patches=patches, rejected=bad)
+    return FinishedTile(shard, shard)  # type: ignore[arg-type]  # only these two are looked at
+
+
+def test_too_many_rejected_patches_end_the_run() -> None:
+    tiles = [finished(3, 1), finished(4, 6)]
+    require_few_rejected(tiles, 14, 7)
+    named = r"\(p0: bad; p0: bad; p1: bad; p2: bad; p3: bad; \.\.\.\)\. Check the source\. "
+    message = rf"^7 of 14 patches were rejected, max_rejected is 6 {named}Set max_rejected to 7 to publish"
+    with pytest.raises(RejectedError, match=message):
+        require_few_rejected(tiles, 14, 6)
+    with pytest.raises(RejectedError, match=r"\(p0: bad\)\. Check the source\. None is left"):
+        require_few_rejected([finished(0, 1)], 1, 1)
+
+
+def test_a_folder_in_the_way_is_found_before_the_old_card_goes(tmp_path: Path, sample: Sample) -> None:
+    folder = tmp_path / "d"
+    prepare(sample.folder, folder, max_patches=3)
+    (folder / PREVIEW).unlink()
+    (folder / PREVIEW).mkdir()
+    before = (folder / CARD).read_bytes()
+    for _ in range(2):
+        with pytest.raises(DestinationError, match=f"cannot write {folder}/{PREVIEW}: there is a folder"):
+            prepare(sample.folder, folder)
+        assert (folder / CARD).read_bytes() == before
+    (folder / PREVIEW).rmdir()
+    assert read(prepare(sample.folder, folder)) == (0, 0)
+    require_whole(folder)
+
+
+def test_a_run_that_lost_its_lock_changes_nothing(tmp_path: Path, sample: Sample) -> None:
+    folder = tmp_path / "d"
+    prepare(sample.folder, folder, max_patches=3)
+    before = contents(folder)
+    with pytest.raises(BusyError, match="lost the lock"):
+        prepare(sample.folder, folder, lambda _: (folder / ".lock").unlink(missing_ok=True))
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_full_disk_is_named_and_the_old_dataset_stays(
+    tmp_path: Path, sample: Sample, published_sample: Path
+) -> None:
+    folder, scratch = tmp_path / "d", tmp_path / "d-scratch"
+    prepare(sample.folder, folder, max_patches=3)
+    before = contents(folder)
+    for name in (MANIFEST, "masks.central", PREVIEW):
+
+        def fill(_: FinishedTile, path: Path = scratch / name) -> None:
+            if not path.is_symlink():
+                path.symlink_to("/dev/full")
+
+        with pytest.raises(SpaceError, match=f"cannot write {scratch}: the disk is full"):
+            prepare(sample.folder, folder, fill)
+        after = contents(folder)
+        assert {file: after[file] for file in before} == before
+    prepare(sample.folder, folder)
+    assert contents(folder) == contents(published_sample)
+
+
+@pytest.mark.parametrize(("failing", "card"), [(0, b"old"), (1, None), (2, b"new")])
+def test_the_old_card_comes_back_only_if_nothing_has_changed(
+    tmp_path: Path, failing: int, card: bytes | None
+) -> None:
+    store, calls = FolderStore(tmp_path / "d"), list[bytes | None]()
+
+    def commit(nth: int) -> None:
+        calls.append(store.read(CARD))
+        if nth == failing:
+            raise KeyboardInterrupt
+
+    store.write(CARD, b"old")
+    old = SimpleNamespace(data=b"old")
+    commits = [lambda nth=nth: commit(nth) for nth in range(2)]
+    try:
+        replace_dataset(store, commits, b"new", old)  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        assert failing < 2
+    assert store.read(CARD) == card
+    assert set(calls) == {None}
+
+
+def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Sample) -> None:
+    folder = tmp_path / "d"
+    with pytest.raises(SourceError, match=f"there is no dataset in {folder}: it has no dataset.json"):
+        require_published(FolderStore(folder))
+    prepare(sample.folder, folder, max_patches=3)
+    (folder / MASKS_ZIP).write_bytes(b"shorter")
+    (folder / PREVIEW).unlink()
+    message = re.escape(f"{folder} lacks files that its card names: {MASKS_ZIP}, {PREVIEW}. Publish")
+    with pytest.raises(SourceError, match=message):
+        require_published(FolderStore(folder))
+
+
+def test_a_shard_that_does_not_match_its_rows_is_noticed(tmp_path: Path, sample: Sample) -> None:
+    folder = tmp_path / "d"
+    with pytest.raises(StoppedError):
+        prepare(sample.folder, folder, stop_after(4))
+    longer = next((folder / ".tiles").glob("*-masks-*")) / "members"
+    size = longer.stat().st_size
+    longer.write_bytes(longer.read_bytes() + b"more")
+    note = longer.with_name("tile.json")
+    note.write_text(note.read_text().replace(f'"size":{size}', f'"size":{size + 4}'))
+    with pytest.raises(ArchiveError, match=r"the masks of S2A_.* do not match their rows"):
+        prepare(sample.folder, folder)
+    assert find_published(FolderStore(folder)) is None

@@ -1,0 +1,95 @@
+"""Finished tiles that are not published yet: found again whole, or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bigearthnet.dataset import TileCache
+from bigearthnet.errors import ChangedError, DestinationError
+from bigearthnet.plan import TilePlan
+from bigearthnet.sample import Sample
+from bigearthnet.source import Mark
+from bigearthnet.store import FolderStore
+from bigearthnet.tile import ConvertedTile, Rejected
+from bigearthnet.tile.rows import write_rows
+from tests.support.pipeline import recipe_of
+
+TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+MADE = ConvertedTile(TILE, 1, (Rejected(f"{TILE}_00_01", "bad"),), {"masks": 5})
+MARK = Mark(7, "md5")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder as conversion leaves it."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "masks.shard").write_bytes(b"shard")
+    row = {"patch_id": f"{TILE}_00_00", "mask_size": 1, "mask_crc32": 2, "class_pixels": []}
+    write_rows([row], "masks", folder / "masks.parquet")
+    return folder
+
+
+def cache_of(tmp_path: Path) -> TileCache:
+    return TileCache(FolderStore(tmp_path / "d"), None, tmp_path / "scratch", streams=False)
+
+
+def test_a_tile_is_found_by_the_next_run(tmp_path: Path, made: Path) -> None:
+    added = cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
+    cache = cache_of(tmp_path)
+    found = cache.find("masks", TILE, "a-key")
+    assert found == added
+    assert (found.tile, found.kind, found.key, found.patches) == (TILE, "masks", "a-key", 1)
+    assert (found.rejected, found.mark) == (MADE.rejected, MARK)
+    assert FolderStore(tmp_path / "d").open(found.source.file, found.source.start).read() == b"shard"
+    assert cache.rows(found).column("patch_id").to_pylist() == [f"{TILE}_00_00"]
+    assert cache.find("masks", TILE, "another-key") is None
+    cache.drop(["a-key", "not-there"])
+    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+    assert not (tmp_path / "d" / ".tiles").exists()
+    with pytest.raises(ChangedError, match=r"rows\.parquet was removed during the run"):
+        cache.rows(found)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def without_mark(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mark": "another form"}))
+
+
+@pytest.mark.parametrize("name", ["members", "rows.parquet", "tile.json"])
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_a_tile_with_a_file_cut_off_or_removed_is_not_found(
+    tmp_path: Path, made: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
+    damage(tmp_path / "d" / ".tiles" / "a-key" / name)
+    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+
+
+def test_a_description_in_another_form_is_not_taken(tmp_path: Path, made: Path) -> None:
+    cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
+    without_mark(tmp_path / "d" / ".tiles" / "a-key" / "tile.json")
+    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -> None:
+    names, folder = ["members", "rows.parquet", "tile.json"], tmp_path / "d" / ".tiles" / "a-key"
+    FolderStore(tmp_path / "d").write("another", b"")
+    (folder / names[nth]).mkdir(parents=True)
+    with pytest.raises(DestinationError, match=f"{names[nth]}: there is a folder of that name"):
+        cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == names[:nth]
+    (folder / names[nth]).rmdir()
+    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+
+
+def test_nothing_is_held_without_a_dataset(tmp_path: Path, sample: Sample) -> None:
+    plan = TilePlan(TILE, np.array([1], np.uint16), np.array([1], np.uint16), whole=True)
+    assert cache_of(tmp_path).held("images", plan, recipe_of(sample.folder)) is None
