@@ -70,7 +70,7 @@ def test_systemd_accepts_the_units_and_their_exposure(tmp_path: Path, command: l
         # The worker outlives a run that takes too much memory, and ends its run when it is stopped.
         (
             "bigearthnet-worker",
-            ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M", "KillMode=control-group"],
+            ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M", "KillMode=mixed"],
         ),
         ("bigearthnet-worker", ["RequiresMountsFor=/data", "ReadWritePaths=/data"]),
     ],
