@@ -114,7 +114,9 @@ class _Steps:
             if isinstance(arguments[2], int) and arguments[2] & _WRITING:
                 self._change("open", arguments[0], -1)
         elif event in _CHANGES:
-            self._change(event.removeprefix("os."), arguments[_CHANGES[event]], arguments[-1])
+            path = arguments[_CHANGES[event]]
+            if event != "os.remove" or os.path.lexists(path) or arguments[-1] != -1:
+                self._change(event.removeprefix("os."), path, arguments[-1])
         elif event == "http.client.send" and isinstance(arguments[1], bytes):
             line = arguments[1].split(b" HTTP", 1)[0].decode("latin-1")
             if _S3_WRITES.match(line):

@@ -244,7 +244,7 @@ def test_paths_that_cannot_be_used_are_no_tracebacks(tmp_path: Path) -> None:
         with pytest.raises(DestinationError, match="cannot lock"):
             FolderStore(root).lock("run").__enter__()
     with pytest.raises(SourceError, match="NUL"):
-        FolderStore(Path("/data\0x"), tmp_path, SourceError)
+        FolderStore(Path("/data\0x"), SourceError)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
@@ -256,7 +256,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         from bigearthnet.store import FolderStore
         os.setuid(65534)
         store = FolderStore(Path({str(tmp_path / "store")!r}))
-        theirs = FolderStore(Path({str(tmp_path / "theirs")!r}), Path({str(tmp_path / "digests")!r}))
+        theirs = FolderStore(Path({str(tmp_path / "theirs")!r}))
         for call in (
             lambda: store.lock("run").__enter__(),
             lambda: store.write("x", b""),
@@ -268,7 +268,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
                 print(error)
     """
     FolderStore(tmp_path / "store").write("x", b"ours")
-    FolderStore(tmp_path / "theirs", tmp_path / "digests").write("ours/x", b"")
+    FolderStore(tmp_path / "theirs").write("ours/x", b"")
     os.chown(tmp_path / "theirs", 65534, 65534)
     os.chown(tmp_path / "theirs/.staging", 65534, 65534)
     for path in (tmp_path, *tmp_path.parents[:-2]):

@@ -21,6 +21,7 @@ from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, Patch, parse_patch
 from bigearthnet.sample import patch_files, sample_patches
 from bigearthnet.tile.raster import Georeference, decode, georeference
+from bigearthnet.tile.tags import DOUBLE, SHORT, read_tags
 from tests.support.rasters import geotiff
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of ours
@@ -290,6 +291,15 @@ def test_tie_points_and_matrices_locate_too() -> None:
     data = bytearray(with_tag(with_tag(WHOLE, 42, 0, instead_of=33550), 43, 0, instead_of=33922))
     struct.pack_into("<HHII", data, entries(bytes(data))[FREE], 34264, 12, 16, len(data))
     assert georeference(bytes(data) + matrix, PATCH) == georeference(WHOLE, PATCH)
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(1, True), (2, True), (3, True), (1024, True), (1025, False)])
+def test_tags_are_read_from_their_entry_or_elsewhere(count: int, is_read: bool) -> None:
+    data, values = bytearray(WHOLE), struct.pack(f"<{count}H", *range(7, 7 + count))
+    place = values.ljust(4, b"\0") if count <= 2 else struct.pack("<I", len(data))
+    struct.pack_into("<HHI4s", data, entries(WHOLE)[FREE], 530, SHORT, count, place)
+    found = read_tags(bytes(data) + values, {530: SHORT, 256: DOUBLE, 257: SHORT})
+    assert found == {257: (120,)} | ({530: tuple(range(7, 7 + count))} if is_read else {})
 
 
 NO_CRS = r"states no EPSG code of a projected CRS \(GeoKey 3072\)$"
