@@ -157,7 +157,7 @@ def _run(wanted: dict[str, Any], log: Path) -> int:
     for stream, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(descriptor, stream)
     kill = None if wanted["kill"] is None else Kill(**wanted["kill"])
-    hurry(setattr)
+    hurry(setattr, stall_seconds=300)  # a run that stalls is killed by its test
     steps = _Steps(wanted["root"], kill)
     os.copy_file_range = _copy_in_halves(steps)
     sys.addaudithook(steps)

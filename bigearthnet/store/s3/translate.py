@@ -138,9 +138,7 @@ def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
         permission = _PERMISSIONS.get(error.operation_name, _WRITING)
         advice = f"Give these credentials the permission {permission} there, or use other ones"
         if code.isdecimal():  # of a HEAD, which does not say whether the keys are wrong
-            advice = (
-                f"Check the keys of the credentials, and that they have the permission {permission} there"
-            )
+            advice = f"Check the keys, and that their owner has the permission {permission} there"
         return refusal, reason, advice
     return (
         refusal,
