@@ -14,10 +14,6 @@ from bigearthnet.store.base import Refusal
 NEW: Final = ".new"
 """Ending of files that a process writes; those of a killed one are removed by the next lock of a folder."""
 
-_BLOCK_BYTES: Final = 1 << 20
-_KERNEL_BLOCK_BYTES: Final = 64 << 20
-_NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
-
 _DENIED: Final = "permission denied. Give this user the right to it, or choose another path"
 _REASONS: Final = {
     errno.EDQUOT: "the disk quota of this user is used up. Free some of it, then run again",
@@ -36,16 +32,11 @@ _REASONS: Final = {
 
 @contextmanager
 def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationError) -> Iterator[None]:
-    """Translate errors of the operating system that are raised in the block.
-
-    Args:
-        verb: what the block does to the file, such as "write".
-        path: the file, for messages.
-        refusal: error for everything but a full disk.
+    """Translate errors of the operating system that are raised in the block, which does `verb` to `path`.
 
     Raises:
         SpaceError: the disk is full, has no inodes left, or the user's quota is used up.
-        DestinationError, SourceError: anything else (whichever `refusal` is).
+        DestinationError, SourceError (the `refusal`): anything else.
     """
     try:
         yield
@@ -66,15 +57,11 @@ def etag_of(status: os.stat_result) -> str:
 
 @contextmanager
 def require_unchanged(paths: Iterable[Path]) -> Iterator[None]:
-    """Make sure that local files do not change while the block reads them.
-
-    Raises:
-        ChangedError: one did.
-    """
-    before = {path: etag_of(path.stat()) for path in paths}
+    """Raise ChangedError if a local file changed while the block read it."""
+    before = [(path, _etag_now(path)) for path in paths]
     yield
-    for path, etag in before.items():
-        if etag_of(path.stat()) != etag:
+    for path, etag in before:
+        if _etag_now(path) != etag:
             raise ChangedError(f"{path} changed while it was read. Run again.")
 
 
@@ -110,19 +97,13 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def copy_bytes(source: int, start: int, stop: int, target: int) -> int:
-    """Append bytes of one open file to another, without a copy in memory where the system can do that.
-
-    Args:
-        source: file descriptor to read from.
-        start: first byte to copy.
-        stop: first byte not to copy.
-        target: file descriptor to write to.
+    """Append bytes `start` to `stop` of an open file to another one, without a copy in memory.
 
     Returns:
         Bytes that were copied: fewer than asked for if the source ends before `stop`.
     """
     position = start
-    while position < stop and (count := _copy_some(source, position, stop - position, target)):
+    while position < stop and (count := os.sendfile(target, source, position, stop - position)):
         position += count
     return position - start
 
@@ -134,19 +115,9 @@ def write_all(target: int, data: bytes) -> None:
         view = view[os.write(target, view) :]
 
 
-def _copy_some(source: int, position: int, length: int, target: int) -> int:
-    try:
-        count = os.copy_file_range(source, target, min(length, _KERNEL_BLOCK_BYTES), offset_src=position)
-    except OSError as error:
-        if error.errno not in _NO_KERNEL_COPY:
-            raise
-        count = 0
-    if count:
-        return count
-    # Not supported between these two, or at the end; some file systems report an end where there is none.
-    data = os.pread(source, min(length, _BLOCK_BYTES), position)
-    write_all(target, data)
-    return len(data)
+def _etag_now(path: Path) -> str:
+    with translate_os_errors("read", path):
+        return etag_of(path.stat())
 
 
 def _full(path: Path) -> str:

@@ -32,13 +32,9 @@ _PART = ".part"  # of files that the next run goes on with
 
 
 class FolderStore:
-    """Files in a folder; see `Store` for the methods.
+    """Files in a folder, which is made when it is first written to; see `Store` for the methods.
 
     Files are written in `.staging/` and renamed when they are complete and on the disk.
-
-    Args:
-        root: the folder; made when it is first written to.
-        refusal: error for a folder that cannot be used.
     """
 
     def __init__(self, root: Path, refusal: Refusal = DestinationError) -> None:
@@ -51,16 +47,13 @@ class FolderStore:
 
     @property
     def url(self) -> str:
-        """The path."""
         return str(self._root)
 
     @property
     def folder(self) -> Path:
-        """The folder."""
         return self._root
 
     def head(self, name: str) -> StoredFile | None:
-        """Look a file up; links are followed."""
         path = self._path(name)
         with translate_os_errors("look up", path, self._refusal):
             try:
@@ -70,7 +63,6 @@ class FolderStore:
         return _stored(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
-        """Yield the files whose names begin with `prefix`, in ascending order of names."""
         top = self._root / prefix.rpartition("/")[0]
         with translate_os_errors("list", top, self._refusal):
             names = sorted(name for name in self._walk(top) if name.startswith(prefix))
@@ -80,7 +72,6 @@ class FolderStore:
                 yield file
 
     def digest(self, file: StoredFile) -> str | None:
-        """SHA-256 (hex) of a file, which is read if it changed since its digest was noted."""
         path = self._path(file.name)
         with translate_os_errors("read", self._notes):
             known = known_digest(path, file.etag, self._notes)
@@ -91,17 +82,14 @@ class FolderStore:
         return known
 
     def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
-        """Open bytes `start` to `stop` of a file; reading raises ChangedError when it was replaced."""
         stop = file.size if stop is None else min(stop, file.size)
         return ResumingReader(partial(self._open_at, file), str(self._path(file.name)), start, stop)
 
     def read(self, name: str) -> bytes | None:
-        """Read a small file; None if it is not there."""
         file = self.head(name)
         return None if file is None else read_small(self.open(file), file.size, self._refusal)
 
     def write(self, name: str, data: bytes) -> StoredFile:
-        """Write a small file whole and bring it to the disk."""
         with self._staging(name) as staged:
             with self._writing(name):
                 staged.path.write_bytes(data)
@@ -109,7 +97,6 @@ class FolderStore:
             return staged.commit()
 
     def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        """Link a file that is on the same disk, else copy it."""
         with self._staging(name) as staged:
             with self._writing(name):
                 try:
@@ -123,7 +110,6 @@ class FolderStore:
 
     @contextmanager
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
-        """Join pieces to a file that is on the disk when the block begins."""
         with self._staging(name) as staged:
             with self._writing(name), staged.path.open("wb", buffering=0) as target:
                 for piece in pieces:
@@ -133,31 +119,27 @@ class FolderStore:
             yield staged
 
     def resume(self, name: str, size: int, md5: str | None) -> FolderPartial:
-        """Go on with a file whose beginning is in `.staging/`, or begin it."""
         target = self._prove(name)
         part = self._staged_path(name, _PART)
         return FolderPartial(part, size, md5, self._refusal, lambda path: self._move(path, name, target))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, and folders that are empty then."""
-        folders = set()
-        for name in names:
-            path = self._path(name)
+        paths = [self._path(name) for name in names]
+        for path in paths:
             with translate_os_errors("remove", path, self._refusal), suppress(FileNotFoundError):
                 self._claim()
                 path.unlink()
-            folders.add(path.parent)
-        for folder in folders:
+        for folder in {path.parent for path in paths}:
             with translate_os_errors("remove files of", folder, self._refusal):
                 sync(self._remove_if_empty(folder))
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:
-        """Lock the folder, and remove what killed runs left in `.staging/`."""
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
         with lock_folder(self._root / LOCK, run) as lock:
-            for path in (self._root / STAGING).glob(f"*{NEW}"):
+            for path in (self._root / STAGING).glob(f"*{NEW}"):  # left by killed runs
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock
@@ -187,7 +169,7 @@ class FolderStore:
         path = self._path(file.name)
         with translate_os_errors("read", path, self._refusal):
             try:
-                return Opened(_Body(path, file, position, self._refusal), position, file.etag)
+                return Opened(_Body(path, file.etag, position, self._refusal), position, file.etag)
             except FileNotFoundError:
                 raise _changed(path) from None
 
@@ -266,7 +248,7 @@ class FolderStore:
             except FileNotFoundError:
                 pass
             except OSError:
-                return folder
+                break
             folder = folder.parent
         return folder
 
@@ -280,34 +262,30 @@ class StagedFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
         return self.path.stat().st_size
 
     def commit(self) -> StoredFile:
-        """Rename the file to its name."""
         return self._move()
 
 
 class _Body:
     """An open file that is checked to be the one that was looked up."""
 
-    def __init__(self, path: Path, file: StoredFile, position: int, refusal: Refusal) -> None:
+    def __init__(self, path: Path, etag: str, position: int, refusal: Refusal) -> None:
         self._path = path
-        self._expected = file.etag
+        self._etag = etag
         self._refusal = refusal
         self._file = FileIO(path)
         self._file.seek(position)
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Read; raises ChangedError for another version."""
         with translate_os_errors("read", self._path, self._refusal):
             count = self._file.readinto(buffer)
-            if etag_of(os.fstat(self._file.fileno())) != self._expected:
+            if etag_of(os.fstat(self._file.fileno())) != self._etag:
                 raise _changed(self._path)
         return count
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
 

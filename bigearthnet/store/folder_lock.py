@@ -21,11 +21,7 @@ class FolderLock:
         self._path = path
 
     def check(self) -> None:
-        """Make sure that the lock is still ours.
-
-        Raises:
-            BusyError: its file was removed or replaced, so that another run may have locked the folder.
-        """
+        """Raise BusyError if the file was removed or replaced: another run may have locked the folder."""
         try:
             ours = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
         except FileNotFoundError:
@@ -39,14 +35,10 @@ class FolderLock:
 
 @contextmanager
 def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
-    """Lock a folder until the block ends.
-
-    Args:
-        path: of the lock file, in the folder.
-        run: name of the run, for the message to one that comes second.
+    """Lock a folder by its lock file until the block ends.
 
     Raises:
-        BusyError: another process has locked it.
+        BusyError: another process has locked it; the message names its run.
         DestinationError: the lock file cannot be written.
     """
     with translate_os_errors("lock", path):

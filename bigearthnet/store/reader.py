@@ -39,17 +39,13 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file opened at a byte.
-
-    Attributes:
-        body: gives the bytes.
-        start: the byte that `body` begins with: as asked for, or 0 where the server sends the whole file.
-        validator: version of the file, to be compared after a broken connection; None where unknown.
-    """
+    """A file opened at a byte."""
 
     body: Body
     start: int
+    """The byte that `body` begins with: as asked for, or 0 where the server sends the whole file."""
     validator: str | None
+    """Version of the file, to be compared after a broken connection; None where unknown."""
 
 
 OpenAt = Callable[[int, str | None], Opened]
@@ -70,18 +66,10 @@ def backoff_seconds(failures: int) -> float:
 class ResumingReader(io.RawIOBase):
     """Reads bytes `start` to `stop` of a file; opens it again where a connection broke.
 
-    Args:
-        open_at: opens the file at a byte.
-        name: of the file, for messages.
-        start: first byte to read.
-        stop: first byte not to read.
-        validator: version of the file that the bytes before `start` came from; None if there are none.
-        sleep: waits that many seconds.
-
     Attributes:
         name: of the file, for messages.
         position: offset of the next byte.
-        validator: version of the file, as soon as it is known.
+        validator: version of the file, as soon as it is known; at first that of the bytes before `start`.
     """
 
     def __init__(
@@ -182,18 +170,10 @@ class ResumingReader(io.RawIOBase):
 def read_small(
     reader: ResumingReader, size: int, refusal: type[DestinationError] | type[SourceError]
 ) -> bytes:
-    """Read `size` bytes and close the reader.
-
-    Raises:
-        DestinationError, SourceError: it is more than 64 MiB (whichever `refusal` is).
-    """
+    """Read all `size` bytes of a reader and close it; raises `refusal` if they are more than 64 MiB."""
     with reader:
         if size > SMALL_BYTES:
             raise refusal(
                 f"cannot read {reader.name}: it has {size:,} bytes, and at most {SMALL_BYTES:,} are read."
             )
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            view = view[reader.readinto(view) :]
-    return bytes(data)
+        return reader.readall()

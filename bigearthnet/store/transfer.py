@@ -19,15 +19,15 @@ OpenAt = Callable[[int, str | None], ResumingReader]
 def complete(
     open_at: OpenAt, size: int, partial: Partial, algorithm: Literal["md5", "sha256"], on_bytes: OnBytes
 ) -> tuple[int, str | None]:
-    """Write the bytes that are missing of a file.
+    """Write the bytes that are missing of a file; all of them if it changed since the partial was begun.
 
     Args:
         open_at: opens the file.
         size: of the file.
-        partial: gets the bytes; begun anew if the file has changed since it was begun.
+        partial: gets the bytes.
         algorithm: of the digest.
-        on_bytes: called with the size of each block, also of those that were there, which add up to the size;
-            with a negative number when bytes are fetched again.
+        on_bytes: called with the size of each block, also of those that were there; with a negative number
+            when bytes are fetched again.
 
     Returns:
         Bytes received, and the digest (hex) of the file; None where the store cannot read earlier bytes back.

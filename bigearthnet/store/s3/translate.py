@@ -55,6 +55,7 @@ _ADVICE: Final = {
     "NoSuchUpload": "Another program removed the unfinished upload: run again",
 }
 
+# All other operations need s3:PutObject.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 _PERMISSIONS: Final = {
     "HeadBucket": "s3:ListBucket",
@@ -68,7 +69,6 @@ _PERMISSIONS: Final = {
     "DeleteObjects": "s3:DeleteObject",
     "UploadPartCopy": "s3:GetObject and s3:PutObject",
 }
-_WRITING: Final = "s3:PutObject"  # for all other operations used here
 
 _NO_CREDENTIALS: Final = (
     NoCredentialsError,
@@ -90,18 +90,20 @@ def translate_errors(verb: str, url: str, refusal: Refusal = DestinationError) -
         verb: what the block does to `url`, such as "write". The block holds the request and what is taken
             from its response, no more.
         url: the object or bucket as `s3://bucket/key`, never a presigned URL.
-        refusal: error for a request that is refused, or a bucket that is not there.
+        refusal: error for a request that is refused.
 
     Raises:
-        DestinationError, SourceError: refused (whichever `refusal` is); the message says what to do.
+        DestinationError, SourceError (the `refusal`): refused; the message says what to do.
         TransferError: no whole response, or the bytes were damaged on their way.
         ChangedError: the object was replaced or removed.
     """
     try:
         yield
     except (ClientError, BotoCoreError) as error:
+        told = _response(error, refusal) if isinstance(error, ClientError) else _local(error, refusal)
+        kind, reason, advice = told
         # Without its cause: the response in it can hold a session token.
-        raise translated(error, verb, url, refusal) from None
+        raise kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.") from None
     except KeyError as error:  # a response that broke off among its headers
         raise TransferError(f"cannot {verb} {url}: the response of S3 has no {error}. {_NETWORK}.") from error
 
@@ -109,17 +111,6 @@ def translate_errors(verb: str, url: str, refusal: Refusal = DestinationError) -
 def error_code(error: ClientError) -> str:
     """The code of a response, such as `NoSuchKey`; for a HEAD the status, such as `404`."""
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def translated(
-    error: ClientError | BotoCoreError, verb: str, url: str, refusal: Refusal = DestinationError
-) -> BigEarthNetError:
-    """The project's error for one of botocore's; for the arguments see `translate_errors`."""
-    if isinstance(error, ClientError):
-        kind, reason, advice = _response(error, refusal)
-    else:
-        kind, reason, advice = _local(error, refusal)
-    return kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.")
 
 
 def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
@@ -135,17 +126,10 @@ def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
         tries = int(metadata.get("RetryAttempts", 0)) + 1
         return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
     if code in _DENIED:
-        permission = _PERMISSIONS.get(error.operation_name, _WRITING)
-        return (
-            refusal,
-            reason,
-            f"Give these credentials the permission {permission} there, or use other ones",
-        )
-    return (
-        refusal,
-        reason,
-        _ADVICE.get(code, f"See what this server's manual says about {error.operation_name}"),
-    )
+        permission = _PERMISSIONS.get(error.operation_name, "s3:PutObject")
+        return refusal, reason, f"Give these credentials the permission {permission} there, or use other ones"
+    manual = f"See what this server's manual says about {error.operation_name}"
+    return refusal, reason, _ADVICE.get(code, manual)
 
 
 def _local(error: BotoCoreError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
