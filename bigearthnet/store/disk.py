@@ -3,12 +3,12 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SpaceError
+from bigearthnet.errors import BigEarthNetError, DestinationError, SpaceError
 from bigearthnet.store.base import Refusal
 
 NEW: Final = ".new"
@@ -53,16 +53,6 @@ def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationErr
 def etag_of(status: os.stat_result) -> str:
     """A version of a local file: it changes with its size, its time of change and its inode."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
-
-
-@contextmanager
-def require_unchanged(paths: Iterable[Path]) -> Iterator[None]:
-    """Raise ChangedError if a local file changed while the block read it."""
-    before = [(path, _etag_now(path)) for path in paths]
-    yield
-    for path, etag in before:
-        if _etag_now(path) != etag:
-            raise ChangedError(f"{path} changed while it was read. Run again.")
 
 
 def sync(path: Path) -> None:
@@ -113,11 +103,6 @@ def write_all(target: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(target, view) :]
-
-
-def _etag_now(path: Path) -> str:
-    with translate_os_errors("read", path):
-        return etag_of(path.stat())
 
 
 def _full(path: Path) -> str:

@@ -169,9 +169,11 @@ class FolderStore:
         path = self._path(file.name)
         with translate_os_errors("read", path, self._refusal):
             try:
-                return Opened(_Body(path, file.etag, position, self._refusal), position, file.etag)
+                body = _Body(path, file.etag, self._refusal)
             except FileNotFoundError:
                 raise _changed(path) from None
+            body.seek(position)
+        return Opened(body, position, file.etag)
 
     def _claim(self) -> None:
         """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""
@@ -194,11 +196,6 @@ class FolderStore:
             make_folder(target.parent)
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if target.parent.stat().st_dev != (self._root / STAGING).stat().st_dev:
-                raise self._refusal(
-                    f"cannot write {target}: {target.parent} is on another disk than {self._root}. "
-                    "Put both on one disk, or choose another folder."
-                )
             if not os.access(target.parent, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return target
@@ -229,10 +226,11 @@ class FolderStore:
         with translate_os_errors("read", path, self._refusal):
             source = FileIO(path)
         with source:
-            file = piece.file if isinstance(piece, Range) else _stored(path.name, os.fstat(source.fileno()))
-            start, stop = (piece.start, piece.stop) if isinstance(piece, Range) else (0, file.size)
-            copied = copy_bytes(source.fileno(), start, stop, target.fileno())
-            if copied != stop - start or etag_of(os.fstat(source.fileno())) != file.etag:
+            if isinstance(piece, Path):
+                file = _stored(path.name, os.fstat(source.fileno()))
+                piece = Range(file, 0, file.size)
+            copied = copy_bytes(source.fileno(), piece.start, piece.stop, target.fileno())
+            if copied != piece.stop - piece.start or etag_of(os.fstat(source.fileno())) != piece.file.etag:
                 raise _changed(path)
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
@@ -268,25 +266,21 @@ class StagedFile:
         return self._move()
 
 
-class _Body:
+class _Body(FileIO):
     """An open file that is checked to be the one that was looked up."""
 
-    def __init__(self, path: Path, etag: str, position: int, refusal: Refusal) -> None:
+    def __init__(self, path: Path, etag: str, refusal: Refusal) -> None:
+        super().__init__(path)
         self._path = path
         self._etag = etag
         self._refusal = refusal
-        self._file = FileIO(path)
-        self._file.seek(position)
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         with translate_os_errors("read", self._path, self._refusal):
-            count = self._file.readinto(buffer)
-            if etag_of(os.fstat(self._file.fileno())) != self._etag:
+            count = super().readinto(buffer)
+            if etag_of(os.fstat(self.fileno())) != self._etag:
                 raise _changed(self._path)
         return count
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def _stored(name: str, status: os.stat_result) -> StoredFile:

@@ -41,11 +41,7 @@ class Lease:
         self._etag = self._take()
 
     def check(self) -> None:
-        """Make sure that the lock is still ours, by refreshing it.
-
-        Raises:
-            BusyError: it is not, or could not be refreshed for so long that another run may have it.
-        """
+        """Refresh the lock; raise BusyError if it is not ours, or was not refreshed for too long."""
         with self._mutex:
             if not self.lost.is_set():
                 self._refresh()
@@ -56,11 +52,7 @@ class Lease:
             )
 
     def check_if_old(self) -> None:
-        """Check the lock if this process was suspended or offline so long that another may have it.
-
-        Raises:
-            BusyError: another has it.
-        """
+        """Check the lock if this process was suspended or offline so long that another may have it."""
         if self.lost.is_set() or self._is_old():
             self.check()
 
@@ -75,8 +67,8 @@ class Lease:
         """Remove the lock if it is still ours; a failure is logged, as the lock becomes stale by itself."""
         with self._mutex:
             try:
-                found = read_lock(self._prefix)
-                if not (found and self._is_ours(found[0]) and self._prefix.delete_if(LOCK, found[1])):
+                owner, etag = read_lock(self._prefix)
+                if not (self._is_ours(owner) and self._prefix.delete_if(LOCK, etag)):
                     logger.warning("%s is not ours any more and is left as it is", self._url)
             except BigEarthNetError as error:
                 logger.warning("the lock stays until it is stale: %s", error)
@@ -86,15 +78,14 @@ class Lease:
         for _ in range(_ATTEMPTS):
             self._owner = self._owner.refreshed_at(self._clock())
             etag = create_lock(self._prefix, self._owner)
-            if etag is not None:
-                return etag
-            found = read_lock(self._prefix)
-            if found is None:
-                continue
-            if self._is_ours(found[0]):  # written by a try whose response was lost
-                return found[1]
-            self._require_free(found[0])
-            etag = replace_lock(self._prefix, self._owner, found[1])
+            if etag is None:
+                owner, found = read_lock(self._prefix)
+                if not found:
+                    continue
+                if self._is_ours(owner):  # written by a try whose response was lost
+                    return found
+                self._require_free(owner)
+                etag = replace_lock(self._prefix, self._owner, found)
             if etag is not None:
                 return etag
         raise BusyError(
@@ -116,21 +107,17 @@ class Lease:
         logger.warning("taking over %s from %s: %s", self._url, owner, reason)
 
     def _refresh(self) -> None:
-        before = self._owner
-        self._owner = before.refreshed_at(self._clock())
+        renewed = self._owner.refreshed_at(self._clock())
+        owner: LockOwner | None = renewed
         try:
-            etag = replace_lock(self._prefix, self._owner, self._etag)
-            if etag is not None:
-                self._etag = etag
-                return
-            found = read_lock(self._prefix)  # it may be of a try of ours whose response was lost
+            etag = replace_lock(self._prefix, renewed, self._etag)
+            if etag is None:  # it may be of a try of ours whose response was lost
+                owner, etag = read_lock(self._prefix)
         except BigEarthNetError as error:
-            self._owner = before
             logger.warning("could not refresh the lock: %s", error)
             if self._is_old():
                 self.lost.set()
             return
-        owner, etag = found or (None, "")
         if owner is not None and self._is_ours(owner):
             self._owner, self._etag = owner, etag
         else:
@@ -144,15 +131,13 @@ class Lease:
         return owner is not None and owner.is_same(self._owner)
 
 
-def read_lock(prefix: Prefix) -> tuple[LockOwner | None, str] | None:
-    """The owner and the ETag of a lock; no owner if the content is not ours, None if there is no lock."""
-    found = prefix.get(LOCK)
-    if found is None:
-        return None
+def read_lock(prefix: Prefix) -> tuple[LockOwner | None, str]:
+    """The owner and the ETag of a lock; no owner if the content is not ours, no ETag if there is no lock."""
+    content, etag = prefix.get(LOCK) or (b"", "")
     try:
-        return LockOwner.model_validate_json(found[0]), found[1]
+        return LockOwner.model_validate_json(content), etag
     except ValidationError:
-        return None, found[1]
+        return None, etag
 
 
 def create_lock(prefix: Prefix, owner: LockOwner) -> str | None:
@@ -169,10 +154,8 @@ def replace_lock(prefix: Prefix, owner: LockOwner, etag: str) -> str | None:
     try:
         return prefix.put_if(LOCK, owner.model_dump_json().encode(), "IfMatch", etag)
     except NotImplementedError:
-        found = prefix.get(LOCK)
-        if found is None or found[1] != etag or not prefix.delete_if(LOCK, etag):
-            return None
-        return create_lock(prefix, owner)
+        is_there = read_lock(prefix)[1] == etag and prefix.delete_if(LOCK, etag)
+        return create_lock(prefix, owner) if is_there else None
 
 
 @contextmanager
@@ -191,8 +174,6 @@ def lease(
 
     Raises:
         BusyError: another run has it; the message names that run.
-        DestinationError: the server refuses.
-        TransferError: the server does not answer.
     """
     held = Lease(prefix, run, clock, stale_after_seconds)
     stop = threading.Event()

@@ -38,10 +38,9 @@ class S3Partial:
         self._name = name
         self._size = size
         self._md5 = md5
-        self._check = check
         self._part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
         self._waiting = bytearray()
-        self._upload = Upload(prefix, name, NO_METADATA)
+        self._upload = Upload(prefix, name, NO_METADATA, check)
         self.validator: str | None = None
         self._load()
 
@@ -84,21 +83,19 @@ class S3Partial:
             self.restart(None)
         if self._waiting:
             self._send()
-        self._check()
-        stored = self._upload.complete()
+        stored = self._upload.commit()
         self._prefix.delete([_note_name(self._name)])
         return stored
 
     def discard(self) -> None:
-        self._check()
+        self._upload.check()
         self._waiting.clear()
         self._upload.abort()
-        self._upload = Upload(self._prefix, self._name, NO_METADATA)
+        self._upload = Upload(self._prefix, self._name, NO_METADATA, self._upload.check)
         self.validator = None
         self._prefix.delete([_note_name(self._name)])
 
     def _send(self) -> None:
-        self._check()
         self._upload.send(bytes(self._waiting))
         self._waiting.clear()
 

@@ -61,7 +61,10 @@ class Prefix:
             except ClientError as error:
                 if error_code(error) not in ABSENT:
                     raise
-        self._require_bucket()
+        if not self._bucket_exists:  # a HEAD does not tell a missing bucket from a missing object
+            with self.translating("look up", name):
+                self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.key(name), MaxKeys=1)
+            self._bucket_exists = True
         return None
 
     def get(self, name: str) -> tuple[bytes, str] | None:
@@ -138,22 +141,6 @@ class Prefix:
         return self.client.put_object(
             Bucket=self.bucket, Key=self.key(name), Body=data, ContentType=kind, **more
         )["ETag"]
-
-    def _require_bucket(self) -> None:
-        """A HEAD does not tell a missing bucket from a missing object; this is asked once."""
-        if self._bucket_exists:
-            return
-        with self.translating("find the bucket of"):
-            try:
-                self.client.head_bucket(Bucket=self.bucket)
-            except ClientError as error:
-                if error_code(error) not in ABSENT:
-                    raise
-                raise self.refusal(
-                    f"cannot use {self}: there is no bucket {self.bucket}. "
-                    "Create the bucket, or correct its name."
-                ) from None
-        self._bucket_exists = True
 
 
 def content_type(name: str) -> str:

@@ -2,20 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from email.message import Message
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from botocore.exceptions import ClientError
 
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.store.base import Piece, Refusal, StoredFile
-from bigearthnet.store.disk import require_unchanged, translate_os_errors
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import MARKER, MARKER_TEXT, is_reserved, require_name, require_unused
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
-from bigearthnet.store.s3 import signing
 from bigearthnet.store.s3.lease import Lease, lease
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
 from bigearthnet.store.s3.parts import Cut, copied_range, plan_parts
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _READ_BYTES: Final = 128 << 10  # what a broken connection can lose
+_AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
 _SHA256: Final = "sha256"  # in the metadata of objects
 
 
@@ -79,16 +83,12 @@ class S3Store:
         return StoredFile(name, len(data), self._prefix.put(name, data, metadata))
 
     def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        self._require_ours(name)
         metadata = NO_METADATA if sha256 is None else {_SHA256: sha256}
         with self._prepared(name, [path], metadata) as upload:
-            return upload.complete()
+            return upload.commit()
 
-    @contextmanager
-    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedObject"]:
-        self._require_ours(name)
-        with self._prepared(name, pieces, {_SHA256: sha256}) as upload:
-            yield StagedObject(upload, partial(self._require_ours, name))
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Upload]:
+        return self._prepared(name, pieces, {_SHA256: sha256})
 
     def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
         self._require_ours(name)
@@ -112,17 +112,49 @@ class S3Store:
             finally:
                 self._lease = None
 
-    def presign(self, file_name: str, minutes: int, download_name: str) -> str:
-        """Sign a link by which anyone can download an object under a name; the server is not asked."""
-        return signing.presigned_url(self._prefix, self._named(file_name), minutes, download_name)
+    def presign(self, name: str, minutes: int, download_name: str) -> str:
+        """Sign a link by which anyone can download an object; the server is not asked.
+
+        Args:
+            name: of the object.
+            minutes: from now until the link ends.
+            download_name: what a browser saves the object as; empty: as the link ends.
+        """
+        request = {"Bucket": self._prefix.bucket, "Key": self._prefix.key(self._named(name))}
+        if download_name:
+            header = Message()
+            header.add_header("Content-Disposition", "attachment", filename=download_name)
+            request["ResponseContentDisposition"] = str(header["Content-Disposition"])
+        client, seconds = self._prefix.client, minutes * 60
+        with self._prefix.translating("sign a link to", name):
+            url = client.generate_presigned_url("get_object", Params=request, ExpiresIn=seconds)
+        if "X-Amz-Date" not in parse_qs(urlsplit(url).query):
+            raise self._prefix.refusal(
+                f"cannot sign a link to {self._prefix.url(name)}: the credentials ask for a version of "
+                "signatures other than 4. Remove signature_version from their configuration."
+            )
+        return url
 
     def region(self) -> str | None:
         """Region that links must be signed for; None if the server is not Amazon's, or does not say."""
-        return signing.bucket_region(self._prefix)
+        client = self._prefix.client
+        if not str(urlsplit(client.meta.endpoint_url).hostname).endswith(_AMAZON):
+            return None
+        response: Any
+        with self._prefix.translating("find the region of"):
+            try:
+                response = client.head_bucket(Bucket=self._prefix.bucket)
+            except ClientError as error:  # a refusal names the region, too
+                response = error.response
+        region: str | None = response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        return region
 
     def credentials_end(self) -> datetime | None:
         """End of the credentials, and so of the links; None if they do not end, or do not say."""
-        return signing.credentials_end(self._prefix.client)
+        # botocore shows them nowhere else
+        credentials = getattr(self._prefix.client, "_get_credentials", lambda: None)()
+        ends_at = getattr(credentials, "_expiry_time", None)
+        return ends_at.astimezone(UTC) if isinstance(ends_at, datetime) else None
 
     def _named(self, name: str) -> str:
         require_name(name, self.url, self._prefix.refusal)
@@ -166,15 +198,14 @@ class S3Store:
     @contextmanager
     def _prepared(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> Iterator[Upload]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
-        paths = [piece for piece in pieces if isinstance(piece, Path)]
-        with Upload(self._prefix, name, metadata) as upload:
-            with require_unchanged(paths):
-                for part in plan_parts(pieces):
-                    copied = copied_range(part)
-                    if copied is not None:
-                        upload.copy(copied)
-                    else:
-                        upload.send(b"".join(map(self._read_cut, part)))
+        self._require_ours(name)
+        with Upload(self._prefix, name, metadata, partial(self._require_ours, name)) as upload:
+            for part in plan_parts(pieces):
+                copied = copied_range(part)
+                if copied is not None:
+                    upload.copy(copied)
+                else:
+                    upload.send(b"".join(map(self._read_cut, part)))
             yield upload
 
     def _read_cut(self, cut: Cut) -> bytes:
@@ -182,26 +213,13 @@ class S3Store:
             return cut.piece[cut.start : cut.stop]
         if isinstance(cut.piece, Path):
             with translate_os_errors("read", cut.piece), cut.piece.open("rb") as file:
-                return os.pread(file.fileno(), cut.size, cut.start)
+                data = os.pread(file.fileno(), cut.size, cut.start)
+            if len(data) != cut.size:
+                raise ChangedError(f"{cut.piece} became shorter while it was read. Run again.")
+            return data
         start = cut.piece.start
         reader = self.open(cut.piece.file, start + cut.start, start + cut.stop)
         return read_small(reader, cut.size, self._prefix.refusal)
-
-
-class StagedObject:
-    """A multipart upload with all its parts; see `Staged`."""
-
-    def __init__(self, upload: Upload, check: Callable[[], None]) -> None:
-        self._upload = upload
-        self._check = check
-
-    @property
-    def size(self) -> int:
-        return self._upload.size
-
-    def commit(self) -> StoredFile:
-        self._check()
-        return self._upload.complete()
 
 
 class _Body:

@@ -1,7 +1,7 @@
 """A multipart upload: an object that is sent or copied in parts and becomes visible when it is completed."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
@@ -18,12 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class Upload:
-    """A multipart upload to the object `name`; every method raises what `translate_errors` does.
+    """A multipart upload to the object `name`; see `Staged` for its commit.
 
-    As a context manager it begins with the block, and is aborted at its end unless it was completed.
+    As a context manager it begins with the block, and is aborted at its end unless it was completed. `check`
+    is called before anything is written, and raises if that must not be.
     """
 
-    def __init__(self, prefix: Prefix, name: str, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, prefix: Prefix, name: str, metadata: Mapping[str, str], check: Callable[[], None]
+    ) -> None:
+        self.check = check
         self._prefix = prefix
         self._name = name
         self._metadata = metadata
@@ -55,15 +59,9 @@ class Upload:
         return self.id
 
     def go_on(self, upload_id: str, size: int, part_bytes: int) -> bool:
-        """Go on with an upload after those of its parts that are on the server.
+        """Go on with an upload of `size` bytes in parts of `part_bytes`; False if it is not there any more.
 
-        Args:
-            upload_id: as `begin` returned it.
-            size: bytes of the whole object.
-            part_bytes: of each part but the last; parts after a gap or one of another size are sent again.
-
-        Returns:
-            False if there is no such upload any more.
+        Parts after a gap or one of another size are sent again.
         """
         with self._prefix.translating("list the parts of", self._name):
             try:
@@ -85,16 +83,14 @@ class Upload:
 
     def send(self, data: bytes) -> None:
         """Append a part with these bytes; at least 5 MiB unless it is the last."""
+        self.check()
         with self._prefix.translating(f"write part {len(self._parts) + 1} of", self._name):
             response = self._prefix.client.upload_part(**self._next_part(), Body=data)
             self._append(response, len(data))
 
     def copy(self, source: Range) -> None:
-        """Append bytes of another object of the prefix, on the server.
-
-        Raises:
-            ChangedError: that object is not the one that was looked up.
-        """
+        """Append bytes of another object of the prefix, on the server."""
+        self.check()
         name = source.file.name
         with self._prefix.translating(f"copy {name} to part {len(self._parts) + 1} of", self._name):
             response = self._prefix.client.upload_part_copy(
@@ -105,12 +101,9 @@ class Upload:
             )
             self._append(response["CopyPartResult"], source.stop - source.start)
 
-    def complete(self) -> StoredFile:
-        """Make the object visible.
-
-        Raises:
-            ChecksumError: the server made another object of the parts; it is removed.
-        """
+    def commit(self) -> StoredFile:
+        """Complete the upload."""
+        self.check()
         if not self._parts:
             self.send(b"")  # an object without a part cannot be completed, not even an empty one
         with self._prefix.translating("complete the upload of", self._name):
