@@ -86,25 +86,6 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def copy_bytes(source: int, start: int, stop: int, target: int) -> int:
-    """Append bytes `start` to `stop` of an open file to another one, without a copy in memory.
-
-    Returns:
-        Bytes that were copied: fewer than asked for if the source ends before `stop`.
-    """
-    position = start
-    while position < stop and (count := os.sendfile(target, source, position, stop - position)):
-        position += count
-    return position - start
-
-
-def write_all(target: int, data: bytes) -> None:
-    """Write all bytes to an open file."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(target, view) :]
-
-
 def _full(path: Path) -> str:
     folder = path if path.is_dir() else path.parent
     status = os.statvfs(folder if folder.exists() else "/")

@@ -8,13 +8,13 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from io import FileIO
+from io import BufferedWriter, FileIO
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import NEW, copy_bytes, etag_of, make_folder, sync, translate_os_errors, write_all
+from bigearthnet.store.disk import NEW, etag_of, make_folder, sync, translate_os_errors
 from bigearthnet.store.folder_lock import FolderLock, lock_folder
 from bigearthnet.store.folder_partial import FolderPartial
 from bigearthnet.store.ownership import (
@@ -111,9 +111,10 @@ class FolderStore:
     @contextmanager
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
         with self._staging(name) as staged:
-            with self._writing(name), staged.path.open("wb", buffering=0) as target:
+            with self._writing(name), staged.path.open("wb") as target:
                 for piece in pieces:
                     self._append(piece, target)
+                target.flush()
                 os.fsync(target.fileno())
             self._note(self._path(name), etag_of(staged.path.stat()), sha256)
             yield staged
@@ -161,9 +162,9 @@ class FolderStore:
 
         for folder, folders, files in os.walk(top, onerror=fail):
             below = Path(folder).relative_to(self._root)
-            folders[:] = [name for name in folders if not is_reserved((below / name).as_posix())]
-            names = ((below / name).as_posix() for name in files)
-            yield from (name for name in names if not is_reserved(name))
+            for names in (folders, files):
+                names[:] = [name for name in names if not is_reserved((below / name).as_posix())]
+            yield from ((below / name).as_posix() for name in files)
 
     def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
         path = self._path(file.name)
@@ -218,10 +219,11 @@ class FolderStore:
             sync(target.parent)
             return _stored(name, target.stat())
 
-    def _append(self, piece: Piece, target: FileIO) -> None:
+    def _append(self, piece: Piece, target: BufferedWriter) -> None:
         if isinstance(piece, bytes):
-            write_all(target.fileno(), piece)
+            target.write(piece)
             return
+        target.flush()
         path = self._path(piece.file.name) if isinstance(piece, Range) else piece
         with translate_os_errors("read", path, self._refusal):
             source = FileIO(path)
@@ -229,8 +231,13 @@ class FolderStore:
             if isinstance(piece, Path):
                 file = _stored(path.name, os.fstat(source.fileno()))
                 piece = Range(file, 0, file.size)
-            copied = copy_bytes(source.fileno(), piece.start, piece.stop, target.fileno())
-            if copied != piece.stop - piece.start or etag_of(os.fstat(source.fileno())) != piece.file.etag:
+            position, stop = piece.start, piece.stop
+            while position < stop:
+                count = os.sendfile(target.fileno(), source.fileno(), position, stop - position)
+                if not count:
+                    raise _changed(path)
+                position += count
+            if etag_of(os.fstat(source.fileno())) != piece.file.etag:
                 raise _changed(path)
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:

@@ -27,11 +27,7 @@ class Body(Protocol):
     """An open response or file."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Read what has arrived; 0 at the end.
-
-        Raises:
-            TransferError: the connection broke.
-        """
+        """Read what has arrived; 0 at the end. Raises TransferError if the connection broke."""
 
     def close(self) -> None:
         """Close it."""
@@ -51,10 +47,9 @@ class Opened:
 OpenAt = Callable[[int, str | None], Opened]
 """Opens a file at a byte: `open_at(start, validator)`.
 
-`validator` is the version that earlier bytes came from, None if there are none or it is unknown. Requests
-that fail for a passing reason are retried by the opener itself (urllib3's or botocore's retries), never by
-the reader. Raises TransferError when they do not pass, ChangedError when the file is another version now,
-SourceError or DestinationError when the request is refused.
+`validator` is the version that earlier bytes came from, None if there are none or it is unknown. The opener
+retries its requests itself (by urllib3 or botocore), never the reader. Raises TransferError when they fail,
+ChangedError when the file is another version now, SourceError or DestinationError when they are refused.
 """
 
 
@@ -95,7 +90,7 @@ class ResumingReader(io.RawIOBase):
         self._failed_at = start
 
     def readable(self) -> bool:
-        """Return True."""
+        """True."""
         return True
 
     def begin(self) -> None:
@@ -108,10 +103,7 @@ class ResumingReader(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Read what has arrived into the buffer; 0 only at `stop`.
 
-        Raises:
-            TransferError: fewer than 64 KiB arrived in each of 10 tries in a row.
-            ChangedError: the file changed since its first byte was read.
-            SourceError, DestinationError: the request was refused.
+        Raises what the opener does; TransferError if fewer than 64 KiB arrived in each of 10 tries in a row.
         """
         if self.closed:
             raise ValueError("read of a closed file")

@@ -145,7 +145,7 @@ def test_a_lock_is_held_refreshed_and_released(
         assert content(place)["since"] == 1_000_000
         assert content(place)["refreshed"] == 1_010_000
         with pytest.raises(BusyError, match=r"belongs to run blue-fox .* since 1970-01-12 13:46:40 UTC"):
-            Lease(held._lock, "second", clock, 600)
+            Lease(prefix, "second", clock, 600)
     assert place.files() == {}
 
 

@@ -83,8 +83,9 @@ def plan_parts(
         elif cut.size:
             waiting.append(cut)
             while _total(waiting) >= sent:
-                last, rest = waiting.pop().split(sent - _total(waiting[:-1]))
-                parts.append((*waiting, last))
+                *whole, last = waiting
+                first, rest = last.split(sent - _total(whole))
+                parts.append((*whole, first))
                 waiting = [rest] * bool(rest.size)
     return parts + [tuple(waiting)] * bool(waiting)
 
