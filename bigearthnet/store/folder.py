@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from io import BufferedWriter, FileIO
 from pathlib import Path
@@ -27,6 +28,7 @@ from bigearthnet.store.ownership import (
     require_unused,
 )
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
+from bigearthnet.store.transfer import blocks
 
 _PART = ".part"  # of files that the next run goes on with
 
@@ -43,7 +45,6 @@ class FolderStore:
         self._root = root
         self._notes = root / STAGING / "digests"
         self._refusal = refusal
-        self._is_ours = False
 
     @property
     def url(self) -> str:
@@ -178,15 +179,12 @@ class FolderStore:
 
     def _claim(self) -> None:
         """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""
-        if self._is_ours:
-            return
-        make_folder(self._root)
         marker = self._root / MARKER
         if not marker.exists():
+            make_folder(self._root)
             require_unused((entry.name for entry in self._root.iterdir()), self.url)
             marker.write_bytes(MARKER_TEXT)
             sync(self._root)
-        self._is_ours = True
 
     def _prove(self, name: str) -> Path:
         """Make sure that a file can be renamed to its name later; returns its path."""
@@ -223,22 +221,14 @@ class FolderStore:
         if isinstance(piece, bytes):
             target.write(piece)
             return
-        target.flush()
-        path = self._path(piece.file.name) if isinstance(piece, Range) else piece
-        with translate_os_errors("read", path, self._refusal):
-            source = FileIO(path)
+        if isinstance(piece, Range):
+            with self.open(piece.file, piece.start, piece.stop) as reader:
+                target.writelines(blocks(reader))
+            return
+        with translate_os_errors("read", piece, self._refusal):
+            source = piece.open("rb")
         with source:
-            if isinstance(piece, Path):
-                file = _stored(path.name, os.fstat(source.fileno()))
-                piece = Range(file, 0, file.size)
-            position, stop = piece.start, piece.stop
-            while position < stop:
-                count = os.sendfile(target.fileno(), source.fileno(), position, stop - position)
-                if not count:
-                    raise _changed(path)
-                position += count
-            if etag_of(os.fstat(source.fileno())) != piece.file.etag:
-                raise _changed(path)
+            shutil.copyfileobj(source, target)
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
         if (self._root / MARKER).exists():
@@ -258,19 +248,16 @@ class FolderStore:
         return folder
 
 
+@dataclass(frozen=True, slots=True)
 class StagedFile:
     """A complete file in `.staging/`; see `Staged`."""
 
-    def __init__(self, path: Path, move: Callable[[], StoredFile]) -> None:
-        self.path = path
-        self._move = move
+    path: Path
+    commit: Callable[[], StoredFile]
 
     @property
     def size(self) -> int:
         return self.path.stat().st_size
-
-    def commit(self) -> StoredFile:
-        return self._move()
 
 
 class _Body(FileIO):

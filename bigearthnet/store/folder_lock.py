@@ -1,7 +1,6 @@
 """The lock of a folder: the operating system's, which ends with its process."""
 
 import fcntl
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -49,23 +48,15 @@ def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
+                owner = file.read() or "another run"  # one that has just begun may not have written yet
                 raise BusyError(
-                    f"{path.parent} is locked by {_owner(file.read())}. "
+                    f"{path.parent} is locked by {owner}. "
                     "Wait until that run has ended, or cancel it, then run again."
                 ) from None
             file.truncate(0)
-            json.dump({"run": run, "process": os.getpid(), "host": socket.gethostname()}, file)
+            file.write(f"run {run} (process {os.getpid()} on {socket.gethostname()})")
             file.flush()
         try:
             yield FolderLock(file, path)
         finally:
             file.truncate(0)
-
-
-def _owner(text: str) -> str:
-    """The run that wrote the lock file; one that has just begun may not have written yet."""
-    try:
-        owner = json.loads(text)
-        return f"run {owner['run']} (process {owner['process']} on {owner['host']})"
-    except (ValueError, KeyError, TypeError):
-        return "another run"

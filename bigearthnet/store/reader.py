@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from bigearthnet.errors import DestinationError, SourceError, TransferError
 
@@ -93,12 +93,13 @@ class ResumingReader(io.RawIOBase):
         """True."""
         return True
 
-    def begin(self) -> None:
+    def begin(self) -> Self:
         """Open the file now, so that `validator` is known and a changed file is found before reading."""
         if self._body is None and self.position < self._stop:
             opened = self._open_at(self.position, self.validator)
             self._body, self._skip = opened.body, self.position - opened.start
             self.validator = opened.validator or self.validator
+        return self
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Read what has arrived into the buffer; 0 only at `stop`.

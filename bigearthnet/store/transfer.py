@@ -40,13 +40,13 @@ def complete(
         digest.update(block)
         on_bytes(len(block))
     try:
-        reader = _begin(open_at, start, partial.validator)
+        reader = open_at(start, partial.validator).begin()
     except ChangedError:
         if not start:
             raise
         on_bytes(-start)
         start, digest, held = 0, hashlib.new(algorithm, usedforsecurity=False), ()
-        reader = _begin(open_at, 0, None)
+        reader = open_at(0, None).begin()
     with reader:
         if not start:
             partial.restart(reader.validator)
@@ -62,9 +62,3 @@ def blocks(reader: ResumingReader) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(BLOCK_BYTES))
     while count := reader.readinto(buffer):
         yield buffer[:count]
-
-
-def _begin(open_at: OpenAt, start: int, validator: str | None) -> ResumingReader:
-    reader = open_at(start, validator)
-    reader.begin()
-    return reader

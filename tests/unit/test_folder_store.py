@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SourceError, SpaceError
-from bigearthnet.store import FolderStore, Range
+from bigearthnet.store import FolderStore
 from bigearthnet.store.disk import translate_os_errors
 
 ROOT = Path(__file__).parents[2]
@@ -226,9 +226,3 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     variables = {"FOLDER": str(tmp_path)}
     out = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
     assert out.count("permission denied. Give this user the right to it, or choose another path.") == 3
-
-
-def test_a_range_that_is_not_there_is_noticed(store: FolderStore) -> None:
-    file = store.write("x", b"12345")
-    with pytest.raises(ChangedError), store.stage("y", [Range(file, 0, 6)], "0" * 64):
-        pass

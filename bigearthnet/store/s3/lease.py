@@ -3,7 +3,6 @@
 S3 has no lock that ends with its process, so the object says who wrote it and when.
 """
 
-import itertools
 import logging
 import threading
 import time
@@ -19,7 +18,6 @@ from bigearthnet.store.s3.lock_owner import LockOwner, takeover_reason, this_pro
 from bigearthnet.store.s3.prefix import Prefix
 
 _ATTEMPTS: Final = 5  # each fails only where another run succeeds
-_numbers = itertools.count(1)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ class Lease:
         self._clock = clock
         self._stale_after = stale_after_seconds
         self._mutex = threading.Lock()
-        self._owner = this_process(run, next(_numbers), clock())
+        self._owner = this_process(run, clock())
         self._etag = self._take()
 
     def check(self) -> None:
@@ -128,7 +126,7 @@ class Lease:
         return self._clock() - self._owner.refreshed >= self._stale_after
 
     def _is_ours(self, owner: LockOwner | None) -> bool:
-        return owner is not None and owner.is_same(self._owner)
+        return owner is not None and owner.id == self._owner.id
 
 
 def read_lock(prefix: Prefix) -> tuple[LockOwner | None, str]:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,8 @@ class LockOwner(BaseModel):
     process: int
     started: str
     """Ticks from boot to the start of the process, as its number is used again."""
-    lease: int
-    """Number of the lock within the process."""
+    id: str
+    """Of the lock, at random."""
     since: float
     """Seconds since the epoch by the owner's clock."""
     refreshed: float
@@ -34,17 +35,13 @@ class LockOwner(BaseModel):
         """The same lock, refreshed."""
         return self.model_copy(update={"refreshed": now})
 
-    def is_same(self, other: "LockOwner") -> bool:
-        """True if both are of one lock, whenever it was refreshed."""
-        return self.refreshed_at(other.refreshed) == other
-
     def __str__(self) -> str:
         times = [datetime.fromtimestamp(time, UTC) for time in (self.since, self.refreshed)]
         since, refreshed = (f"{time:%Y-%m-%d %H:%M:%S} UTC" for time in times)
         return f"run {self.run} (process {self.process} on {self.host}) since {since}, refreshed {refreshed}"
 
 
-def this_process(run: str, lease: int, now: float) -> LockOwner:
+def this_process(run: str, now: float) -> LockOwner:
     """An owner in the process that calls this."""
     return LockOwner(
         run=run,
@@ -54,7 +51,7 @@ def this_process(run: str, lease: int, now: float) -> LockOwner:
         namespace=str(Path("/proc/self/ns/pid").readlink()),
         process=os.getpid(),
         started=start_of(os.getpid()) or "",
-        lease=lease,
+        id=uuid.uuid4().hex,
         since=now,
         refreshed=now,
     )

@@ -36,12 +36,6 @@ class Cut:
         middle = min(self.start + size, self.stop)
         return Cut(self.piece, self.start, middle), Cut(self.piece, middle, self.stop)
 
-    def as_range(self) -> Range | None:
-        """The bytes of a stored file that this is; None for bytes of this machine."""
-        if not isinstance(self.piece, Range):
-            return None
-        return Range(self.piece.file, self.piece.start + self.start, self.piece.start + self.stop)
-
 
 Part = tuple[Cut, ...]
 """One cut of a stored file, which the server copies; else cuts that are sent from here together."""
@@ -49,7 +43,10 @@ Part = tuple[Cut, ...]
 
 def copied_range(part: Part) -> Range | None:
     """The range that the server copies; None for a part that is sent."""
-    return part[0].as_range() if len(part) == 1 else None
+    cut, *more = part
+    if more or not isinstance(cut.piece, Range):
+        return None
+    return Range(cut.piece.file, cut.piece.start + cut.start, cut.piece.start + cut.stop)
 
 
 def plan_parts(
