@@ -90,11 +90,7 @@ class Lock(Protocol):
     """A store that is locked by this run."""
 
     def check(self) -> None:
-        """Make sure that the lock is still ours.
-
-        Raises:
-            BusyError: another run has taken it over.
-        """
+        """Raise BusyError if another run has taken the lock over."""
 
 
 class Store(Protocol):
@@ -131,17 +127,13 @@ class Store(Protocol):
         """
 
     def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
-        """Open bytes `start` to `stop` of a file for reading; nothing is asked for before the first read.
+        """Open bytes `start` to `stop` of a file, at the first read.
 
         Reading raises ChangedError when the file is not the one that was looked up.
         """
 
     def read(self, name: str) -> bytes | None:
-        """Read a small file; None if it is not there.
-
-        Raises:
-            SourceError, DestinationError: it has more than 64 MiB.
-        """
+        """Read a small file, of at most 64 MiB; None if it is not there."""
 
     def write(self, name: str, data: bytes) -> StoredFile:
         """Write a small file, in place of any earlier one, and bring it to the disk."""

@@ -25,7 +25,7 @@ def known_digest(path: Path, etag: str, notes: Path) -> str | None:
 
 
 def note_digest(path: Path, etag: str, digest: str, notes: Path) -> None:
-    """Note the digest (hex) of a version of a file in a folder of notes, which is made if need be."""
+    """Note the digest (hex) of a version of a file in a folder, which is made if need be."""
     make_folder(notes)
     replace_file(_note_path(path, notes), _Note(etag=etag, digest=digest).model_dump_json().encode())
 

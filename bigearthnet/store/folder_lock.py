@@ -34,12 +34,7 @@ class FolderLock:
 
 @contextmanager
 def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
-    """Lock a folder by its lock file until the block ends.
-
-    Raises:
-        BusyError: another process has locked it; the message names its run.
-        DestinationError: the lock file cannot be written.
-    """
+    """Lock a folder by a file in it until the block ends; raise BusyError if another run has it."""
     with translate_os_errors("lock", path):
         file = path.open("a+", encoding="utf-8", errors="replace")
     with file:

@@ -165,13 +165,10 @@ def lease(
     every_seconds: float = 60,
     stale_after_seconds: float = 600,
 ) -> Iterator[Lease]:
-    """Lock a prefix until the block ends.
+    """Lock a prefix until the block ends; raise BusyError if another run has it.
 
     A lock whose process ran on this machine and has ended is taken over at once, any other when it was not
     refreshed for `stale_after_seconds`. Clocks of machines may differ by less than that.
-
-    Raises:
-        BusyError: another run has it; the message names that run.
     """
     held = Lease(prefix, run, clock, stale_after_seconds)
     stop = threading.Event()
