@@ -57,11 +57,6 @@ def published(place: Place) -> dict[str, bytes]:
     return {name: data for name, data in place.files().items() if not name.startswith(".")}
 
 
-def waiting(place: Place) -> list[str]:
-    """What is not complete yet; a folder's notes of digests stay."""
-    return [name for name in place.unfinished() if not name.startswith(".staging/digests/")]
-
-
 def look(store: Store, name: str) -> StoredFile:
     file = store.head(name)
     assert file is not None
@@ -123,7 +118,7 @@ def test_a_file_that_changed_is_not_read(place: Place, store: Store, change: str
     pieces = [b"beginning", Range(file, 2, 4)]
     with pytest.raises((ChangedError, DestinationError)), store.stage("y", pieces, "0" * 64):
         pass
-    assert waiting(place) == []
+    assert place.unfinished() == []
 
 
 def test_large_files_are_not_read_into_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +140,7 @@ def test_an_upload_is_the_file(place: Place, store: Store, path: Path, size: int
     assert (file.size, store.digest(file)) == (size, SHA256)
     assert published(place) == {"a.zip": DATA[:size]}
     assert path.read_bytes() == DATA[:size]
-    assert waiting(place) == []
+    assert place.unfinished() == []
 
 
 def test_pieces_are_joined_and_seen_when_they_are_committed(
@@ -165,7 +160,7 @@ def test_pieces_are_joined_and_seen_when_they_are_committed(
     assert file == look(store, "a.zip")
     assert published(place)["a.zip"] == joined
     assert store.digest(file) == sha256
-    assert waiting(place) == []
+    assert place.unfinished() == []
     with store.stage("empty", [], "0" * 64) as staged:
         assert staged.commit().size == 0
     assert store.read("empty") == b""
@@ -177,11 +172,11 @@ def test_what_is_not_committed_leaves_nothing(
 ) -> None:
     store.write("a.zip", b"what was there")
     with suppress(KeyboardInterrupt), store.stage("a.zip", [DATA], SHA256):
-        assert waiting(place) != []
+        assert place.unfinished() != []
         if error is not None:
             raise error
     assert published(place) == {"a.zip": b"what was there"}
-    assert waiting(place) == []
+    assert place.unfinished() == []
 
 
 def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
@@ -206,7 +201,7 @@ def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
         file = partial.commit()
     assert file == look(place.open(), "a/x.tar")
     assert published(place) == {"a/x.tar": DATA}
-    assert waiting(place) == []
+    assert place.unfinished() == []
     assert not [name for name in place.files() if name.startswith(".resume")]
 
 
@@ -220,7 +215,7 @@ def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, md5: 
         partial.write(memoryview(DATA)[:size])
         partial.commit()
     assert published(place) == {"x": DATA[:size]}
-    assert waiting(place) == []
+    assert place.unfinished() == []
 
 
 def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> None:
@@ -243,9 +238,9 @@ def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> N
     with store.resume("empty", 0, None) as partial:
         partial.commit()
     assert published(place)["empty"] == b""
-    assert waiting(place) != []  # a name that begins alike is another file
+    assert place.unfinished() != []  # a name that begins alike is another file
     other.discard()
-    assert waiting(place) == []
+    assert place.unfinished() == []
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(place: Place, store: Store) -> None:
@@ -384,10 +379,10 @@ def test_a_kill_leaves_nothing_half_there(
         assert child.stdout.readline() == b"in the middle\n"
         child.kill()
     assert child.returncode == -signal.SIGKILL
-    assert waiting(place) != []
+    assert place.unfinished() != []
     assert published(place) == {"a.zip": b"what was there"}
     with place.open().lock("next"):  # at once: the killed process was on this machine
-        assert bool(waiting(place)) == (action == "resume")
+        assert bool(place.unfinished()) == (action == "resume")
         with place.open().resume("b.zip", len(DATA), None) as partial:
             assert partial.position == (0 if action != "resume" else 6 * MIB if kind == "folder" else 5 * MIB)
     assert path.read_bytes() == DATA

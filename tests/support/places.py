@@ -55,7 +55,10 @@ class FolderPlace:
         return {p.relative_to(top).as_posix(): p.read_bytes() for p in top.rglob("*") if p.is_file()}
 
     def unfinished(self) -> list[str]:
-        return sorted(name for name in self.files() if name.startswith(".staging/"))
+        own = (".staging/", ".staging/digests/")
+        return sorted(
+            name for name in self.files() if name.startswith(own[0]) and not name.startswith(own[1])
+        )
 
 
 @dataclass

@@ -65,7 +65,7 @@ class S3Store:
     def digest(self, file: StoredFile) -> str | None:
         head = self._prefix.head(self._named(file.name))
         if head is None or head["ETag"] != file.etag:
-            raise ChangedError(f"{self._prefix.url(file.name)} was replaced or removed meanwhile. Run again.")
+            raise self._changed(file.name)
         return head["Metadata"].get(_SHA256)
 
     def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
@@ -177,23 +177,20 @@ class S3Store:
         self._is_ours = True
 
     def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
-        wanted = f"bytes {position}-{stop - 1}/{file.size}"
+        asked_for = f"{position}-{stop - 1}"
         with self._prefix.translating("read", file.name):
             response = self._prefix.client.get_object(
                 Bucket=self._prefix.bucket,
                 Key=self._prefix.key(file.name),
-                Range=f"bytes={position}-{stop - 1}",
+                Range=f"bytes={asked_for}",
                 IfMatch=file.etag,
             )
-            found = response["ContentRange"]
-        body = _Body(response["Body"], self._prefix, file.name)
-        if found != wanted:
-            body.close()
-            raise ChangedError(
-                f"cannot read {self._prefix.url(file.name)}: the server sent {found} instead of {wanted}. It "
-                "was replaced meanwhile. Run again."
-            )
-        return Opened(body, position, file.etag)
+            if response["ContentRange"] != f"bytes {asked_for}/{file.size}":
+                raise self._changed(file.name)
+        return Opened(_Body(response["Body"], self._prefix, file.name), position, file.etag)
+
+    def _changed(self, name: str) -> ChangedError:
+        return ChangedError(f"{self._prefix.url(name)} was replaced or removed meanwhile. Run again.")
 
     @contextmanager
     def _prepared(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> Iterator[Upload]:

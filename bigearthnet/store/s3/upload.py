@@ -46,7 +46,7 @@ class Upload:
     def begin(self) -> str:
         """Begin the upload; returns its id for `go_on`."""
         client = self._prefix.client
-        # The algorithm of the parts' checksums has to be named, where boto3 is not set to send none.
+        # AWS wants the algorithm of the parts' checksums named; boto3 may be set to send none.
         sends_checksums = client.meta.config.request_checksum_calculation != "when_required"  # type: ignore[attr-defined]
         algorithm: Any = {"ChecksumAlgorithm": "CRC32"} if sends_checksums else {}
         with self._prefix.translating("begin an upload to", self._name):
@@ -144,7 +144,7 @@ class Upload:
 
     def _append(self, answer: Any, size: int) -> None:
         part: CompletedPartTypeDef = {"PartNumber": len(self._parts) + 1, "ETag": answer["ETag"]}
-        if "ChecksumCRC32" in answer:  # where the server tells it, it wants it told when it joins the parts
+        if "ChecksumCRC32" in answer:  # AWS wants the checksums of all parts again when it joins them
             part["ChecksumCRC32"] = answer["ChecksumCRC32"]
         self._parts.append(part)
         self.size += size
