@@ -60,9 +60,7 @@ Next, the first 1,000 patches of the real dataset (400 MB to download; all 549,4
 or Prefect's web UI, which also shows this run:
   make serve
 """
-_NO_SERVER: Final = (
-    "PREFECT_API_URL is not set.\nSet it to http://127.0.0.1:4200/api for `bigearthnet serve`."
-)
+_NO_SERVER: Final = "PREFECT_API_URL is not set. Set it to http://127.0.0.1:4200/api for `make serve`."
 _INTERRUPTED: Final = 130  # as the shell reports a program that Ctrl-C ended
 
 

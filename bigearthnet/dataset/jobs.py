@@ -43,9 +43,8 @@ class Job:
 
     @property
     def marks(self) -> list[Mark]:
-        """Positions in the stream that its reused images were made from."""
-        reused = [shards["images"] for shards in (self.finished, self.held) if "images" in shards]
-        return [shard.mark for shard in reused if shard.mark is not None]
+        """Positions in the stream that its finished shards were made from: also masks lack bad images."""
+        return [shard.mark for shard in self.finished.values() if shard.mark is not None]
 
     @property
     def missing(self) -> tuple[Kind, ...]:

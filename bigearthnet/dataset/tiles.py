@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Final
 
 import pyarrow as pa
@@ -163,6 +164,8 @@ class TileCache:
     def clear(self) -> None:
         """Remove all unpublished shards."""
         self._store.delete([file.name for file in self._store.list(TILES)])
+        if self._store.folder is not None:
+            rmtree(self._store.folder / TILES, ignore_errors=True)  # folders that a killed run left empty
 
     def _entry(self, kind: Kind, tile: str) -> TileEntry | None:
         if self.published is None or ZIPS[kind] not in self.published.intact:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 TRIES: Final = 10
 """Tries in a row without progress before a transfer fails."""
 PROGRESS_BYTES: Final = 64 << 10
-"""Fewer new bytes do not count as progress, so that a server that sends a byte now and then is given up."""
+"""Fewer new bytes, between two failures or in `SLOW_SECONDS` of waiting, do not count as progress."""
+SLOW_SECONDS: Final = 60.0
 BACKOFF_LIMIT_SECONDS: Final = 120.0
 SMALL_BYTES: Final = 64 << 20
 """Size of the largest file that is read into memory."""
@@ -105,6 +106,7 @@ class ResumingReader(io.RawIOBase):
         self._skip = 0  # bytes of the body that lie before `position`
         self._failures = 0
         self._failed_at = start
+        self._waited, self._arrived = 0.0, 0  # seconds and bytes since 64 KiB were complete
 
     def readable(self) -> bool:
         """Return True."""
@@ -148,14 +150,23 @@ class ResumingReader(io.RawIOBase):
         super().close()
 
     def _receive(self, view: memoryview) -> int:
-        assert self._body is not None  # noqa: S101
         while self._skip:
-            self._skip -= self._checked(self._body.readinto(memoryview(bytearray(min(self._skip, 1 << 16)))))
-        return self._checked(self._body.readinto(view))
+            self._skip -= self._measured(memoryview(bytearray(min(self._skip, PROGRESS_BYTES))))
+        return self._measured(view)
 
-    def _checked(self, count: int) -> int:
+    def _measured(self, buffer: memoryview) -> int:
+        """Read into the buffer; only the time spent waiting for bytes counts."""
+        assert self._body is not None  # noqa: S101
+        began = time.monotonic()
+        count = self._body.readinto(buffer)
         if not count:
             raise TransferError(f"the response ended at byte {self.position:,} of {self._stop:,}")
+        self._waited += time.monotonic() - began
+        self._arrived += count
+        if self._arrived >= PROGRESS_BYTES:
+            self._waited, self._arrived = 0.0, 0
+        elif self._waited >= SLOW_SECONDS:
+            raise TransferError(f"only {self._arrived:,} bytes arrived in {self._waited:.0f} s")
         return count
 
     def _fail(self, error: TransferError) -> None:
@@ -177,6 +188,7 @@ class ResumingReader(io.RawIOBase):
         if self._body is not None:
             self._body.close()
             self._body = None
+        self._waited, self._arrived = 0.0, 0
 
 
 def read_small(

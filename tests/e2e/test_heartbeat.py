@@ -20,7 +20,7 @@ class Lines(threading.Event):
         self.seen: list[str] = []
 
     def info(self, line: str, *arguments: object) -> None:
-        self.seen.append(line % arguments)
+        self.seen.append(line % arguments if arguments else line)
         if len(self.seen) == 2:
             self.set()
 

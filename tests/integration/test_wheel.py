@@ -20,7 +20,8 @@ for path in modules:
     module = importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     assert module.__file__ == str(path), f"{module.__file__} is not in the wheel"
 from deployments import settings
-assert settings.project_file("prefect.yaml").is_relative_to(root)
+for name in ("prefect.yaml", "deployments/work_pool.yaml", "deployments/automations.yaml"):
+    assert settings.project_file(name).exists(), name
 found = settings.environment(4200, {})
 assert Path(found["PREFECT_LOGGING_CONFIG_PATH"]) == root / "deployments" / "logging.yml"
 assert Path(found["PREFECT_LOGGING_CONFIG_PATH"]).exists()

@@ -114,7 +114,9 @@ class _Steps:
             if isinstance(arguments[2], int) and arguments[2] & _WRITING:
                 self._change("open", arguments[0], -1)
         elif event in _CHANGES:
-            self._change(event.removeprefix("os."), arguments[_CHANGES[event]], arguments[-1])
+            path = arguments[_CHANGES[event]]
+            if event != "os.remove" or os.path.lexists(path) or arguments[-1] != -1:
+                self._change(event.removeprefix("os."), path, arguments[-1])
         elif event == "http.client.send" and isinstance(arguments[1], bytes):
             line = arguments[1].split(b" HTTP", 1)[0].decode("latin-1")
             if _S3_WRITES.match(line):
@@ -155,7 +157,7 @@ def _run(wanted: dict[str, Any], log: Path) -> int:
     for stream, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(descriptor, stream)
     kill = None if wanted["kill"] is None else Kill(**wanted["kill"])
-    hurry(setattr)
+    hurry(setattr, stall_seconds=300)  # a run that stalls is killed by its test
     steps = _Steps(wanted["root"], kill)
     os.copy_file_range = _copy_in_halves(steps)
     sys.addaudithook(steps)

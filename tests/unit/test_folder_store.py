@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store", tmp_path / "digests")
+    return FolderStore(tmp_path / "store")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_digest_is_noted_until_the_file_changes(store: FolderStore, folder: Pa
     assert changed.size == file.size
     assert store.digest(changed) == hashlib.sha256(b"two").hexdigest()
     with pytest.raises(ChangedError):
-        FolderStore(folder, folder.parent / "other digests").digest(file)
+        FolderStore(folder).digest(file)
 
 
 def test_an_upload_links_and_a_leftover_link_is_not_written_into(
@@ -132,7 +132,7 @@ FILL = """
 from pathlib import Path
 from bigearthnet.errors import SpaceError
 from bigearthnet.store import FolderStore
-store = FolderStore(Path("{folder}"), Path("{folder}/.digests"))
+store = FolderStore(Path("{folder}"))
 store.write("card", b"old")
 source = Path("{folder}").parent / "source"
 source.write_bytes(bytes(2 << 20))
@@ -175,7 +175,7 @@ def test_a_subfolder_on_another_disk_is_refused_before_anything_is_written(tmp_p
         from bigearthnet.errors import DestinationError
         from bigearthnet.store import FolderStore
         try:
-            FolderStore(Path("{folder}"), Path("{folder}/digests")).stage("disk/x", [], "").__enter__()
+            FolderStore(Path("{folder}")).stage("disk/x", [], "").__enter__()
         except DestinationError as error:
             print(error)
     """
@@ -190,7 +190,7 @@ def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
         from pathlib import Path
         from bigearthnet.errors import SpaceError
         from bigearthnet.store import FolderStore
-        store = FolderStore(Path("{folder}"), Path("{folder}/.digests"))
+        store = FolderStore(Path("{folder}"))
         try:
             for number in range(99):
                 store.write(str(number), b"")
@@ -240,11 +240,11 @@ def test_paths_that_cannot_be_used_are_no_tracebacks(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "loop", tmp_path / "loop/x", tmp_path / "file", tmp_path / "file/x"):
         with pytest.raises(DestinationError, match=r"cannot write .*(link|circle|file).*another path"):
-            FolderStore(root, tmp_path / "digests").write("x", b"")
+            FolderStore(root).write("x", b"")
         with pytest.raises(DestinationError, match="cannot lock"):
-            FolderStore(root, tmp_path / "digests").lock("run").__enter__()
+            FolderStore(root).lock("run").__enter__()
     with pytest.raises(SourceError, match="NUL"):
-        FolderStore(Path("/data\0x"), tmp_path, SourceError)
+        FolderStore(Path("/data\0x"), SourceError)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
@@ -255,8 +255,8 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         from bigearthnet.errors import DestinationError
         from bigearthnet.store import FolderStore
         os.setuid(65534)
-        store = FolderStore(Path({str(tmp_path / "store")!r}), Path({str(tmp_path / "digests")!r}))
-        theirs = FolderStore(Path({str(tmp_path / "theirs")!r}), Path({str(tmp_path / "digests")!r}))
+        store = FolderStore(Path({str(tmp_path / "store")!r}))
+        theirs = FolderStore(Path({str(tmp_path / "theirs")!r}))
         for call in (
             lambda: store.lock("run").__enter__(),
             lambda: store.write("x", b""),
@@ -267,8 +267,8 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
             except DestinationError as error:
                 print(error)
     """
-    FolderStore(tmp_path / "store", tmp_path / "digests").write("x", b"ours")
-    FolderStore(tmp_path / "theirs", tmp_path / "digests").write("ours/x", b"")
+    FolderStore(tmp_path / "store").write("x", b"ours")
+    FolderStore(tmp_path / "theirs").write("ours/x", b"")
     os.chown(tmp_path / "theirs", 65534, 65534)
     os.chown(tmp_path / "theirs/.staging", 65534, 65534)
     for path in (tmp_path, *tmp_path.parents[:-2]):

@@ -45,7 +45,7 @@ def write(path: Path, rows: list[Row], **options: Any) -> Path:
 def read(metadata: Metadata) -> dict[str, tuple[Any, ...]]:
     """Metadata of each patch, in the words of the files."""
     return {
-        f"{tile}_{one['place'] // 100:02d}_{one['place'] % 100:02d}": (
+        f"{tile}_{one['cell'] // 100:02d}_{one['cell'] % 100:02d}": (
             frozenset(label for i, label in enumerate(LABELS) if int(one["labels"]) & 1 << i),
             SPLITS[one["split"]],
             metadata.countries[one["country"]],
@@ -101,7 +101,7 @@ def test_files_are_read_as_they_state(
     assert read(metadata) == stated(rows)
     assert list(metadata.tiles) == sorted(metadata.tiles)
     for tile in metadata.tiles:
-        places = metadata.rows(tile)["place"].tolist()
+        places = metadata.rows(tile)["cell"].tolist()
         assert places == sorted(set(places))
     assert len(metadata.rows("S2C_MSIL2A_20180506T105029_N9999_R051_T31UER")) == 0
 

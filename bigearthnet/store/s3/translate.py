@@ -136,11 +136,10 @@ def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
         return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
     if code in _DENIED:
         permission = _PERMISSIONS.get(error.operation_name, _WRITING)
-        return (
-            refusal,
-            reason,
-            f"Give these credentials the permission {permission} there, or use other ones",
-        )
+        advice = f"Give these credentials the permission {permission} there, or use other ones"
+        if code.isdecimal():  # of a HEAD, which does not say whether the keys are wrong
+            advice = f"Check the keys, and that their owner has the permission {permission} there"
+        return refusal, reason, advice
     return (
         refusal,
         reason,
