@@ -65,8 +65,8 @@ def calls(store: Store, path: Path) -> list[tuple[str, Callable[[], object]]]:
     ("key", "secret", "advice"),
     [
         ("test:reader", "reading", "the permission s3:{} "),
-        ("test:tester", "wrongsecret", "(Check the access key and the secret key|use other ones)"),
-        ("test:unknown", "testing", "(Check the access key and the secret key|use other ones)"),
+        ("test:tester", "wrongsecret", "(Check the access key and the secret key|Check the keys)"),
+        ("test:unknown", "testing", "(Check the access key and the secret key|Check the keys)"),
     ],
 )
 def test_a_refusal_is_said_and_no_secret_shown(
