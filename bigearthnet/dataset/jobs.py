@@ -74,7 +74,7 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
         rows = cache.rows(shard).to_pylist()
         held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
         for one in shard.rejected:
-            if job.plan.whole or one.patch_id in wanted:
+            if one.patch_id in wanted:
                 rejected[one.patch_id] = one.reason
     missing: dict[Kind, list[str]] = {
         kind: [

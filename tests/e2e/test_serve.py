@@ -305,4 +305,4 @@ def test_a_server_that_cannot_start_ends_serve_with_the_end_of_its_log(tmp_path:
 
 def test_without_a_server_deploy_says_what_to_do(tmp_path: Path) -> None:
     told = Served(0, tmp_path).deploy(server="")
-    assert told.startswith("1 PREFECT_API_URL is not set. Start a server with `make serve`, ")
+    assert told.startswith("1 PREFECT_API_URL is not set. ")

@@ -67,6 +67,8 @@ def start() -> Iterator[Start]:
 
     yield start
     for process in started:
+        for child in descendants(process.pid):
+            os.kill(child, signal.SIGKILL)
         process.kill()
         process.communicate()
 

@@ -105,7 +105,7 @@ class S3Partial:
         if (
             note is not None
             and (note.size, note.md5) == (self._size, self._md5)
-            and self._upload.go_on(note.upload, note.size, note.part_bytes)
+            and self._upload.go_on(note.upload, note.part_bytes)
         ):
             self._part_bytes, self.validator = note.part_bytes, note.validator
         uploads = list_uploads(self._prefix, self._name)

@@ -135,11 +135,7 @@ def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
     if code in _DENIED:
         permission = _PERMISSIONS.get(error.operation_name, "s3:PutObject")
         if code.isdecimal():  # of a HEAD, which does not say if the keys are wrong
-            return (
-                refusal,
-                reason,
-                f"Check the keys, and that their owner has the permission {permission} there",
-            )
+            return refusal, reason, f"Check the keys, and that they have the permission {permission} there"
         return refusal, reason, f"Give these credentials the permission {permission} there, or use other ones"
     manual = f"See what this server's manual says about {error.operation_name}"
     return refusal, reason, _ADVICE.get(code, manual)

@@ -58,10 +58,10 @@ class Upload:
             )["UploadId"]
         return self.id
 
-    def go_on(self, upload_id: str, size: int, part_bytes: int) -> bool:
-        """Go on with an upload of `size` bytes in parts of `part_bytes`; False if it is not there any more.
+    def go_on(self, upload_id: str, part_bytes: int) -> bool:
+        """Go on with an upload in parts of `part_bytes`; False if it is not there any more.
 
-        Parts after a gap or one of another size are sent again.
+        Parts after a gap or one of another size, such as the last one, are sent again.
         """
         with self._prefix.translating("list the parts of", self._name):
             try:
@@ -75,8 +75,7 @@ class Upload:
                 raise
         self.id = upload_id
         for part in listed:
-            expected = (len(self._parts) + 1, min(part_bytes, size - self.size))
-            if (part["PartNumber"], part["Size"]) != expected:
+            if (part["PartNumber"], part["Size"]) != (len(self._parts) + 1, part_bytes):
                 break
             self._append(part, part["Size"])
         return True
