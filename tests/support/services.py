@@ -46,7 +46,7 @@ def host_services(home: Path, more: Mapping[str, str]) -> Iterator[Services]:
     known = {"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_API_AUTH_STRING": secret}
     environment = clean | host | known | {"HOME": str(home)} | dict(more)
     with _running("server", environment) as server:
-        eventually(lambda: httpx.get(f"{url}/api/health").is_success, "server")
+        eventually(lambda: httpx.get(f"{url}/api/health").is_success, "server", 240)
         subprocess.run(_command("deploy"), cwd=ROOT, env=environment, check=True, capture_output=True)
         with _running("worker", environment) as worker:
             yield Services(url, secret, server, worker)
