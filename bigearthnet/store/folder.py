@@ -157,7 +157,9 @@ class FolderStore:
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
         with lock_folder(self._root / LOCK, run) as lock:
-            for path in (self._root / STAGING).glob(f"*{NEW}"):
+            staging = self._root / STAGING
+            notes = [path for path in staging.glob(f"*{_PART}.json") if not path.with_suffix("").exists()]
+            for path in [*staging.glob(f"*{NEW}"), *notes]:
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock
