@@ -141,7 +141,9 @@ class FolderStore:
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
         with lock_folder(self._root / LOCK, run) as lock:
-            for path in (self._root / STAGING).glob(f"*{NEW}"):  # left by killed runs
+            staging = self._root / STAGING
+            notes = [path for path in staging.glob(f"*{_PART}.json") if not path.with_suffix("").exists()]
+            for path in [*staging.glob(f"*{NEW}"), *notes]:  # left by killed runs
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock

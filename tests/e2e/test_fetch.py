@@ -205,10 +205,6 @@ def _other_bytes(home: Home) -> None:
     home.place.put(MASKS_ZIP, home.files()[MASKS_ZIP][::-1])
 
 
-def _other_size(home: Home) -> None:
-    home.place.put(MASKS_ZIP, home.files()[MASKS_ZIP] + b"x")
-
-
 def _gone(home: Home) -> None:
     home.place.open().delete([MASKS_ZIP])
 
@@ -219,13 +215,6 @@ def _card_of_a_file_elsewhere(home: Home) -> None:
     home.place.put(CARD, json.dumps(card).encode())
 
 
-def _card_of_too_large_a_file(home: Home) -> None:
-    card = json.loads(home.files()[CARD])
-    card["files"] += [{"name": "huge.zip", "size": 1 << 60, "sha256": "0" * 64}]
-    home.place.put(CARD, json.dumps(card).encode())
-    home.place.put("huge.zip", b"")
-
-
 def _no_card(home: Home) -> None:
     home.place.open().delete([CARD])
 
@@ -234,10 +223,8 @@ def _no_card(home: Home) -> None:
     ("change", "error", "said"),
     [
         (_other_bytes, ChecksumError, MASKS_ZIP),
-        (_other_size, SourceError, MASKS_ZIP),
         (_gone, SourceError, MASKS_ZIP),
         (_card_of_a_file_elsewhere, SourceError, rf"{CARD}.*files\.0\.name"),
-        (_card_of_too_large_a_file, SourceError, r"huge\.zip"),
         (_no_card, SourceError, f"no {CARD}"),
     ],
 )

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 class Lines(threading.Event):
-    """Set with the second line."""
+    """Set with the second line about sheep."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Lines(threading.Event):
 
     def info(self, line: str, *arguments: object) -> None:
         self.seen.append(line % arguments if arguments else line)
-        if len(self.seen) == 2:
+        if sum("sheep" in one for one in self.seen) == 2:
             self.set()
 
 
@@ -46,7 +46,7 @@ def test_it_is_logged_again_and_again_and_not_after_the_end(lines: Lines) -> Non
         assert "counting sheep" not in [thread.name for thread in threading.enumerate()]
 
     long()
-    assert lines.seen[0] == "counting sheep: still running after 0 s"
+    assert "counting sheep: still running after 0 s" in lines.seen
 
 
 def test_bytes_are_logged_once_a_minute_and_shown_as_one_artifact(
@@ -67,7 +67,7 @@ def test_bytes_are_logged_once_a_minute_and_shown_as_one_artifact(
         copying()
         (artifact,) = [found for found in client.read_artifacts() if found.id not in before]
     assert [line.split(",")[0] for line in lines.seen if "copying x" in line] == [
-        "copying x: 50 % (2.0 of 4.0 MiB)",
-        "copying x: 100 % (4.0 of 4.0 MiB)",
+        "copying x: 50 % (2.0 MiB of 4.0 MiB)",
+        "copying x: 100 % (4.0 MiB of 4.0 MiB)",
     ]
     assert (artifact.type, artifact.data, artifact.description) == ("progress", 100.0, lines.seen[-1])

@@ -21,7 +21,6 @@ from bigearthnet.errors import (
 )
 from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
-from tests.support.published import Published
 from tests.support.rasters import geotiff
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home
@@ -262,14 +261,3 @@ def test_too_little_disk_for_what_is_made(
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
     fails(home, sample.folder, SpaceError, "archives, tiles and the dataset")
     assert home.files() == {}
-
-
-@pytest.mark.parametrize("name", ["bigearthnet_pngs.zip", "manifest.parquet"])
-def test_a_folder_in_the_place_of_a_file_harms_no_dataset(sample: Sample, home: Home, name: str) -> None:
-    home.prepare(sample.folder, selection={"max_patches": 1})
-    (home.destination / name).unlink()
-    (home.destination / name / "x").mkdir(parents=True)
-    before = Published.read(home.destination)
-    fails(home, sample.folder, DestinationError, name, selection={"max_patches": 2})
-    after = Published.read(home.destination).sha256
-    assert before.sha256.items() <= after.items()

@@ -98,6 +98,7 @@ def test_what_was_sent_before_the_line_broke_is_not_made_again_on_another_machin
     bucket_home.place.client.delete_object(
         Bucket=bucket_home.place.bucket, Key=f"{bucket_home.place.prefix}/.lock"
     )  # it could not be removed through the broken line
+    caplog.clear()
     caplog.set_level("INFO")
     bucket_home.beside(tmp_path / "another").prepare(server.record_url)
     assert "(0 finished before)" not in caplog.text

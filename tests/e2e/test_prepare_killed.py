@@ -13,7 +13,7 @@ import pytest
 from bigearthnet.errors import BusyError
 from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.archives import IMAGES
-from tests.support.published import CARD, Published, require_whole
+from tests.support.published import CARD, Published, is_own, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import DEADLINE_SECONDS, Home
 from tests.support.zygote import KILLED, Kill, Zygote
@@ -92,8 +92,8 @@ def test_killed_before_any_step_the_dataset_is_the_old_or_the_new_one(
             assert wanted.items() <= found.items(), (at, steps[at - 1])
         assert zygote.run("prepare", None, home.place.root, **parameters) == 0, (at, steps[at - 1])
         assert Published.read(home.destination) == after, (at, steps[at - 1])
-        strays = [name for name in left_in_work(home) if "/." in name or name.endswith((".new", ".part"))]
-        assert set(strays) <= {"archives/.bigearthnet"}, (at, steps[at - 1], strays)
+        strays = {name for name in left_in_work(home) if "/." in name and not name.endswith(".part.json")}
+        assert strays <= {"archives/.bigearthnet"}, (at, steps[at - 1], strays)
         shutil.rmtree(tmp_path / f"{at}")
 
 
@@ -167,7 +167,7 @@ def test_a_second_run_is_told_which_run_has_the_folder(
     asked = len(server.requests)
     with pytest.raises(BusyError, match=rf"{any_home.work} is locked by run \S+ \(process {process} on"):
         any_home.prepare(server.record_url, destination=str(tmp_path / "elsewhere"))
-    with pytest.raises(BusyError, match=rf"{any_home.url} is locked by run .*{process}"):
+    with pytest.raises(BusyError, match=rf"{any_home.url}.* run \S+ \(process {process} on"):
         any_home.beside(tmp_path / "other work").prepare(server.record_url)
     assert len(server.requests) == asked, "a run that must wait asks for nothing"
     os.kill(process, signal.SIGKILL)
@@ -191,4 +191,4 @@ def test_a_cancelled_run_leaves_the_old_dataset_and_its_tiles_to_the_next(
     after = any_home.files()
     assert before.items() <= after.items()
     assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
-    assert any_home.place.unfinished() == []
+    assert not [name for name in any_home.place.unfinished() if not is_own(name)]

@@ -151,8 +151,8 @@ def test_a_run_is_told_in_the_log_and_in_a_report(
         home.prepare(sample.folder, selection={"tiles": list(sample.tiles[:2])})
     for tile in sample.tiles[:2]:
         assert f"{tile}: " in caplog.text
-    assert "1 of 2 tiles finished, about " in caplog.text
-    assert "2 of 2 tiles finished" in caplog.text
+    assert "1 of 2 tiles done, " in caplog.text
+    assert "2 of 2 tiles done, 100 % of the patches" in caplog.text
     assert f"{home.destination}/{CARD}: written, the dataset is published" in caplog.text
     only = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
     with get_client(sync_client=True) as client:

@@ -162,10 +162,8 @@ def test_what_is_not_published_gets_no_link(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"expires_minutes": 0},
         {"expires_minutes": 721},
         {"files": []},
-        {"download_name": "../x"},
         {"download_name": 'x"; y="'},
         {"download_name": "x\r\nSet-Cookie: y"},
     ],
