@@ -21,7 +21,6 @@ from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, Patch, parse_patch
 from bigearthnet.sample import patch_files, sample_patches
 from bigearthnet.tile.raster import Georeference, decode, georeference
-from bigearthnet.tile.tags import DOUBLE, SHORT, read_tags
 from tests.support.rasters import geotiff
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of ours
@@ -293,15 +292,6 @@ def test_tie_points_and_matrices_locate_too() -> None:
     assert georeference(bytes(data) + matrix, PATCH) == georeference(WHOLE, PATCH)
 
 
-@pytest.mark.parametrize(("count", "is_read"), [(1, True), (2, True), (3, True), (1024, True), (1025, False)])
-def test_tags_are_read_from_their_entry_or_elsewhere(count: int, is_read: bool) -> None:
-    data, values = bytearray(WHOLE), struct.pack(f"<{count}H", *range(7, 7 + count))
-    place = values.ljust(4, b"\0") if count <= 2 else struct.pack("<I", len(data))
-    struct.pack_into("<HHI4s", data, entries(WHOLE)[FREE], 530, SHORT, count, place)
-    found = read_tags(bytes(data) + values, {530: SHORT, 256: DOUBLE, 257: SHORT})
-    assert found == {257: (120,)} | ({530: tuple(range(7, 7 + count))} if is_read else {})
-
-
 NO_CRS = r"states no EPSG code of a projected CRS \(GeoKey 3072\)$"
 
 
@@ -327,7 +317,7 @@ def test_a_file_without_its_place_is_refused(options: dict[str, Any], found: str
 
 @pytest.mark.parametrize("data", [b"", b"II*\0", b"II+\0" + b"\xff" * 12, bytes(29_196), png(), WHOLE[:100]])
 def test_what_is_not_a_tiff_has_no_place(data: bytes) -> None:
-    message = rf"^{PATCH.patch_id}: {len(data):,} bytes that are (not a TIFF|a damaged TIFF)$"
+    message = rf"^{PATCH.patch_id}: {len(data):,} bytes that are not a TIFF, or damaged$"
     with pytest.raises(PatchError, match=message):
         georeference(data, PATCH)
 

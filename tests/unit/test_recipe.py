@@ -129,7 +129,7 @@ def bands() -> list[np.ndarray[Any, np.dtype[np.uint16]]]:
 def codes() -> np.ndarray[Any, np.dtype[np.uint16]]:
     """All codes of CORINE, in areas of 5 × 5 pixels."""
     column, row = np.meshgrid(np.arange(120) // 5, np.arange(120) // 5)
-    return np.array([entry.code for entry in CLC], np.uint16)[(3 * column + 7 * row) % len(CLC)]
+    return np.array([entry.value for entry in CLC], np.uint16)[(3 * column + 7 * row) % len(CLC)]
 
 
 GOLDEN_IMAGES = {
