@@ -7,7 +7,6 @@ frame, Parquet columns. The same arguments give the same bytes.
 import hashlib
 import io
 import math
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,12 +69,7 @@ def make_sample(folder: Path, *, patches: int = 60, tiles: int = 3) -> Sample:
     """Write the four record files into `folder`, in place of those of an earlier sample.
 
     The files are made in a folder of their own and then moved, metadata last: several processes can make
-    the sample at the same time.
-
-    Args:
-        folder: made if it does not exist.
-        patches: number of patches in all tiles together.
-        tiles: number of tiles, 1 to 4.
+    the sample at the same time. The number of patches is that of all tiles (1 to 4) together.
 
     Raises:
         ValueError: the numbers of patches and tiles do not fit together.
@@ -88,7 +82,7 @@ def make_sample(folder: Path, *, patches: int = 60, tiles: int = 3) -> Sample:
     def images() -> Iterator[tuple[str, bytes]]:
         for patch in drawn:
             land = _land(patch)
-            maps.append((_path(names.MAPS_ROOT, patch, MAP), _map(patch, land)))
+            maps.append((_path(names.MAPS_ROOT, patch, MAP), _geotiff(patch, land.codes, compress=True)))
             rows[land.snow or land.cloud_or_shadow].append(_metadata(patch, land))
             for band, content in _images(patch, land).items():
                 yield _path(names.IMAGES_ROOT, patch, band), content
@@ -101,8 +95,6 @@ def make_sample(folder: Path, *, patches: int = 60, tiles: int = 3) -> Sample:
             table = pa.Table.from_pylist(listed, _SCHEMA)
             pq.write_table(table, made / name, compression="zstd", store_schema=False)
         for name in (names.IMAGES_ARCHIVE, names.MAPS_ARCHIVE, *names.METADATA_FILES):
-            with (made / name).open("rb") as file:
-                os.fsync(file.fileno())
             (made / name).replace(folder / name)
     return Sample(folder, tuple(dict.fromkeys(patch.tile for patch in drawn)), len(drawn))
 
@@ -128,12 +120,12 @@ def sample_patches(patches: int, tiles: int) -> list[Patch]:
 def patch_files(patch: Patch) -> dict[str, bytes]:
     """Draw the GeoTIFFs of a patch, by layer (`BANDS` and `MAP`); its tile is one of the sample's."""
     land = _land(patch)
-    return _images(patch, land) | {MAP: _map(patch, land)}
+    return _images(patch, land) | {MAP: _geotiff(patch, land.codes, compress=True)}
 
 
-def write_archive(path: Path, members: Iterable[tuple[str, bytes]], *, level: int = _ZSTD_LEVEL) -> None:
+def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
     """Write members (path and content), in the order given, as published: GNU tar in one zstd frame."""
-    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
     with (
         path.open("wb") as file,
         compressor.stream_writer(file, closefd=False) as frame,
@@ -175,10 +167,6 @@ def _images(patch: Patch, land: Land) -> dict[str, bytes]:
     sides = {band: _SIDES.get(band, 60) for band in BANDS}
     bands = {band: reflectance(land, band=band, side=side, noise=noise) for band, side in sides.items()}
     return {band: _geotiff(patch, pixels, compress=False) for band, pixels in bands.items()}
-
-
-def _map(patch: Patch, land: Land) -> bytes:
-    return _geotiff(patch, land.codes, compress=True)
 
 
 def _geotiff(patch: Patch, pixels: Pixels, *, compress: bool) -> bytes:

@@ -304,7 +304,7 @@ def test_a_geotiff_of_real_pixels_reads_as_the_real_file(path: Path) -> None:
     metres, corner = int(real.transform.a), (int(real.transform.c), int(real.transform.f))
     ours = geotiff(real.pixels, real.epsg - 32600, corner, metres=metres, compress=is_map)
     found = read(ours)
-    assert found.profile == real.profile | {"blockysize": len(real.pixels)}
+    assert found.profile == real.profile | ({"blockysize": 120} if is_map else {})
     assert found.pixels.tolist() == real.pixels.tolist()
 
 
