@@ -120,11 +120,7 @@ BEN19: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
 
 @lru_cache(maxsize=1)
 def clc_positions() -> npt.NDArray[np.uint8]:
-    """Map each possible code to its position in `CLC` plus one (1 to 45), and other numbers to 0.
-
-    Returns:
-        uint8 of shape (65536,), read-only.
-    """
+    """Return the position in `CLC` plus one (1 to 45) of each code, and 0 of other numbers: (65536,)."""
     positions = np.zeros(65536, np.uint8)
     positions[[c.value for c in CLC]] = np.arange(1, len(CLC) + 1)
     positions.flags.writeable = False
@@ -133,11 +129,7 @@ def clc_positions() -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=len(MASK_FORMS))
 def mask_values(form: MaskForm) -> npt.NDArray[np.uint16]:
-    """Map each position that `clc_positions` gives to its value in a mask of `form`, others to 0.
-
-    Returns:
-        uint16 of shape (256,), read-only.
-    """
+    """Return the value in a mask of `form` of each position that `clc_positions` gives: (256,)."""
     values = np.zeros(256, np.uint16)
     values[1 : len(CLC) + 1] = [value for value, _ in _classes(form)]
     values.flags.writeable = False

@@ -9,13 +9,7 @@ _RATE_LINES = 3
 
 
 class Progress:
-    """Bytes done, rate and time left of a transfer.
-
-    Args:
-        name: of the transfer.
-        total: bytes.
-        clock: gives seconds.
-    """
+    """Bytes done, rate and time left of a transfer of `total` bytes; `clock` gives seconds."""
 
     def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
         self._name, self._total, self._clock = name, total, clock
@@ -37,22 +31,15 @@ class Progress:
         self._lines.append((now, self._done))
         rate = max(self._done - before, 0) / (now - then)
         left = self._total - self._done
-        line = (
-            f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of {human_bytes(self._total)})"
-        )
-        line += f", {human_bytes(rate)}/s"
+        line = f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of "
+        line += f"{human_bytes(self._total)}), {human_bytes(rate)}/s"
         return f"{line}, {human_time(left / rate)} left" if left > 0 and rate > 0 else line
 
 
 class Tally:
-    """Tiles done, and time left.
+    """Tiles and patches done, of all, and time left; `clock` gives seconds.
 
     The rate is measured from the first new tile on, so that a download before it does not count.
-
-    Args:
-        tiles: number of all tiles.
-        patches: number of patches of all tiles.
-        clock: gives seconds.
     """
 
     def __init__(self, tiles: int, patches: int, clock: Callable[[], float]) -> None:
@@ -61,12 +48,7 @@ class Tally:
         self._since: float | None = None
 
     def advance(self, patches: int, *, is_new: bool) -> str:
-        """Count a tile and return a line.
-
-        Args:
-            patches: number of patches of the tile.
-            is_new: the tile was converted in this run.
-        """
+        """Count a tile with its patches and return a line; `is_new`: it was converted in this run."""
         self._tiles_done += 1
         self._patches_done += patches
         line = f"{self._tiles_done} of {self._tiles} tiles done, "

@@ -33,17 +33,11 @@ FLOWS: Final = {
     ),
     "share": (
         "Create presigned links to the files of a dataset in a bucket.",
-        (
-            "share s3://bucket/finland",
-            "share s3://bucket/finland --files '*.zip' --expires-minutes 720",
-        ),
+        ("share s3://bucket/finland", "share s3://bucket/finland --files '*.zip' --expires-minutes 720"),
     ),
     "fetch": (
         "Copy a dataset, or some files or tiles of it, to a folder.",
-        (
-            "fetch s3://bucket/finland ~/finland",
-            "fetch s3://bucket/finland ~/finland --tiles '*_T35VLG'",
-        ),
+        ("fetch s3://bucket/finland ~/finland", "fetch s3://bucket/finland ~/finland --tiles '*_T35VLG'"),
     ),
     "mirror": (
         "Copy the record's archives to a bucket, where prepare can read them.",

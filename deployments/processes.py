@@ -46,12 +46,7 @@ def descendants(root: int) -> set[int]:
 
 
 def end(living: Callable[[], set[int]], seconds: float) -> None:
-    """End processes by SIGTERM, and those that are left after some seconds by SIGKILL.
-
-    Args:
-        living: returns their ids; the processes that they start meanwhile are ended too.
-        seconds: how long they may take.
-    """
+    """End the processes that `living` returns by SIGTERM, and those left after `seconds` by SIGKILL."""
     for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, _KILL_SECONDS)):
         signalled: set[int] = set()
         deadline = time.monotonic() + limit

@@ -13,12 +13,7 @@ from uuid import UUID
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import (
-    DeploymentScheduleCreate,
-    DeploymentUpdate,
-    WorkPoolCreate,
-    WorkPoolUpdate,
-)
+from prefect.client.schemas import actions
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -35,11 +30,7 @@ _PLACEHOLDER: Final = "https://example.invalid/put-the-address-of-your-webhook-h
 
 
 def deploy(*, reset: bool = False) -> None:
-    """Create what is missing on the server, and refresh what exists.
-
-    Args:
-        reset: set what exists to what the files say, and lose what a person set.
-    """
+    """Create what is missing on the server, and refresh what exists; `reset`: as the files say."""
     with get_client(sync_client=True) as client:
         _wait_for_server(client)
         _ensure_pool(client)
@@ -61,10 +52,10 @@ def _wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def _ensure_pool(client: SyncPrefectClient) -> None:
-    wanted = WorkPoolCreate.model_validate(_read("deployments/work_pool.yaml"))
+    wanted = actions.WorkPoolCreate.model_validate(_read("deployments/work_pool.yaml"))
     try:
         client.read_work_pool(POOL)
-        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=wanted.base_job_template))
+        client.update_work_pool(POOL, actions.WorkPoolUpdate(base_job_template=wanted.base_job_template))
     except ObjectNotFound:
         client.create_work_pool(wanted)
 
@@ -83,7 +74,7 @@ def _ensure_deployment(client: SyncPrefectClient, entry: Mapping[str, Any], *, r
     except ObjectNotFound:
         found = None
     if found:
-        client.update_deployment(found.id, DeploymentUpdate.model_validate(code))
+        client.update_deployment(found.id, actions.DeploymentUpdate.model_validate(code))
     else:
         client.create_deployment(
             flow_id=client.create_flow(flow),
@@ -91,7 +82,7 @@ def _ensure_deployment(client: SyncPrefectClient, entry: Mapping[str, Any], *, r
             description=entry["description"],
             parameters=entry.get("parameters"),
             schedules=[
-                DeploymentScheduleCreate.model_validate({"slug": one.pop("slug"), "schedule": one})
+                actions.DeploymentScheduleCreate.model_validate({"slug": one.pop("slug"), "schedule": one})
                 for one in entry.get("schedules", [])
             ],
             work_pool_name=entry["work_pool"]["name"],

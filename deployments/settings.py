@@ -27,12 +27,7 @@ def project_file(name: str) -> Path:
 
 
 def environment(port: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables of a server and its worker.
-
-    Args:
-        port: port of the server, on 127.0.0.1.
-        given: variables that take precedence over pyproject.toml.
-    """
+    """Return the environment variables of a server and its worker; `given` overrides pyproject.toml."""
     url = f"http://{HOST}:{port}"
     return _with_defaults(given) | {
         "PREFECT_API_URL": f"{url}/api",

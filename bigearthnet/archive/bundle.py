@@ -31,7 +31,7 @@ class TileRequest:
     """The members of a tile to extract.
 
     Attributes:
-        tile: name of the tile.
+        tile: its name.
         images: ids of the patches whose bands are wanted.
         maps: ids of the patches whose reference maps are wanted.
         known: cells that the reference maps or the metadata list; patches in other cells are reported. None:
@@ -58,9 +58,8 @@ class Bundles:
 
     def remove(self) -> None:
         """Remove the files."""
-        for path in (self.images, self.maps):
-            if path is not None:
-                path.unlink()
+        for path in filter(None, (self.images, self.maps)):
+            path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,7 @@ class PatchFiles:
 
 
 class Extractor:
-    """Both archives, open, read side by side a tile at a time.
-
-    Args:
-        images: reader of the images' archive.
-        maps: reader of the reference maps' archive.
-    """
+    """Both archives, open, read side by side a tile at a time."""
 
     def __init__(self, images: ArchiveReader, maps: ArchiveReader) -> None:
         self._images = images

@@ -54,29 +54,16 @@ def decompress(source: Readable) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Members to take of a tile.
-
-    Attributes:
-        tile: its name.
-        patch_ids: of the wanted patches.
-        layers: wanted of each.
-        to_the_end: read the whole tile, not only as far as its last wanted patch.
-    """
+    """Layers of patches to take of a tile."""
 
     tile: str
     patch_ids: Collection[str]
     layers: Collection[str]
-    to_the_end: bool
+    to_the_end: bool  # read the whole tile, not only as far as its last wanted patch
 
 
 class ArchiveReader:
-    """An open archive.
-
-    Args:
-        chunks: of the tar, from `decompress` or `plain`.
-        root: folder of all members.
-        name: of the archive, for errors.
-    """
+    """An open archive: chunks of a tar whose members are in the folder `root`; errors begin with `name`."""
 
     def __init__(self, chunks: Iterator[bytes], root: Root, name: str) -> None:
         self.name = name
@@ -90,18 +77,13 @@ class ArchiveReader:
         return chain(read_ahead, self._members)
 
     def copy_tile(
-        self,
-        wanted: Wanted,
-        sink: BinaryIO,
-        *,
-        on_passed: Callable[[Member], None],
-        last: bool = False,
+        self, wanted: Wanted, sink: BinaryIO, *, on_passed: Callable[[Member], None], last: bool = False
     ) -> None:
         """Write the wanted members of a tile to `sink` as a tar, and read on to the end of the tile.
 
         Args:
-            wanted: members to take.
-            sink: receives the members' own blocks, and the end of a tar.
+            wanted: members to take, with their own blocks.
+            sink: receives them.
             on_passed: called with each member of this and of earlier tiles that is not of a wanted patch.
             last: also read the rest of the archive (unless the tile is not read to its end), so that the
                 compressed stream can be checked.

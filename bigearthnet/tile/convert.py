@@ -13,7 +13,14 @@ from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import Image, render_image, render_mask
-from bigearthnet.tile.rows import SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, crc32_column, write_rows
+from bigearthnet.tile.rows import (
+    BOUND_COLUMNS,
+    SQUARE_COLUMNS,
+    SUFFIXES,
+    SUM_COLUMNS,
+    crc32_column,
+    write_rows,
+)
 from bigearthnet.zips import ShardWriter
 
 
@@ -27,34 +34,21 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Images or masks of a tile that were made before.
+    """Images or masks of a tile that were made before."""
 
-    Attributes:
-        rows: by patch id, with the columns of `SCHEMAS[kind]`.
-        read: returns the PNG of a row; is asked in ascending order of patch ids.
-    """
-
-    rows: Mapping[str, Mapping[str, Any]]
-    read: Callable[[Mapping[str, Any]], bytes]
+    rows: Mapping[str, Mapping[str, Any]]  # by patch id, with the columns of `SCHEMAS[kind]`
+    read: Callable[[Mapping[str, Any]], bytes]  # the PNG of a row; called in ascending order of patch ids
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A tile to convert.
-
-    Attributes:
-        tile: its name.
-        patch_ids: the patches to take, ascending.
-        kinds: what is to be written.
-        held: what was made before, by kind; all other patches must be in the bundles.
-        rejected: patches that are known to be bad.
-    """
+    """A tile to convert."""
 
     tile: str
-    patch_ids: Sequence[str]
-    kinds: tuple[Kind, ...]
-    held: Mapping[Kind, Held]
-    rejected: Mapping[str, str]
+    patch_ids: Sequence[str]  # ascending
+    kinds: tuple[Kind, ...]  # to be written
+    held: Mapping[Kind, Held]  # made before; all other patches must be in the bundles
+    rejected: Mapping[str, str]  # patches that are known to be bad, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +62,12 @@ class ConvertedTile:
 
 
 def shard_file(kind: Kind) -> str:
-    """Name of the file of a shard in the folder that it is written to."""
+    """Return the name of the file that a shard is written to."""
     return f"{kind}.shard"
 
 
 def rows_file(kind: Kind) -> str:
-    """Name of the file of a shard's rows in the folder that they are written to."""
+    """Return the name of the file that a shard's rows are written to."""
     return f"{kind}.parquet"
 
 
@@ -139,7 +133,7 @@ class _Renderer:
         if mask is None and files.map is None:
             raise PatchError("missing in the reference maps' archive: its map")
         bands = [] if image else [decode(files.bands[band], band) for band in RGB_BANDS]
-        made_mask: Made = (mask, None) if mask else self._mask(patch_id, files)
+        made_mask: Made = (mask, None) if mask else self._mask(patch_id, files.map or b"")
         if image:
             return {"images": (image, None), "masks": made_mask}
         patch = parse_patch(patch_id)
@@ -147,9 +141,8 @@ class _Renderer:
         self._tile = self._tile or georeference(files.bands[RGB_BANDS[0]], patch)
         return {"images": (_image_row(patch, self._tile, rendered), rendered.png), "masks": made_mask}
 
-    def _mask(self, patch_id: str, files: PatchFiles) -> Made:
-        assert files.map is not None  # noqa: S101 - the caller looked
-        mask = render_mask(decode(files.map, MAP), self._rendering, MAP)
+    def _mask(self, patch_id: str, tiff: bytes) -> Made:
+        mask = render_mask(decode(tiff, MAP), self._rendering, MAP)
         pixels = [{"value": value, "pixels": count} for value, count in mask.pixels.items()]
         return {"patch_id": patch_id, "mask_size": len(mask.png), "class_pixels": pixels}, mask.png
 
@@ -166,15 +159,11 @@ def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) ->
 
 
 def _image_row(patch: Patch, tile: Georeference, image: Image) -> Mapping[str, Any]:
-    x_min, y_min, x_max, y_max = tile.bounds(patch)
     return {
         "patch_id": patch.patch_id,
         "image_size": len(image.png),
         "crs": tile.epsg,
-        "x_min": x_min,
-        "y_min": y_min,
-        "x_max": x_max,
-        "y_max": y_max,
+        **dict(zip(BOUND_COLUMNS, tile.bounds(patch), strict=True)),
         **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
         **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
     }

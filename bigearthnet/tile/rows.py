@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.store.disk import translate_os_errors
 
+BOUND_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _CHANNELS = ("red", "green", "blue")
 SUM_COLUMNS = tuple(f"{channel}_sum" for channel in _CHANNELS)
 SQUARE_COLUMNS = tuple(f"{channel}_squares" for channel in _CHANNELS)
@@ -23,10 +24,7 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
             ("image_size", pa.uint32()),
             ("image_crc32", pa.uint32()),
             ("crs", pa.int32()),
-            ("x_min", pa.float64()),
-            ("y_min", pa.float64()),
-            ("x_max", pa.float64()),
-            ("y_max", pa.float64()),
+            *((name, pa.float64()) for name in BOUND_COLUMNS),
             *((name, pa.uint32()) for name in (*SUM_COLUMNS, *SQUARE_COLUMNS)),
         ]
     ),

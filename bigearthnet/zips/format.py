@@ -8,10 +8,9 @@ moved without a change.
 import struct
 from typing import Final
 
-LIMIT_32: Final = 0xFFFF_FFFF
-"""First value that a field of 4 bytes cannot hold: there it means "see the zip64 record" (4.4.1.4)."""
 LIMIT_16: Final = 0xFFFF
-"""The same for a field of 2 bytes."""
+LIMIT_32: Final = 0xFFFF_FFFF
+"""First values that fields of 2 and 4 bytes cannot hold: they mean "see the zip64 record" (4.4.1.4)."""
 
 _VERSION: Final = 10  # to extract a stored member (4.4.3.2)
 _VERSION_ZIP64: Final = 45
@@ -44,11 +43,7 @@ def local_header(name: bytes, size: int, crc32: int) -> bytes:
 
 
 def central_entry(name: bytes, size: int, crc32: int, offset: int) -> bytes:
-    """Return a member's entry in the central directory (4.3.12), with a zip64 extra if its offset needs it.
-
-    Raises:
-        ValueError: the name is empty, too long or not ASCII, or the member has 4 GiB or more.
-    """
+    """Return a member's entry in the central directory (4.3.12)."""
     _check(name, size)
     version, extra = _VERSION, b""
     if offset >= LIMIT_32:
@@ -62,13 +57,7 @@ def central_entry(name: bytes, size: int, crc32: int, offset: int) -> bytes:
 
 
 def end_records(count: int, central_size: int, central_offset: int) -> bytes:
-    """Return the bytes after the central directory (4.3.14 to 4.3.16), with zip64 records where needed.
-
-    Args:
-        count: members.
-        central_size: bytes of the central directory.
-        central_offset: bytes before it.
-    """
+    """Return the bytes after a central directory of `count` members (4.3.14 to 4.3.16)."""
     zip64 = b""
     if count >= LIMIT_16 or central_size >= LIMIT_32 or central_offset >= LIMIT_32:
         rest = _END_ZIP64.size - 12  # its size field leaves out itself and the signature (4.3.14.1)

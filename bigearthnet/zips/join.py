@@ -47,16 +47,7 @@ class CentralDirectory:
 
 
 def data_offsets(name_lengths: npt.ArrayLike, sizes: npt.ArrayLike, start: int) -> Offsets:
-    """Return the offset of the first data byte of each member of a shard.
-
-    Args:
-        name_lengths: bytes of each member's name.
-        sizes: bytes of each member's data.
-        start: offset of the shard.
-
-    Returns:
-        uint64 of shape (members,).
-    """
+    """Return the offset of each member's data, (members,), in a shard that begins at `start`."""
     data = np.asarray(sizes, np.uint64)
     ends = np.cumsum(np.uint64(LOCAL_BYTES) + np.asarray(name_lengths, np.uint64) + data, dtype=np.uint64)
     offsets: Offsets = np.uint64(start) + ends - data

@@ -45,7 +45,10 @@ class ShardWriter:
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                with translate_os_errors("write", self._path):
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                    self._staged.replace(self._path)
         finally:
             with suppress(OSError):  # a full disk once more
                 self._file.close()
@@ -54,14 +57,8 @@ class ShardWriter:
     def add(self, name: str, data: bytes) -> int:
         """Append a member; returns the CRC-32 of its data.
 
-        Args:
-            name: ASCII, greater than the one before.
-            data: less than 4 GiB.
-
         Raises:
-            ValueError: the name is not ASCII or not in ascending order, or the data is too large.
-            DestinationError: the shard cannot be written.
-            SpaceError: the disk is full.
+            ValueError: the name is not ASCII or not in ascending order, or the data has 4 GiB or more.
         """
         raw, crc32 = name.encode(), zlib.crc32(data)
         header = local_header(raw, len(data), crc32)
@@ -74,9 +71,3 @@ class ShardWriter:
         self.members += 1
         self._last = raw
         return crc32
-
-    def _finish(self) -> None:
-        with translate_os_errors("write", self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._staged.replace(self._path)

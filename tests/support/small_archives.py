@@ -24,7 +24,7 @@ def members_of(tile: str, rows: Iterable[int], bands: Iterable[str] = BANDS, siz
 
 
 def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
-    write_archive(folder / "archive.tar.zst", members, level=1)
+    write_archive(folder / "archive.tar.zst", members)
     return (folder / "archive.tar.zst").read_bytes()
 
 

@@ -42,7 +42,7 @@ def patches_of(tile: str, *rows: int) -> list[str]:
 def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
     path = folder / "packed"
     path.unlink(missing_ok=True)
-    write_archive(path, members, level=1)
+    write_archive(path, members)
     return path.read_bytes()
 
 
