@@ -187,7 +187,7 @@ def test_metadata_of_a_patch() -> None:
 
 def test_maps_hold_codes_of_clc_and_few_unlabelled_pixels(layers: dict[str, dict[str, Read]]) -> None:
     codes = np.array([files[MAP].pixels for files in layers.values()])
-    assert set(codes.ravel().tolist()) <= {clc.code for clc in CLC}
+    assert set(codes.ravel().tolist()) <= {clc.value for clc in CLC}
     assert len(set(codes.ravel().tolist())) >= 12
     unlabelled = (mask_values("ben19")[clc_positions()[codes]] == UNLABELLED).mean((1, 2))
     assert 0 < unlabelled.max() <= 0.25
