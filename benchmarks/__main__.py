@@ -17,7 +17,9 @@ from benchmarks import bucket
 from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
-from bigearthnet.sample.archives import make_sample
+from bigearthnet.dataset import CARD
+from bigearthnet.plan import KINDS
+from bigearthnet.sample import make_sample
 from tests.support.record_server import RecordServer
 from tests.support.s3_server import S3Server, running
 
@@ -79,12 +81,8 @@ def _bucket(folder: Path) -> None:
                 f"s3://bench/{name}",
                 bucket.environment(server),
             )
-            listing = server.client().get_paginator("list_objects_v2")
-            shards = sum(
-                item["Size"]
-                for page in listing.paginate(Bucket="bench", Prefix=f"{name}/tiles/")
-                for item in page["Contents"]
-            )
+            card = json.load(server.client().get_object(Bucket="bench", Key=f"{name}/{CARD}")["Body"])
+            shards = sum(tile[kind]["stop"] - tile[kind]["start"] for tile in card["tiles"] for kind in KINDS)
             print(
                 f"  {patches:,} patches in {tiles} tiles: {found['peak_mib']:.0f} MiB at most, sent "
                 f"{found['bytes_sent'] / shards:.3f} times the {shards / 1e6:.1f} MB of the shards, "

@@ -13,10 +13,10 @@ from tests.support.s3_server import REGION, S3Server
 UPLOAD = """
 import sys
 from pathlib import Path
-from tasks.buckets import open_bucket
-open_bucket(sys.argv[2], "").upload(Path(sys.argv[1]), "ours.bin")
+from tasks.connect import open_store
+open_store(sys.argv[2], "").upload(Path(sys.argv[1]), "ours.bin")
 """
-EMPTY = "from tasks.buckets import open_bucket; open_bucket('s3://bench/x', '').client"
+EMPTY = "from tasks.connect import open_store; open_store('s3://bench/x', '')"
 
 
 def environment(server: S3Server) -> Mapping[str, str]:

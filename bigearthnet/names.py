@@ -64,11 +64,6 @@ class Member(NamedTuple):
     layer: str
 
 
-def is_tile(name: str) -> bool:
-    """Return whether `name` is a tile's, such as `S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP`."""
-    return re.fullmatch(_TILE, name) is not None
-
-
 def parse_patch(patch_id: str) -> Patch:
     """Split a patch id into tile, column and row.
 

@@ -40,7 +40,7 @@ class Progress:
         line = (
             f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of {human_bytes(self._total)})"
         )
-        line += f", {_scaled(rate, ('B/s', 'kB/s', 'MB/s', 'GB/s'), 1000)}"
+        line += f", {human_bytes(rate)}/s"
         return f"{line}, {human_time(left / rate)} left" if left > 0 and rate > 0 else line
 
 
@@ -84,7 +84,11 @@ class Tally:
 
 def human_bytes(count: float) -> str:
     """Write a number of bytes in a suitable unit, such as `58.9 GiB`."""
-    return _scaled(count, ("B", "KiB", "MiB", "GiB", "TiB"), 1024)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if round(count, 1) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
 
 
 def human_time(seconds: float) -> str:
@@ -95,11 +99,3 @@ def human_time(seconds: float) -> str:
         if count or parts or unit == "s":
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
-
-
-def _scaled(value: float, units: tuple[str, ...], step: int) -> str:
-    for unit in units[:-1]:
-        if round(value, 1) < step:
-            return f"{value:.0f} {unit}" if unit == units[0] else f"{value:.1f} {unit}"
-        value /= step
-    return f"{value:.1f} {units[-1]}"

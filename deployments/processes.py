@@ -1,13 +1,20 @@
-"""Processes below this one: find them, adopt the orphans among them, and end them. Linux only."""
+"""Processes below another one: find them, adopt the orphans among them, and end them. Linux only.
+
+`python -m deployments.processes PID` ends the run of the worker with that id. A worker that is ended kills
+its run before the run can clean up and report its state.
+"""
 
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+RUN_END_SECONDS = 30.0
+"""How long a run may take to clean up."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_SECONDS = 3.0
@@ -54,3 +61,7 @@ def end(living: Callable[[], set[int]], seconds: float) -> None:
                     os.kill(pid, number)
             signalled |= left
             time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    end(lambda: descendants(int(sys.argv[1])), RUN_END_SECONDS)

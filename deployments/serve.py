@@ -19,7 +19,6 @@ from deployments.output import say
 from deployments.settings import HOST, POOL, ROOT, apply, environment
 
 _WORKER: Final = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")
-_RUN_END_SECONDS: Final = 30.0
 _END_SECONDS: Final = 8.0
 _SHORT_SECONDS: Final = 10.0
 _SHORT_LIVES: Final = 3
@@ -86,8 +85,7 @@ def serve(port: int) -> None:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
-            # The worker kills its run when it is ended, before the run can clean up and report its state.
-            processes.end(lambda: _below(server, worker), _RUN_END_SECONDS)
+            processes.end(lambda: _below(server, worker), processes.RUN_END_SECONDS)
             processes.end(lambda: _below(server), _END_SECONDS)
             processes.end(_below, _END_SECONDS)
         say("Everything has ended.")
@@ -121,7 +119,7 @@ def _supervise(server: Service, worker: Service, settings: Mapping[str, str]) ->
             raise ended.error()
         say(f"The {ended.name} ended and is started again. Its log is {ended.log}.")
         if not worker.is_up:  # the next one does not know its run
-            processes.end(lambda: _below(server, worker), _RUN_END_SECONDS)
+            processes.end(lambda: _below(server, worker), processes.RUN_END_SECONDS)
         _start(server, worker, settings)
 
 
@@ -155,6 +153,6 @@ def _require_free(port: int) -> None:
         socket.create_server((HOST, port)).close()
     except OSError as error:
         raise ServeError(
-            f"Port {port} is not free: {error.strerror}. "
+            f"Port {port} is not free. "
             "Stop the program that uses it, or choose another port: make serve PORT=4201"
         ) from error

@@ -88,6 +88,7 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
     """
     buffer, start, position = b"", 0, 0
     chunk, used = b"", 0
+    long_block, long_header = b"", (b"", 0, 0, b"")
 
     def fill(size: int) -> None:
         """Have `size` bytes at `position`, and keep those from `start` on. Copies only what spans chunks."""
@@ -123,7 +124,8 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
                 for _ in chunks:
                     pass
                 return
-            path, size, padded, kind = _header(block)
+            # In the dataset, the same block is before every member; a comparison is quicker than the cache.
+            path, size, padded, kind = header = long_header if block == long_block else _header(block)
             position += BLOCK
             if kind not in _EXTENSIONS:
                 break
@@ -134,6 +136,7 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
             content = buffer[position : position + size]
             position += padded
             if kind == _LONG_NAME:
+                long_block, long_header = block, header
                 name = content.rstrip(b"\0")
             else:
                 records |= _extension(kind, content)

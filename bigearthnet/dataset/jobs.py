@@ -43,9 +43,8 @@ class Job:
 
     @property
     def marks(self) -> list[Mark]:
-        """Positions in the stream that its reused images were made from."""
-        reused = [shards["images"] for shards in (self.finished, self.held) if "images" in shards]
-        return [shard.mark for shard in reused if shard.mark is not None]
+        """Positions in the stream that its finished shards were made from: also masks lack bad images."""
+        return [shard.mark for shard in self.finished.values() if shard.mark is not None]
 
     @property
     def missing(self) -> tuple[Kind, ...]:
@@ -75,7 +74,7 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
         rows = cache.rows(shard).to_pylist()
         held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
         for one in shard.rejected:
-            if job.plan.whole or one.patch_id in wanted:
+            if one.patch_id in wanted:
                 rejected[one.patch_id] = one.reason
     missing: dict[Kind, list[str]] = {
         kind: [

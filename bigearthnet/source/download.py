@@ -14,13 +14,7 @@ from bigearthnet.store.transfer import OnBytes, blocks, complete
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file that is in the store, complete and checked.
-
-    Attributes:
-        stored: the file.
-        md5: hex.
-        received: bytes that this run received for it.
-    """
+    """A complete, checked file in a store, its md5 (hex), and the bytes that this run received for it."""
 
     stored: StoredFile
     md5: str
@@ -38,8 +32,8 @@ def fetch_file(source: Source, file: RecordFile, store: Store, name: str, on_byt
         file: of the record.
         store: where the file goes.
         name: of the file in the store; an earlier file is replaced.
-        on_bytes: called with the size of each block, also of those that were there. The sizes add up to the
-            file's; when bytes are fetched or read again, it is called with a negative number.
+        on_bytes: called with the size of each block, also of those that were there, which add up to the
+            file's; with a negative number when bytes are fetched or read again.
 
     Raises:
         TransferError: the source or the store did not answer; the next run goes on from there.
@@ -50,15 +44,8 @@ def fetch_file(source: Source, file: RecordFile, store: Store, name: str, on_byt
     """
     with store.resume(name, file.size, file.md5) as partial:
         try:
-            received, md5 = complete(
-                bind(source.open, file),
-                file.size,
-                partial,
-                "md5",
-                on_bytes,
-            )
-            if md5 is not None:
-                _require_md5(file, md5)
+            received, md5 = complete(bind(source.open, file), file.size, partial, "md5", on_bytes)
+            _require_md5(file, md5)
         except (ChecksumError, ChangedError):
             partial.discard()
             raise
@@ -84,8 +71,8 @@ def md5_of(reader: ResumingReader, on_bytes: OnBytes) -> str:
     return digest.hexdigest()
 
 
-def _require_md5(file: RecordFile, md5: str) -> None:
-    if file.md5 not in {None, md5}:
+def _require_md5(file: RecordFile, md5: str | None) -> None:
+    if None not in {md5, file.md5} and md5 != file.md5:
         raise ChecksumError(
             f"{file.name} arrived with md5 {md5}, but the record says {file.md5}. It was removed. Run again."
         )

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigearthnet.errors import ChangedError, ChecksumError, SourceError
+from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.source.download import fetch_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, Verification
@@ -32,8 +32,7 @@ class LocalFile:
     size: int
     md5: str
     verification: Verification
-    _store: FolderStore = field(repr=False, compare=False)
-    _stored: StoredFile = field(repr=False)
+    _etag: str = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -42,23 +41,23 @@ class LocalFile:
 
     def open(self) -> ResumingReader:
         """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""
-        return self._store.open(self._stored)
+        return FolderStore(self.path.parent, SourceError).open(StoredFile(self.name, self.size, self._etag))
 
 
 def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
     """Return the local copy of a file if it is known to be right without reading it."""
-    store, name, path = _place(source, file, work)
+    store, name, path = _copy(source, file, work)
     found = store.head(name)
     with translate_os_errors("read notes in", work.md5s):
         md5 = known_digest(path, found.etag, work.md5s) if found else None
     if found is None or md5 is None or file.md5 not in {None, md5}:
         return None
-    return LocalFile(path, found.size, md5, file.verification(), store, found)
+    return LocalFile(path, found.size, md5, file.verification(), found.etag)
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     """Return the bytes of a file that still have to be downloaded."""
-    store, name, _ = _place(source, file, work)
+    store, name, _ = _copy(source, file, work)
     if source.local_path(file) or store.head(name):
         return 0
     with store.resume(name, file.size, file.md5) as partial:
@@ -68,35 +67,28 @@ def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
 def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:
     """Download a file into the work folder, or compute the md5 of one that is there.
 
-    Args:
-        source: of the record; a file in a local folder is used in place and never changed.
-        file: of the record.
-        work: the work folder.
-        on_bytes: as of `fetch_file`.
-
-    Raises:
-        TransferError, ChangedError, SourceError, SpaceError: as `fetch_file`.
-        ChecksumError: the md5 is not the record's; a file in the work folder was removed.
+    A file in a local folder is used in place and never changed; a wrong one in the work folder is replaced.
+    Arguments and errors as of `fetch_file`.
     """
-    known = find_local(source, file, work)
-    if known is not None:
-        return known
-    store, name, path = _place(source, file, work)
+    store, name, path = _copy(source, file, work)
+    in_place = source.local_path(file) is not None
+    if in_place:
+        source.open(file).close()  # ChangedError if it is not the file that was listed
     found = store.head(name)
     md5 = md5_of(store.open(found), on_bytes) if found else None
     if found is None or md5 is None or found.size != file.size or file.md5 not in {None, md5}:
-        if source.local_path(file):
-            raise _refusal(path, found, md5, file)
+        if in_place:
+            raise ChecksumError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
         if found is not None:
             on_bytes(-found.size)
         fetched = fetch_file(source, file, store, name, on_bytes)
         found, md5 = fetched.stored, fetched.md5
     with translate_os_errors("write", work.md5s):
         note_digest(path, found.etag, md5, work.md5s)
-    return LocalFile(path, found.size, md5, file.verification(), store, found)
+    return LocalFile(path, found.size, md5, file.verification(), found.etag)
 
 
-def _place(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderStore, str, Path]:
+def _copy(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderStore, str, Path]:
     """Return the folder of a local copy, and its name and path."""
     path = source.local_path(file)
     if path is not None:
@@ -104,9 +96,3 @@ def _place(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderSto
     version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
     name = f"{version}/{file.name}"
     return FolderStore(work.archives), name, work.archives / name
-
-
-def _refusal(path: Path, found: StoredFile | None, md5: str | None, file: RecordFile) -> Exception:
-    if found is None or found.size != file.size:
-        return ChangedError(f"{path} was removed or replaced after it was listed. Run again.")
-    return ChecksumError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")

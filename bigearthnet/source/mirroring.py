@@ -11,51 +11,35 @@ from bigearthnet.store.transfer import OnBytes
 
 
 class Mirror:
-    """A store that becomes the mirror of a record: `put` each file, then `finish`.
+    """A store, locked by this run, that becomes the mirror of a record: `put` each file, then `finish`.
 
     Put large files last: one that an interrupted run has put is read back by the next run.
 
-    Args:
-        store: locked by this run; complete, unfinished or empty.
-
     Raises:
-        SourceError: its `record.json` is something else.
+        SourceError: the store's `record.json` is something else.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._published = read_mirror(store)
-        self._md5s: dict[str, str] = {}
+        described = read_mirror(store)
+        self._known = {file.name: file.md5 for file in described.files} if described else {}
+        self._put: dict[str, str] = {}
 
     def put(self, source: Source, file: RecordFile, on_bytes: OnBytes) -> FetchedFile:
-        """Copy a file, unless it is there and right.
-
-        Args:
-            source: of the record.
-            file: of the record.
-            on_bytes: as of `fetch_file`.
-
-        Raises:
-            TransferError, ChecksumError, ChangedError, SourceError: as `fetch_file`.
-            BusyError: another run has locked the store.
-        """
+        """Copy a file, unless it is there and right; arguments and errors as of `fetch_file`."""
         there = self._store.head(file.name)
         md5 = self._md5_if_right(source, file, there, on_bytes) if there else None
-        if there is None or md5 is None:
+        if there and md5:
+            fetched = FetchedFile(there, md5, 0)
+        else:
             self._store.delete([RECORD])
             fetched = fetch_file(source, file, self._store, file.name, on_bytes)
-        else:
-            fetched = FetchedFile(there, md5, 0)
-        self._md5s[file.name] = fetched.md5
+        self._put[file.name] = fetched.md5
         return fetched
 
     def finish(self, record: Record) -> None:
-        """Describe the files that were put in `record.json`, which makes them a mirror.
-
-        Raises:
-            BusyError: another run has locked the store.
-        """
-        files = tuple(replace(file, md5=self._md5s[file.name]) for file in record.files)
+        """Describe the files that were put in `record.json`, which makes them a mirror."""
+        files = tuple(replace(file, md5=self._put[file.name]) for file in record.files)
         data = dump_record(replace(record, files=files))
         if self._store.read(RECORD) != data:
             self._store.write(RECORD, data)
@@ -64,8 +48,7 @@ class Mirror:
         self, source: Source, file: RecordFile, there: StoredFile, on_bytes: OnBytes
     ) -> str | None:
         """Compare md5s, of which at most one is computed; None if they differ or both are unknown."""
-        described = self._published.file(file.name) if self._published else None
-        known = described.md5 if described else None
+        known = self._known.get(file.name)
         if there.size != file.size or not (known or file.md5):
             return None  # without md5s, copying costs no more than reading both
         expected = file.md5 or md5_of(source.open(file), on_bytes)

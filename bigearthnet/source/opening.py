@@ -37,19 +37,10 @@ class Source(Protocol):
         """
 
     def latest(self) -> Self:
-        """Return the source of the latest version; itself where there are no versions.
-
-        Raises:
-            SourceError, TransferError: as `record`.
-        """
+        """Return the source of the latest version; itself where there are no versions. Errors as `record`."""
 
     def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
-        """Open a file at a byte.
-
-        Args:
-            file: of the record.
-            start: first byte to read.
-            validator: version that the bytes before `start` came from.
+        """Open a file at a byte; `validator` is the version that the bytes before it came from.
 
         Raises:
             ChangedError: it is another version now; can be raised by reading as well.

@@ -1,6 +1,7 @@
 """A record: the files of a dataset, with their sizes and md5s."""
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
@@ -17,26 +18,22 @@ RECORD_FILES: Final = (*ARCHIVES, *METADATA_FILES)
 Verification = Literal["md5 as in the record", "md5 computed, none to compare with", "not read to the end"]
 """How the md5 of a file in the dataset card was checked."""
 
-_NAMES_SHOWN = 12
-_Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
-
 
 @dataclass(frozen=True, slots=True)
 class RecordFile:
     """A file of a record.
 
     Attributes:
-        name: of the file, without folders.
+        name: one of `RECORD_FILES`.
         size: bytes.
         md5: hex, lower case; None where the source states none.
         location: URL or path of the file.
         etag: version of a file whose md5 is not known; None where it does not matter.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=f"^({'|'.join(RECORD_FILES)})$")]
     size: Annotated[int, Field(ge=0)]
-    md5: _Md5 | None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
     location: str = field(default="", repr=False)  # can hold a token
     etag: str | None = None
 
@@ -56,11 +53,11 @@ class Record:
         record_id: of Zenodo; empty for a folder.
         version: of the record; can be empty.
         title: of the record; can be empty.
-        files: those of `RECORD_FILES` that the record has.
+        files: those of `RECORD_FILES` that the record has; always both archives.
     """
 
     kind: Literal["zenodo", "folder"]
-    record_id: _Id
+    record_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
     version: str
     title: str
     files: tuple[RecordFile, ...]
@@ -69,43 +66,21 @@ class Record:
         """Return the file called `name`; None if the record has none."""
         return next((file for file in self.files if file.name == name), None)
 
-    def require(self, name: str) -> RecordFile:
-        """Return the file called `name`.
-
-        Raises:
-            SourceError: the record has no such file.
-        """
-        file = self.file(name)
-        if file is None:
-            source = f"record {self.record_id}" if self.record_id else "the source"
-            names = shown(file.name for file in self.files)
-            raise SourceError(f"{source} has no {name}; it has {names}. Choose a source that has it.")
-        return file
+    def require(self, archive: str) -> RecordFile:
+        """Return one of `ARCHIVES`."""
+        return next(file for file in self.files if file.name == archive)
 
 
-def require_names(names: list[str], place: str, advice: str) -> None:
+def require_names(names: Collection[str], place: str, advice: str) -> None:
     """Make sure that the files of a record are complete.
 
-    Args:
-        names: of all files.
-        place: where they are, for the message.
-        advice: what to do, for the message.
-
     Raises:
-        SourceError: an archive is missing, or a file that is used occurs twice.
+        SourceError: an archive is missing; the message names the place, and ends with the advice.
     """
     missing = [name for name in ARCHIVES if name not in names]
     if missing:
-        raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown(names)}. {advice}")
-    used = [name for name in names if name in RECORD_FILES]
-    if len(set(used)) < len(used):
-        raise SourceError(f"{place} names a file twice: {shown(names)}. {advice}")
-
-
-def shown(names: Iterable[str]) -> str:
-    """Join names for a message; those after the first twelve are left out."""
-    listed = list(names)
-    return ", ".join([*listed[:_NAMES_SHOWN], "..."] if len(listed) > _NAMES_SHOWN else listed) or "no files"
+        shown = textwrap.shorten(", ".join(names), 300, placeholder=" ...") or "no files"
+        raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown}. {advice}")
 
 
 def first_error(error: ValidationError) -> str:

@@ -15,9 +15,7 @@ from bigearthnet.store.reader import ResumingReader
 RECORD: Final = "record.json"
 """Description of a mirror; written last."""
 
-_NAMES_LISTED: Final = 100
 _DOCUMENT: Final = TypeAdapter(Record)
-_ADVICE: Final = "Run the mirror again, or remove that file if it is something else."
 
 
 class StoredSource:
@@ -29,28 +27,26 @@ class StoredSource:
     """
 
     def __init__(self, store: Store, title: str = "") -> None:
+        self.text = store.url
         self._store = store
         self._title = title
 
-    @property
-    def text(self) -> str:
-        """Its path or URL."""
-        return self._store.url
-
     def __str__(self) -> str:
-        return self._store.url
+        return self.text
 
     def record(self) -> Record:
         """Return the record that was mirrored; without `record.json`, one of the files that are there."""
-        record = read_mirror(self._store)
-        if record is not None:
-            return replace(record, files=tuple(self._mirrored(file) for file in record.files))
-        found = [file for name in RECORD_FILES if (file := self._store.head(name)) is not None]
+        mirrored = read_mirror(self._store)
+        stated = {file.name: file for file in mirrored.files} if mirrored else {}
+        found = [file for name in stated or RECORD_FILES if (file := self._store.head(name)) is not None]
+        if mirrored is not None:
+            if [(file.name, file.size) for file in found] != [(f.name, f.size) for f in mirrored.files]:
+                raise SourceError(f"the files in {self} are not those of its {RECORD}. Run the mirror again.")
+            return replace(mirrored, files=tuple(self._file(file, stated[file.name].md5) for file in found))
         names = [file.name for file in found]
         if not set(names) >= set(ARCHIVES):
-            listed = [file.name for file in islice(self._store.list(), _NAMES_LISTED)]
-            names += [name for name in listed if name not in names]
-        require_names(names, str(self), "Put the archives there under their names on Zenodo.")
+            names += [file.name for file in islice(self._store.list(), 100)]
+        require_names(sorted(set(names)), str(self), "Put the archives there under their names on Zenodo.")
         return Record("folder", "", "", self._title, tuple(self._file(file, None) for file in found))
 
     def latest(self) -> Self:
@@ -60,32 +56,17 @@ class StoredSource:
     def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
         """Open a file at a byte; raises ChangedError at once if it is not the one that was listed."""
         found = self._store.head(file.name)
-        if found is None:
-            raise ChangedError(f"{file.location} was removed. Run again.")
-        if found.size != file.size or file.etag not in {None, found.etag}:
-            raise ChangedError(
-                f"{file.location} is not the file that was listed: it was replaced. Run again."
-            )
-        if start and validator != found.etag:
-            raise ChangedError(f"{file.location} changed after {start:,} bytes had been read. Run again.")
+        is_same = found is not None and found.size == file.size and file.etag in {None, found.etag}
+        if found is None or not is_same or (start and validator != found.etag):
+            raise ChangedError(f"{file.location} was removed or replaced after it was listed. Run again.")
         return self._store.open(found, start)
 
     def local_path(self, file: RecordFile) -> Path | None:
         """Return the path of a file in a folder."""
         return None if self._store.folder is None else self._store.folder / file.name
 
-    def _mirrored(self, file: RecordFile) -> RecordFile:
-        found = self._store.head(file.name)
-        if found is None or found.size != file.size:
-            size = "it is not there" if found is None else f"it has {found.size:,}"
-            raise SourceError(
-                f"{RECORD} in {self} states {file.size:,} bytes of {file.name}, but {size}. "
-                "Run the mirror again."
-            )
-        return self._file(found, file.md5)
-
     def _file(self, found: StoredFile, md5: str | None) -> RecordFile:
-        location = f"{self._store.url.rstrip('/')}/{found.name}"
+        location = f"{self.text.rstrip('/')}/{found.name}"
         return RecordFile(found.name, found.size, md5, location, None if md5 else found.etag)
 
 
@@ -99,14 +80,12 @@ def read_mirror(store: Store) -> Record | None:
     if data is None:
         return None
     place = f"{store.url.rstrip('/')}/{RECORD}"
+    advice = "Run the mirror again, or remove that file if it is something else."
     try:
         record = _DOCUMENT.validate_json(data, strict=True)
     except ValidationError as error:
-        raise SourceError(f"{place} does not describe a mirror ({first_error(error)}). {_ADVICE}") from None
-    names = [file.name for file in record.files]
-    require_names(names, place, _ADVICE)
-    if not set(names) <= set(RECORD_FILES):
-        raise SourceError(f"{place} names files that are not of BigEarthNet v2. {_ADVICE}")
+        raise SourceError(f"{place} does not describe a mirror ({first_error(error)}). {advice}") from None
+    require_names([file.name for file in record.files], place, advice)
     return record
 
 

@@ -27,11 +27,11 @@ class Mark:
 
 
 class Stream:
-    """A streamed archive.
+    """A streamed archive, whose md5 the record states.
 
     Args:
         source: of the record.
-        file: the archive; the record states its md5.
+        file: the archive.
         marks: of what earlier runs made of it.
         on_bytes: called with the size of each block that arrives.
     """
@@ -70,11 +70,7 @@ class Stream:
         return data
 
     def verify(self) -> None:
-        """Read on to the end, where the md5 of all of it is compared with the record's.
-
-        Raises:
-            ChecksumError: as `read`.
-        """
+        """Read on to the end, where the md5 of all of it is compared with the record's."""
         while self.read(_READ_BYTES):
             pass
 

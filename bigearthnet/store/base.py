@@ -1,4 +1,4 @@
-"""What every store can do: a folder, or a prefix in a bucket, that holds named files."""
+"""The interface of all stores."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,17 +15,13 @@ Refusal = type[DestinationError] | type[SourceError]
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a store, as it was when it was looked at.
-
-    Attributes:
-        name: below the store, parts separated by `/`.
-        size: bytes.
-        etag: differs for every version of the file.
-    """
+    """A file of a store, as it was when it was looked up."""
 
     name: str
+    """Below the store, with `/`."""
     size: int
     etag: str
+    """Differs for every version of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +90,7 @@ class Lock(Protocol):
     """A store that is locked by this run."""
 
     def check(self) -> None:
-        """Make sure that the lock is still ours.
-
-        Raises:
-            BusyError: another run has taken it over.
-        """
+        """Raise BusyError if another run has taken the lock over."""
 
 
 class Store(Protocol):
@@ -115,7 +107,7 @@ class Store(Protocol):
 
     @property
     def url(self) -> str:
-        """The store for a person: a path, or `s3://bucket/prefix`."""
+        """A path, or `s3://bucket/prefix`."""
 
     @property
     def folder(self) -> Path | None:
@@ -130,55 +122,38 @@ class Store(Protocol):
     def digest(self, file: StoredFile) -> str | None:
         """SHA-256 (hex) of a file.
 
-        A folder reads the file if it changed since its digest was last noted. A bucket goes by the metadata
-        that `upload` and `stage` write, and returns None for an object that has none.
+        A folder reads the file if it changed since its digest was noted. A bucket goes by the object's
+        metadata, and returns None if it has none.
         """
 
     def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
-        """Open bytes `start` to `stop` of a file for reading; nothing is asked for before the first read.
+        """Open bytes `start` to `stop` of a file, at the first read.
 
         Reading raises ChangedError when the file is not the one that was looked up.
         """
 
     def read(self, name: str) -> bytes | None:
-        """Read a small file; None if it is not there.
-
-        Raises:
-            SourceError, DestinationError: it has more than 64 MiB.
-        """
+        """Read a small file, of at most 64 MiB; None if it is not there."""
 
     def write(self, name: str, data: bytes) -> StoredFile:
-        """Write a small file whole, in place of any earlier one, and bring it to the disk."""
+        """Write a small file, in place of any earlier one, and bring it to the disk."""
 
     def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        """Store a local file whole, in place of any earlier one; a folder on the same disk links it.
+        """Store a local file, in place of any earlier one; its SHA-256 (hex) is noted for `digest`.
 
-        Args:
-            path: the local file, not changed afterwards.
-            name: its name in the store.
-            sha256: SHA-256 (hex), noted for `digest`.
+        A folder on the same disk links it: it must not be changed afterwards.
         """
 
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Staged]:
-        """Join pieces to a file that becomes visible when it is committed.
+        """Join pieces to a file that becomes visible when it is committed; else it is removed with the block.
 
-        A bucket copies ranges of at least 5 MiB on the server. What is not committed when the block ends is
-        removed.
-
-        Args:
-            name: of the file.
-            pieces: in order.
-            sha256: SHA-256 (hex) of the joined file, noted for `digest`.
+        A bucket copies ranges of at least 5 MiB on the server. The SHA-256 (hex) is noted for `digest`.
         """
 
     def resume(self, name: str, size: int, md5: str | None) -> Partial:
         """Go on with a file that an earlier run began to write, or begin it.
 
-        Args:
-            name: of the file.
-            size: bytes of the whole file.
-            md5: of the whole file, hex; None where it is not known. An earlier beginning with another size
-                or md5 is dropped.
+        An earlier beginning of a file of another size or md5 (hex, None if unknown) is dropped.
         """
 
     def delete(self, names: Iterable[str]) -> None:

@@ -10,8 +10,6 @@ from bigearthnet.store.disk import make_folder, replace_file
 
 
 class _Note(BaseModel):
-    """A file's digest, and the version that it is of."""
-
     model_config = ConfigDict(strict=True, extra="forbid")
     etag: str
     digest: str
@@ -27,14 +25,7 @@ def known_digest(path: Path, etag: str, notes: Path) -> str | None:
 
 
 def note_digest(path: Path, etag: str, digest: str, notes: Path) -> None:
-    """Note the digest (hex) of a version of a file.
-
-    Args:
-        path: of the file.
-        etag: of the version, see `etag_of`.
-        digest: of its bytes.
-        notes: folder of the notes, all of one kind of digest; made if need be.
-    """
+    """Note the digest (hex) of a version of a file in a folder, which is made if need be."""
     make_folder(notes)
     replace_file(_note_path(path, notes), _Note(etag=etag, digest=digest).model_dump_json().encode())
 

@@ -3,20 +3,16 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SpaceError
+from bigearthnet.errors import BigEarthNetError, DestinationError, SpaceError
 from bigearthnet.store.base import Refusal
 
 NEW: Final = ".new"
 """Ending of files that a process writes; those of a killed one are removed by the next lock of a folder."""
-
-_BLOCK_BYTES: Final = 1 << 20
-_KERNEL_BLOCK_BYTES: Final = 64 << 20
-_NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 _DENIED: Final = "permission denied. Give this user the right to it, or choose another path"
 _REASONS: Final = {
@@ -36,16 +32,11 @@ _REASONS: Final = {
 
 @contextmanager
 def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationError) -> Iterator[None]:
-    """Translate errors of the operating system that are raised in the block.
-
-    Args:
-        verb: what the block does to the file, such as "write".
-        path: the file, for messages.
-        refusal: error for everything but a full disk.
+    """Translate errors of the operating system that are raised in the block, which does `verb` to `path`.
 
     Raises:
         SpaceError: the disk is full, has no inodes left, or the user's quota is used up.
-        DestinationError, SourceError: anything else (whichever `refusal` is).
+        DestinationError, SourceError (the `refusal`): anything else.
     """
     try:
         yield
@@ -62,20 +53,6 @@ def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationErr
 def etag_of(status: os.stat_result) -> str:
     """A version of a local file: it changes with its size, its time of change and its inode."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
-
-
-@contextmanager
-def require_unchanged(paths: Iterable[Path]) -> Iterator[None]:
-    """Make sure that local files do not change while the block reads them.
-
-    Raises:
-        ChangedError: one did.
-    """
-    before = {path: etag_of(path.stat()) for path in paths}
-    yield
-    for path, etag in before.items():
-        if etag_of(path.stat()) != etag:
-            raise ChangedError(f"{path} changed while it was read. Run again.")
 
 
 def sync(path: Path) -> None:
@@ -107,46 +84,6 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def copy_bytes(source: int, start: int, stop: int, target: int) -> int:
-    """Append bytes of one open file to another, without a copy in memory where the system can do that.
-
-    Args:
-        source: file descriptor to read from.
-        start: first byte to copy.
-        stop: first byte not to copy.
-        target: file descriptor to write to.
-
-    Returns:
-        Bytes that were copied: fewer than asked for if the source ends before `stop`.
-    """
-    position = start
-    while position < stop and (count := _copy_some(source, position, stop - position, target)):
-        position += count
-    return position - start
-
-
-def write_all(target: int, data: bytes) -> None:
-    """Write all bytes to an open file."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(target, view) :]
-
-
-def _copy_some(source: int, position: int, length: int, target: int) -> int:
-    try:
-        count = os.copy_file_range(source, target, min(length, _KERNEL_BLOCK_BYTES), offset_src=position)
-    except OSError as error:
-        if error.errno not in _NO_KERNEL_COPY:
-            raise
-        count = 0
-    if count:
-        return count
-    # Not supported between these two, or at the end; some file systems report an end where there is none.
-    data = os.pread(source, min(length, _BLOCK_BYTES), position)
-    write_all(target, data)
-    return len(data)
 
 
 def _full(path: Path) -> str:

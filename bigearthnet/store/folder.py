@@ -7,14 +7,15 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from io import FileIO
+from io import BufferedWriter, FileIO
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import NEW, copy_bytes, etag_of, make_folder, sync, translate_os_errors, write_all
+from bigearthnet.store.disk import NEW, etag_of, make_folder, sync, translate_os_errors
 from bigearthnet.store.folder_lock import FolderLock, lock_folder
 from bigearthnet.store.folder_partial import FolderPartial
 from bigearthnet.store.ownership import (
@@ -27,18 +28,15 @@ from bigearthnet.store.ownership import (
     require_unused,
 )
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
+from bigearthnet.store.transfer import blocks
 
 _PART = ".part"  # of files that the next run goes on with
 
 
 class FolderStore:
-    """Files in a folder; see `Store` for the methods.
+    """Files in a folder, which is made when it is first written to; see `Store` for the methods.
 
     Files are written in `.staging/` and renamed when they are complete and on the disk.
-
-    Args:
-        root: the folder; made when it is first written to.
-        refusal: error for a folder that cannot be used.
     """
 
     def __init__(self, root: Path, refusal: Refusal = DestinationError) -> None:
@@ -47,20 +45,16 @@ class FolderStore:
         self._root = root
         self._notes = root / STAGING / "digests"
         self._refusal = refusal
-        self._is_ours = False
 
     @property
     def url(self) -> str:
-        """The path."""
         return str(self._root)
 
     @property
     def folder(self) -> Path:
-        """The folder."""
         return self._root
 
     def head(self, name: str) -> StoredFile | None:
-        """Look a file up; links are followed."""
         path = self._path(name)
         with translate_os_errors("look up", path, self._refusal):
             try:
@@ -70,7 +64,6 @@ class FolderStore:
         return _stored(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
-        """Yield the files whose names begin with `prefix`, in ascending order of names."""
         top = self._root / prefix.rpartition("/")[0]
         with translate_os_errors("list", top, self._refusal):
             names = sorted(name for name in self._walk(top) if name.startswith(prefix))
@@ -80,7 +73,6 @@ class FolderStore:
                 yield file
 
     def digest(self, file: StoredFile) -> str | None:
-        """SHA-256 (hex) of a file, which is read if it changed since its digest was noted."""
         path = self._path(file.name)
         with translate_os_errors("read", self._notes):
             known = known_digest(path, file.etag, self._notes)
@@ -91,17 +83,14 @@ class FolderStore:
         return known
 
     def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
-        """Open bytes `start` to `stop` of a file; reading raises ChangedError when it was replaced."""
         stop = file.size if stop is None else min(stop, file.size)
         return ResumingReader(partial(self._open_at, file), str(self._path(file.name)), start, stop)
 
     def read(self, name: str) -> bytes | None:
-        """Read a small file; None if it is not there."""
         file = self.head(name)
         return None if file is None else read_small(self.open(file), file.size, self._refusal)
 
     def write(self, name: str, data: bytes) -> StoredFile:
-        """Write a small file whole and bring it to the disk."""
         with self._staging(name) as staged:
             with self._writing(name):
                 staged.path.write_bytes(data)
@@ -109,7 +98,6 @@ class FolderStore:
             return staged.commit()
 
     def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        """Link a file that is on the same disk, else copy it."""
         with self._staging(name) as staged:
             with self._writing(name):
                 try:
@@ -123,43 +111,39 @@ class FolderStore:
 
     @contextmanager
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
-        """Join pieces to a file that is on the disk when the block begins."""
         with self._staging(name) as staged:
-            with self._writing(name), staged.path.open("wb", buffering=0) as target:
+            with self._writing(name), staged.path.open("wb") as target:
                 for piece in pieces:
                     self._append(piece, target)
+                target.flush()
                 os.fsync(target.fileno())
             self._note(self._path(name), etag_of(staged.path.stat()), sha256)
             yield staged
 
     def resume(self, name: str, size: int, md5: str | None) -> FolderPartial:
-        """Go on with a file whose beginning is in `.staging/`, or begin it."""
         target = self._prove(name)
         part = self._staged_path(name, _PART)
         return FolderPartial(part, size, md5, self._refusal, lambda path: self._move(path, name, target))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, and folders that are empty then."""
-        folders = set()
-        for name in names:
-            path = self._path(name)
+        paths = [self._path(name) for name in names]
+        for path in paths:
             with translate_os_errors("remove", path, self._refusal), suppress(FileNotFoundError):
                 self._claim()
                 path.unlink()
-            folders.add(path.parent)
-        for folder in folders:
+        for folder in {path.parent for path in paths}:
             with translate_os_errors("remove files of", folder, self._refusal):
                 sync(self._remove_if_empty(folder))
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:
-        """Lock the folder, and remove what killed runs left in `.staging/`."""
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
         with lock_folder(self._root / LOCK, run) as lock:
             staging = self._root / STAGING
             notes = [path for path in staging.glob(f"*{_PART}.json") if not path.with_suffix("").exists()]
-            for path in [*staging.glob(f"*{NEW}"), *notes]:
+            for path in [*staging.glob(f"*{NEW}"), *notes]:  # left by killed runs
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock
@@ -181,29 +165,28 @@ class FolderStore:
 
         for folder, folders, files in os.walk(top, onerror=fail):
             below = Path(folder).relative_to(self._root)
-            folders[:] = [name for name in folders if not is_reserved((below / name).as_posix())]
-            names = ((below / name).as_posix() for name in files)
-            yield from (name for name in names if not is_reserved(name))
+            for names in (folders, files):
+                names[:] = [name for name in names if not is_reserved((below / name).as_posix())]
+            yield from ((below / name).as_posix() for name in files)
 
     def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
         path = self._path(file.name)
         with translate_os_errors("read", path, self._refusal):
             try:
-                return Opened(_Body(path, file, position, self._refusal), position, file.etag)
+                body = _Body(path, file.etag, self._refusal)
             except FileNotFoundError:
                 raise _changed(path) from None
+            body.seek(position)
+        return Opened(body, position, file.etag)
 
     def _claim(self) -> None:
         """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""
-        if self._is_ours:
-            return
-        make_folder(self._root)
         marker = self._root / MARKER
         if not marker.exists():
+            make_folder(self._root)
             require_unused((entry.name for entry in self._root.iterdir()), self.url)
             marker.write_bytes(MARKER_TEXT)
             sync(self._root)
-        self._is_ours = True
 
     def _prove(self, name: str) -> Path:
         """Make sure that a file can be renamed to its name later; returns its path."""
@@ -214,11 +197,6 @@ class FolderStore:
             make_folder(target.parent)
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if target.parent.stat().st_dev != (self._root / STAGING).stat().st_dev:
-                raise self._refusal(
-                    f"cannot write {target}: {target.parent} is on another disk than {self._root}. "
-                    "Put both on one disk, or choose another folder."
-                )
             if not os.access(target.parent, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return target
@@ -241,19 +219,18 @@ class FolderStore:
             sync(target.parent)
             return _stored(name, target.stat())
 
-    def _append(self, piece: Piece, target: FileIO) -> None:
+    def _append(self, piece: Piece, target: BufferedWriter) -> None:
         if isinstance(piece, bytes):
-            write_all(target.fileno(), piece)
+            target.write(piece)
             return
-        path = self._path(piece.file.name) if isinstance(piece, Range) else piece
-        with translate_os_errors("read", path, self._refusal):
-            source = FileIO(path)
+        if isinstance(piece, Range):
+            with self.open(piece.file, piece.start, piece.stop) as reader:
+                target.writelines(blocks(reader))
+            return
+        with translate_os_errors("read", piece, self._refusal):
+            source = piece.open("rb")
         with source:
-            file = piece.file if isinstance(piece, Range) else _stored(path.name, os.fstat(source.fileno()))
-            start, stop = (piece.start, piece.stop) if isinstance(piece, Range) else (0, file.size)
-            copied = copy_bytes(source.fileno(), start, stop, target.fileno())
-            if copied != stop - start or etag_of(os.fstat(source.fileno())) != file.etag:
-                raise _changed(path)
+            shutil.copyfileobj(source, target)
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
         if (self._root / MARKER).exists():
@@ -268,49 +245,38 @@ class FolderStore:
             except FileNotFoundError:
                 pass
             except OSError:
-                return folder
+                break
             folder = folder.parent
         return folder
 
 
+@dataclass(frozen=True, slots=True)
 class StagedFile:
     """A complete file in `.staging/`; see `Staged`."""
 
-    def __init__(self, path: Path, move: Callable[[], StoredFile]) -> None:
-        self.path = path
-        self._move = move
+    path: Path
+    commit: Callable[[], StoredFile]
 
     @property
     def size(self) -> int:
-        """Bytes."""
         return self.path.stat().st_size
 
-    def commit(self) -> StoredFile:
-        """Rename the file to its name."""
-        return self._move()
 
-
-class _Body:
+class _Body(FileIO):
     """An open file that is checked to be the one that was looked up."""
 
-    def __init__(self, path: Path, file: StoredFile, position: int, refusal: Refusal) -> None:
+    def __init__(self, path: Path, etag: str, refusal: Refusal) -> None:
+        super().__init__(path)
         self._path = path
-        self._expected = file.etag
+        self._etag = etag
         self._refusal = refusal
-        self._file = FileIO(path)
-        self._file.seek(position)
 
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Read; raises ChangedError for another version."""
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         with translate_os_errors("read", self._path, self._refusal):
-            count = self._file.readinto(buffer)
-            if etag_of(os.fstat(self._file.fileno())) != self._expected:
+            count = super().readinto(buffer)
+            if etag_of(os.fstat(self.fileno())) != self._etag:
                 raise _changed(self._path)
         return count
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def _stored(name: str, status: os.stat_result) -> StoredFile:

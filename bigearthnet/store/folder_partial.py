@@ -23,14 +23,9 @@ class _Note(BaseModel):
 
 
 class FolderPartial:
-    """The beginning of a file, in `<part>`, with a note in `<part>.json`.
+    """The beginning of a file, in `<part>`, with a note in `<part>.json`; see `Partial` for the methods.
 
-    Args:
-        part: path of the beginning.
-        size: bytes of the whole file.
-        md5: of the whole file, hex; None where it is not known.
-        refusal: error for a disk that cannot be written.
-        move: moves the complete file to its name.
+    `move` moves the complete file to its name.
     """
 
     def __init__(
@@ -49,7 +44,6 @@ class FolderPartial:
 
     @property
     def validator(self) -> str | None:
-        """Version of the source that the bytes came from."""
         return self._note.validator
 
     def __enter__(self) -> Self:
@@ -59,19 +53,12 @@ class FolderPartial:
         self._close()
 
     def held(self) -> Iterator[memoryview]:
-        """Yield the bytes that are there, in blocks."""
-        left = self.position
-        while left:
+        if self.position:
             with translate_os_errors("read", self._part, self._refusal), self._part.open("rb") as file:
-                file.seek(self.position - left)
-                block = file.read(min(left, _BLOCK_BYTES))
-            if not block:
-                raise self._refusal(f"cannot read {self._part}: it became shorter. Run again.")
-            left -= len(block)
-            yield memoryview(block)
+                while block := file.read(_BLOCK_BYTES):
+                    yield memoryview(block)
 
     def restart(self, validator: str | None) -> None:
-        """Drop the bytes that are there and note the version that the next ones come from."""
         self._close()
         with translate_os_errors("write", self._part, self._refusal):
             self._part.unlink(missing_ok=True)
@@ -80,7 +67,6 @@ class FolderPartial:
         self._begun = True
 
     def write(self, data: memoryview) -> None:
-        """Append bytes."""
         if not self._begun:
             self.restart(None)
         with translate_os_errors("write", self._part, self._refusal):
@@ -92,7 +78,6 @@ class FolderPartial:
                 data = data[count:]
 
     def commit(self) -> StoredFile:
-        """Bring the file to the disk and move it to its name."""
         if self.position != self._note.size:
             raise ValueError(f"{self._part} has {self.position} bytes of {self._note.size}")
         self.write(memoryview(b""))  # a file of no bytes was never opened
@@ -105,7 +90,6 @@ class FolderPartial:
         return stored
 
     def discard(self) -> None:
-        """Remove what is there."""
         self._close()
         with translate_os_errors("remove", self._part, self._refusal):
             self._part.unlink(missing_ok=True)

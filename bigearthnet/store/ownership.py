@@ -25,17 +25,12 @@ def is_reserved(name: str) -> bool:
 
 
 def require_unused(names: Iterable[str], url: str) -> None:
-    """Refuse a place without a marker that holds files.
-
-    Args:
-        names: of some files and folders in it.
-        url: the place, for the message.
+    """Refuse a place without a marker that holds more than a lock and what the system puts there.
 
     Raises:
-        DestinationError: it holds something else than a lock and what the system puts there.
+        DestinationError: it does; the message has the first of the `names` in it.
     """
-    # The marker may be there by now: another run may begin in the same moment.
-    own = {"", LOCK, MARKER, *_FOREIGN}
+    own = {"", LOCK, MARKER, *_FOREIGN}  # the marker, as another run may begin in the same moment
     others = sorted(name for name in names if name.partition("/")[0] not in own)
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from bigearthnet.errors import DestinationError, SourceError, TransferError
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 TRIES: Final = 10
 """Tries in a row without progress before a transfer fails."""
 PROGRESS_BYTES: Final = 64 << 10
-"""Fewer new bytes do not count as progress, so that a server that sends a byte now and then is given up."""
+"""Fewer new bytes, between two failures or in `SLOW_SECONDS` of waiting, do not count as progress."""
+SLOW_SECONDS: Final = 60.0
 BACKOFF_LIMIT_SECONDS: Final = 120.0
 SMALL_BYTES: Final = 64 << 20
 """Size of the largest file that is read into memory."""
@@ -27,11 +28,7 @@ class Body(Protocol):
     """An open response or file."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Read what has arrived; 0 at the end.
-
-        Raises:
-            TransferError: the connection broke.
-        """
+        """Read what has arrived; 0 at the end. Raises TransferError if the connection broke."""
 
     def close(self) -> None:
         """Close it."""
@@ -39,26 +36,21 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file opened at a byte.
-
-    Attributes:
-        body: gives the bytes.
-        start: the byte that `body` begins with: as asked for, or 0 where the server sends the whole file.
-        validator: version of the file, to be compared after a broken connection; None where unknown.
-    """
+    """A file opened at a byte."""
 
     body: Body
     start: int
+    """The byte that `body` begins with: as asked for, or 0 where the server sends the whole file."""
     validator: str | None
+    """Version of the file, to be compared after a broken connection; None where unknown."""
 
 
 OpenAt = Callable[[int, str | None], Opened]
 """Opens a file at a byte: `open_at(start, validator)`.
 
-`validator` is the version that earlier bytes came from, None if there are none or it is unknown. Requests
-that fail for a passing reason are retried by the opener itself (urllib3's or botocore's retries), never by
-the reader. Raises TransferError when they do not pass, ChangedError when the file is another version now,
-SourceError or DestinationError when the request is refused.
+`validator` is the version that earlier bytes came from, None if there are none or it is unknown. The opener
+retries its requests itself (by urllib3 or botocore), never the reader. Raises TransferError when they fail,
+ChangedError when the file is another version now, SourceError or DestinationError when they are refused.
 """
 
 
@@ -70,18 +62,10 @@ def backoff_seconds(failures: int) -> float:
 class ResumingReader(io.RawIOBase):
     """Reads bytes `start` to `stop` of a file; opens it again where a connection broke.
 
-    Args:
-        open_at: opens the file at a byte.
-        name: of the file, for messages.
-        start: first byte to read.
-        stop: first byte not to read.
-        validator: version of the file that the bytes before `start` came from; None if there are none.
-        sleep: waits that many seconds.
-
     Attributes:
         name: of the file, for messages.
         position: offset of the next byte.
-        validator: version of the file, as soon as it is known.
+        validator: version of the file, as soon as it is known; at first that of the bytes before `start`.
     """
 
     def __init__(
@@ -105,25 +89,24 @@ class ResumingReader(io.RawIOBase):
         self._skip = 0  # bytes of the body that lie before `position`
         self._failures = 0
         self._failed_at = start
+        self._waited, self._arrived = 0.0, 0  # seconds and bytes since 64 KiB were complete
 
     def readable(self) -> bool:
-        """Return True."""
+        """True."""
         return True
 
-    def begin(self) -> None:
+    def begin(self) -> Self:
         """Open the file now, so that `validator` is known and a changed file is found before reading."""
         if self._body is None and self.position < self._stop:
             opened = self._open_at(self.position, self.validator)
             self._body, self._skip = opened.body, self.position - opened.start
             self.validator = opened.validator or self.validator
+        return self
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Read what has arrived into the buffer; 0 only at `stop`.
 
-        Raises:
-            TransferError: fewer than 64 KiB arrived in each of 10 tries in a row.
-            ChangedError: the file changed since its first byte was read.
-            SourceError, DestinationError: the request was refused.
+        Raises what the opener does; TransferError if fewer than 64 KiB arrived in each of 10 tries in a row.
         """
         if self.closed:
             raise ValueError("read of a closed file")
@@ -148,14 +131,23 @@ class ResumingReader(io.RawIOBase):
         super().close()
 
     def _receive(self, view: memoryview) -> int:
-        assert self._body is not None  # noqa: S101
         while self._skip:
-            self._skip -= self._checked(self._body.readinto(memoryview(bytearray(min(self._skip, 1 << 16)))))
-        return self._checked(self._body.readinto(view))
+            self._skip -= self._measured(memoryview(bytearray(min(self._skip, PROGRESS_BYTES))))
+        return self._measured(view)
 
-    def _checked(self, count: int) -> int:
+    def _measured(self, buffer: memoryview) -> int:
+        """Read into the buffer; only the time spent waiting for bytes counts."""
+        assert self._body is not None  # noqa: S101
+        began = time.monotonic()
+        count = self._body.readinto(buffer)
         if not count:
             raise TransferError(f"the response ended at byte {self.position:,} of {self._stop:,}")
+        self._waited += time.monotonic() - began
+        self._arrived += count
+        if self._arrived >= PROGRESS_BYTES:
+            self._waited, self._arrived = 0.0, 0
+        elif self._waited >= SLOW_SECONDS:
+            raise TransferError(f"only {self._arrived:,} bytes arrived in {self._waited:.0f} s")
         return count
 
     def _fail(self, error: TransferError) -> None:
@@ -177,23 +169,16 @@ class ResumingReader(io.RawIOBase):
         if self._body is not None:
             self._body.close()
             self._body = None
+        self._waited, self._arrived = 0.0, 0
 
 
 def read_small(
     reader: ResumingReader, size: int, refusal: type[DestinationError] | type[SourceError]
 ) -> bytes:
-    """Read `size` bytes and close the reader.
-
-    Raises:
-        DestinationError, SourceError: it is more than 64 MiB (whichever `refusal` is).
-    """
+    """Read all `size` bytes of a reader and close it; raises `refusal` if they are more than 64 MiB."""
     with reader:
         if size > SMALL_BYTES:
             raise refusal(
                 f"cannot read {reader.name}: it has {size:,} bytes, and at most {SMALL_BYTES:,} are read."
             )
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            view = view[reader.readinto(view) :]
-    return bytes(data)
+        return reader.readall()

@@ -21,8 +21,7 @@ def parse_s3_url(url: str, refusal: Refusal = DestinationError) -> tuple[str, st
     """Split `s3://bucket/prefix` into bucket and prefix; the prefix has no slash at its ends.
 
     Raises:
-        DestinationError, SourceError: it has another form, or no bucket can have that name (whichever
-            `refusal` is).
+        DestinationError, SourceError (the `refusal`): it has another form, or no bucket can have that name.
     """
     bucket, _, prefix = url.removeprefix(_SCHEME).partition("/")
     prefix = prefix.rstrip("/")

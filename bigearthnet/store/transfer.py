@@ -19,15 +19,15 @@ OpenAt = Callable[[int, str | None], ResumingReader]
 def complete(
     open_at: OpenAt, size: int, partial: Partial, algorithm: Literal["md5", "sha256"], on_bytes: OnBytes
 ) -> tuple[int, str | None]:
-    """Write the bytes that are missing of a file.
+    """Write the bytes that are missing of a file; all of them if it changed since the partial was begun.
 
     Args:
         open_at: opens the file.
         size: of the file.
-        partial: gets the bytes; begun anew if the file has changed since it was begun.
+        partial: gets the bytes.
         algorithm: of the digest.
-        on_bytes: called with the size of each block, also of those that were there, which add up to the size;
-            with a negative number when bytes are fetched again.
+        on_bytes: called with the size of each block, also of those that were there; with a negative number
+            when bytes are fetched again.
 
     Returns:
         Bytes received, and the digest (hex) of the file; None where the store cannot read earlier bytes back.
@@ -40,13 +40,13 @@ def complete(
         digest.update(block)
         on_bytes(len(block))
     try:
-        reader = _begin(open_at, start, partial.validator)
+        reader = open_at(start, partial.validator).begin()
     except ChangedError:
         if not start:
             raise
         on_bytes(-start)
         start, digest, held = 0, hashlib.new(algorithm, usedforsecurity=False), ()
-        reader = _begin(open_at, 0, None)
+        reader = open_at(0, None).begin()
     with reader:
         if not start:
             partial.restart(reader.validator)
@@ -62,9 +62,3 @@ def blocks(reader: ResumingReader) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(BLOCK_BYTES))
     while count := reader.readinto(buffer):
         yield buffer[:count]
-
-
-def _begin(open_at: OpenAt, start: int, validator: str | None) -> ResumingReader:
-    reader = open_at(start, validator)
-    reader.begin()
-    return reader

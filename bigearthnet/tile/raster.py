@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from bigearthnet.errors import PatchError
 from bigearthnet.names import PATCH_METRES, PATCH_PIXELS, PIXEL_METRES, Patch
-from bigearthnet.tile.tags import DOUBLE, SHORT, read_tags
 
 # OpenCV would print a line for each GeoTIFF tag that it does not know: 80,000 for 2,000 patches.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -33,7 +32,9 @@ _NOT_PLAIN: Final = frozenset({266, 274, 322, 323})
 """FillOrder and Orientation, which OpenCV and rasterio treat differently; width and length of tiles."""
 
 _SCALE, _TIE_POINT, _MATRIX, _GEO_KEYS = 33550, 33922, 34264, 34735
-_GEO_TAGS: Final = {_SCALE: DOUBLE, _TIE_POINT: DOUBLE, _MATRIX: DOUBLE, _GEO_KEYS: SHORT}
+_GEO_TAGS: Final = {(_SCALE, 12): "d", (_TIE_POINT, 12): "d", (_MATRIX, 12): "d", (_GEO_KEYS, 3): "H"}
+"""Tags and their types in a TIFF, and those types in `struct`."""
+_VALUES_LIMIT = 1024
 _RASTER_TYPE, _PIXEL_IS_POINT, _PROJECTED_CRS = 1025, 2, 3072
 """A GeoKey and its value, and the GeoKey with the EPSG code (OGC GeoTIFF 1.1)."""
 _USER_DEFINED = 32767
@@ -129,9 +130,9 @@ def georeference(tiff: bytes, patch: Patch) -> Georeference:
         PatchError: it states no EPSG code, or its pixels are not 10 m, north up.
     """
     try:
-        tags = read_tags(tiff, _GEO_TAGS)
-    except ValueError as error:
-        raise PatchError(f"{patch.patch_id}: {len(tiff):,} bytes that are {error}") from error
+        tags = _geo_tags(tiff)
+    except (KeyError, struct.error, IndexError, OverflowError) as error:
+        raise PatchError(f"{patch.patch_id}: {len(tiff):,} bytes that are not a TIFF, or damaged") from error
     geo = tags.get(_GEO_KEYS, ())[4:]
     keys = {
         key: value
@@ -152,6 +153,24 @@ def georeference(tiff: bytes, patch: Patch) -> Georeference:
     if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
         left, top = left - width / 2, top + height / 2
     return Georeference(epsg, left - PATCH_METRES * patch.column, top + PATCH_METRES * patch.row)
+
+
+def _geo_tags(tiff: bytes) -> dict[int, tuple[float, ...]]:
+    """Read `_GEO_TAGS` of a TIFF or BigTIFF of either byte order, without GDAL and PROJ."""
+    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+    is_big = struct.unpack_from(f"{order}H", tiff, 2) == (43,)
+    offset, at, count = ("Q", 8, "Q") if is_big else ("I", 4, "H")
+    entry = struct.Struct(f"{order}HH{offset}{offset}")
+    (start,) = struct.unpack_from(order + offset, tiff, at)
+    (entries,) = struct.unpack_from(order + count, tiff, start)
+    start += struct.calcsize(order + count)
+    tags: dict[int, tuple[float, ...]] = {}
+    for position in range(start, start + entries * entry.size, entry.size):
+        tag, kind, size, where = entry.unpack_from(tiff, position)
+        if (tag, kind) in _GEO_TAGS and size <= _VALUES_LIMIT:
+            # The values needed are too long to be in the entry itself.
+            tags.setdefault(tag, struct.unpack_from(f"{order}{size}{_GEO_TAGS[tag, kind]}", tiff, where))
+    return tags
 
 
 def _grid(tags: dict[int, tuple[float, ...]]) -> tuple[float, float, float, float]:

@@ -19,20 +19,14 @@ def same_disk(one: Path, other: Path) -> bool:
 
 
 def require_space(folder: Path, needed: int, purpose: str, remedy: str) -> None:
-    """Make sure that `needed` bytes are free.
-
-    Args:
-        folder: where they will be written.
-        needed: bytes.
-        purpose: what they are for, for the message.
-        remedy: what to do, for the message; begins with a verb.
+    """Make sure that `needed` bytes are free where a folder is, for a purpose.
 
     Raises:
-        SpaceError: fewer are free.
+        SpaceError: fewer are free; the message ends with the remedy.
     """
     free = free_bytes(folder)
     if needed > free:
         raise SpaceError(
-            f"expected {human_bytes(needed)} of free disk space for {purpose} in {folder}, "
-            f"found {human_bytes(free)}; {remedy}"
+            f"not enough disk space in {folder} for {purpose}: {human_bytes(needed)} are needed, "
+            f"{human_bytes(free)} are free. Free some, {remedy}."
         )

@@ -1,74 +1,49 @@
 """The work folder: its layout."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from bigearthnet.errors import DestinationError, SourceError
+from bigearthnet.errors import DestinationError
+from bigearthnet.store.base import Refusal
 
 
-@dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths in the work folder. Everything in it can be made again."""
+    """Paths in the work folder. Everything in it can be made again.
 
-    root: Path
+    Attributes:
+        root: the work folder.
+        md5s: notes of the md5s of archives, so that an unchanged archive is read once.
+        archives: files of records, by their md5.
+        results: results of Prefect's tasks.
+        sample: archives of the embedded sample.
+        bundles: tile bundles that wait to be converted; like the next two, of use to one run.
+        tiles: shards and rows that were just converted.
+        staging: manifest, preview and central directories before they are published.
+    """
 
-    @property
-    def md5s(self) -> Path:
-        """Notes of the md5s of archives, so that an unchanged archive is read once."""
-        return self.root / "md5s"
-
-    @property
-    def archives(self) -> Path:
-        """Files of records, by their md5."""
-        return self.root / "archives"
-
-    @property
-    def results(self) -> Path:
-        """Results of Prefect's tasks."""
-        return self.root / "results"
-
-    @property
-    def bundles(self) -> Path:
-        """Tile bundles that wait to be converted; of use to one run."""
-        return self.root / "bundles"
-
-    @property
-    def tiles(self) -> Path:
-        """Shards and rows that were just converted; of use to one run."""
-        return self.root / "tiles"
-
-    @property
-    def staging(self) -> Path:
-        """Manifest, preview and central directories before they are published; of use to one run."""
-        return self.root / "staging"
-
-    @property
-    def sample(self) -> Path:
-        """Archives of the embedded sample."""
-        return self.root / "sample"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.md5s, self.archives = root / "md5s", root / "archives"
+        self.results, self.sample = root / "results", root / "sample"
+        self.bundles, self.tiles, self.staging = root / "bundles", root / "tiles", root / "staging"
 
 
-def folder(text: str, refusal: type[DestinationError] | type[SourceError] = DestinationError) -> Path:
+def folder(text: str, refusal: Refusal = DestinationError) -> Path:
     """Return the absolute path, without links, of a folder that a person names; it need not exist.
 
     Raises:
         DestinationError, SourceError: (whichever `refusal` is) it is empty, a URL, or cannot be looked up.
     """
-    advice = "Write the whole path, such as /data/bigearthnet."
-    if not text.strip() or "\0" in text:
-        raise refusal(f"{text!r} is not a folder. {advice}")
-    if re.match(r"[a-z][a-z0-9+.-]*:/", text, re.IGNORECASE):
-        raise refusal(f"{text!r} is not a folder. {advice} A bucket is written s3://bucket/prefix.")
-    if re.search(r"(^|/)\$", text):
-        raise refusal(f"cannot use {text!r}: variables are not replaced. {advice}")
+    advice = "Write the whole path of a folder, such as /data/bigearthnet, without variables"
+    if not text.strip() or re.search(r"\0|^[a-z][a-z0-9+.-]*:/|(^|/)\$", text, re.IGNORECASE):
+        raise refusal(f"cannot use {text!r}. {advice}. A bucket is written s3://bucket/prefix.")
     try:
         path = Path(text).expanduser().resolve()
         path.stat()
     except FileNotFoundError:
-        return path
-    except RuntimeError as error:  # no such user, or (before Python 3.13) links in a circle
-        raise refusal(f"cannot use {text!r}: {error}. {advice}") from error
-    except OSError as error:
-        raise refusal(f"cannot use {text!r}: {error.strerror}. {advice}") from error
+        pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user, or (before 3.13) links in a circle
+        raise refusal(
+            f"cannot use {text!r}: {getattr(error, 'strerror', None) or error}. {advice}"
+        ) from error
     return path

@@ -52,7 +52,8 @@ ensure_data_volume() {
         return
     fi
     if grep -Eq "^[^#[:space:]]+[[:space:]]+${DATA}[[:space:]]" "$FSTAB"; then
-        mount --fstab "$FSTAB" "$DATA" ||
+        mount --fstab "$FSTAB" "$DATA" || true # with nofail it succeeds although the volume is missing
+        mountpoint --quiet "$DATA" ||
             die "cannot mount the volume that $FSTAB names for $DATA. Attach it, or delete the line, and try again."
         return
     fi

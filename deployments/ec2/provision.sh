@@ -124,7 +124,7 @@ print_digest() {
 
 is_current() {
     [[ -s $ETC/secret && -e $STAMP && $(print_digest) == "$(<"$STAMP")" ]] &&
-        systemctl --quiet is-active bigearthnet-server bigearthnet-worker
+        systemctl --quiet is-active bigearthnet-server && systemctl --quiet is-active bigearthnet-worker
 }
 
 # Print the ids of flow runs that have a process on this host: Prefect passes each id in the environment.

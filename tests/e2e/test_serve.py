@@ -254,7 +254,7 @@ def test_a_nightly_run_that_failed_is_reported_once_a_person_wants_it(served: Se
 def test_a_second_one_says_that_home_or_port_is_taken(served: Served, tmp_path: Path) -> None:
     for second, message in (
         (Served(free_port(), served.folder), f"is running already (lock {served.home / 'serve.lock'})"),
-        (Served(served.port, tmp_path), f"Port {served.port} is not free: Address already in use."),
+        (Served(served.port, tmp_path), f"Port {served.port} is not free."),
     ):
         process = second.serve()
         told, _ = process.communicate(timeout=60)
@@ -305,4 +305,4 @@ def test_a_server_that_cannot_start_ends_serve_with_the_end_of_its_log(tmp_path:
 
 def test_without_a_server_deploy_says_what_to_do(tmp_path: Path) -> None:
     told = Served(0, tmp_path).deploy(server="")
-    assert told.startswith("1 PREFECT_API_URL is not set. Start a server with `make serve`, ")
+    assert told.startswith("1 PREFECT_API_URL is not set. ")

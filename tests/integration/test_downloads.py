@@ -1,27 +1,22 @@
 """Files brought into a folder, from a real server that does everything wrong a server can do."""
 
-import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bigearthnet.errors import ChangedError, ChecksumError, SpaceError, TransferError
-from bigearthnet.source import Http, RecordFile, bytes_to_download, ensure_local, fetch_file, find_local
+from bigearthnet.errors import ChangedError, ChecksumError, TransferError
+from bigearthnet.source import RecordFile, bytes_to_download, ensure_local, fetch_file, find_local
 from bigearthnet.source.download import FetchedFile
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
-from bigearthnet.store.reader import Opened, ResumingReader
-from bigearthnet.store.transfer import BLOCK_BYTES
 from bigearthnet.work.workspace import Workspace
 from tests.support.record_server import Fault, RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, md5, sent_headers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
+pytest_plugins = ("tests.support.transfer_fixtures",)
 
 NAME = "archives/images"
 FLIPPED = bytearray(CONTENT)
@@ -37,9 +32,9 @@ def fetch(source: ZenodoSource, file: RecordFile, store: FolderStore) -> tuple[F
     return fetched, counts
 
 
-def staged(store: FolderStore, suffix: str = ".part") -> Path:
-    """The file that an earlier run began to write, or its note."""
-    (path,) = Path(store.url).glob(f".staging/*{suffix}")
+def staged(store: FolderStore) -> Path:
+    """The file that an earlier run began to write."""
+    (path,) = Path(store.url).glob(".staging/*.part")
     return path
 
 
@@ -53,17 +48,6 @@ def work(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "work")
 
 
-@pytest.fixture
-def begun(server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore) -> None:
-    """A download that broke off after 700,000 bytes."""
-    server.faults[IMAGES] = [Fault(break_after=700_000), *[Fault(status=503)] * 10]
-    with pytest.raises(TransferError, match="answered 503"):
-        fetch(source, file, store)
-    assert staged(store).read_bytes() == CONTENT[:700_000]
-    assert store.head(NAME) is None
-    server.requests.clear()
-
-
 def test_a_file_is_downloaded_in_place_of_an_earlier_one(
     source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
@@ -74,220 +58,6 @@ def test_a_file_is_downloaded_in_place_of_an_earlier_one(
     assert fetch_file(source, file, store, NAME, look).received == SIZE
     assert store.read(NAME) == CONTENT
     assert files(store) == ["images"]
-
-
-def test_an_empty_file_is_downloaded(server: RecordServer, source: ZenodoSource, store: FolderStore) -> None:
-    (server.folder / MAPS).write_bytes(b"")
-    assert fetch_file(source, source.record().require(MAPS), store, NAME, lambda _: None).md5 == md5(b"")
-    assert store.read(NAME) == b""
-
-
-@pytest.mark.usefixtures("begun")
-def test_a_download_goes_on_where_it_broke_off(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    fetched, _ = fetch(source, file, store)
-    assert fetched.received == server.bytes_sent(IMAGES) == SIZE - 700_000
-    assert sent_headers(server, "Range") == ["bytes=700000-"]
-    assert sent_headers(server, "If-Range") == [f'"md5:{MD5}"']
-    assert files(store) == ["images"]
-
-
-@pytest.mark.usefixtures("begun")
-def test_another_version_is_downloaded_from_its_beginning(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    new = Fault(etag='"new"')
-    server.faults[IMAGES] = [new, replace(new, break_after=300_000), *[Fault(status=503)] * 10]
-    with pytest.raises(TransferError):
-        fetch(source, file, store)
-    assert staged(store).read_bytes() == CONTENT[:300_000]
-    server.requests.clear()
-    server.faults[IMAGES] = [new, new]
-    fetch(source, file, store)
-    assert (sent_headers(server, "If-Range"), sent_headers(server, "Range")) == (['"new"'], ["bytes=300000-"])
-
-
-@pytest.mark.usefixtures("begun")
-def test_bytes_that_are_fetched_again_are_counted_once(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    server.faults[IMAGES] = [Fault(etag='"new"')] * 2
-    fetched, counts = fetch(source, file, store)
-    assert fetched.received == SIZE
-    assert -700_000 in counts
-
-
-@pytest.mark.usefixtures("begun")
-@pytest.mark.parametrize("change", [{"size": 5}, {"md5": "another"}, None])
-def test_the_beginning_of_another_file_is_dropped(
-    *,
-    server: RecordServer,
-    source: ZenodoSource,
-    file: RecordFile,
-    store: FolderStore,
-    change: dict[str, object] | None,
-) -> None:
-    note = staged(store, ".json")
-    note.write_text("{" if change is None else json.dumps(json.loads(note.read_text()) | change))
-    fetch(source, file, store)
-    assert sent_headers(server, "Range") == [None]
-
-
-@pytest.mark.usefixtures("begun")
-def test_a_complete_beginning_is_only_checked(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    staged(store).write_bytes(CONTENT)
-    assert fetch(source, file, store)[0].received == 0
-    assert server.requests == []
-
-
-@pytest.mark.usefixtures("begun")
-def test_a_damaged_beginning_is_noticed_and_removed(
-    source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    staged(store).write_bytes(b"\0" * 700_000)
-    with pytest.raises(ChecksumError, match=f"the record says {MD5}"):
-        fetch(source, file, store)
-    assert files(store) == []
-
-
-def test_a_wrong_byte_is_noticed_and_the_next_run_begins_anew(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    server.faults[IMAGES] = [Fault(flip=1_000_000)]
-    message = rf"^{IMAGES} arrived with md5 {md5(FLIPPED)}, but the record says {MD5}\. It was removed\. Run"
-    with pytest.raises(ChecksumError, match=message):
-        fetch(source, file, store)
-    assert files(store) == []
-    fetch(source, file, store)
-
-
-def test_without_an_md5_the_size_counts(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    server.faults[IMAGES] = [Fault(flip=1_000_000)]
-    without = replace(file, md5=None)
-    assert fetch_file(source, without, store, NAME, lambda _: None).md5 == md5(FLIPPED)
-    with pytest.raises(ChangedError, match=f"has {SIZE - 1:,} bytes in the record"):
-        fetch_file(source, replace(without, size=SIZE - 1), store, "other", lambda _: None)
-    assert files(store) == ["images"]
-
-
-def test_a_file_that_changes_during_a_download_leaves_nothing(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(etag='"new"')]
-    with pytest.raises(ChangedError, match="changed on the server"):
-        fetch(source, file, store)
-    assert files(store) == []
-
-
-def test_a_full_disk_is_told_in_plain_words(file: RecordFile, store: FolderStore) -> None:
-    class FillsTheDisk(ZenodoSource):
-        """Its first byte comes when the disk has become full."""
-
-        def open(self, file: RecordFile, *_: object) -> ResumingReader:
-            return ResumingReader(lambda start, _: Opened(self, start, None), "x", 0, file.size)
-
-        def readinto(self, buffer: memoryview, /) -> int:
-            note = staged(store, ".json")
-            note.with_name(note.name.removesuffix(".json")).symlink_to("/dev/full")
-            return len(buffer)
-
-        def close(self) -> None:
-            pass
-
-    with pytest.raises(SpaceError, match=r"cannot write .*: the disk is full"):
-        fetch(FillsTheDisk("http://unused", Http()), file, store)
-
-
-def test_a_cancelled_download_keeps_what_arrived(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    def cancel(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch_file(source, file, store, NAME, cancel)
-    arrived = staged(store).stat().st_size
-    assert arrived > 0
-    fetch(source, file, store)
-    assert sent_headers(server, "Range") == [None, f"bytes={arrived}-"]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from bigearthnet.source import Http, RecordFile, fetch_file
-from bigearthnet.source.zenodo import ZenodoSource
-from bigearthnet.store import FolderStore
-from bigearthnet.store.reader import Opened, ResumingReader
-name, size, md5, url, folder = sys.argv[1:]
-store = FolderStore(Path(folder))
-source, file = ZenodoSource("http://unused", Http()), RecordFile(name, int(size), md5, url)
-fetch_file(source, file, store, "archives/images", lambda count: print(count, flush=True))
-"""
-
-
-def test_a_killed_download_goes_on(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore
-) -> None:
-    server.faults[IMAGES] = [Fault(stall_after=900_000)]
-    arguments = [IMAGES, str(SIZE), MD5, file.location, store.url]
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    ) as process:
-        assert process.stdout is not None
-        arrived = 0
-        while arrived + BLOCK_BYTES <= 900_000:
-            arrived += int(process.stdout.readline())
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    on_disk = staged(store).stat().st_size
-    assert on_disk >= arrived - BLOCK_BYTES
-    assert store.head(NAME) is None
-    assert fetch(source, file, store)[0].received == server.requests[1].sent == SIZE - on_disk
-
-
-def test_a_local_copy_is_downloaded_once(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace
-) -> None:
-    assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (None, SIZE)
-    local = ensure_local(source, file, work, lambda _: None)
-    assert local.path == work.root / "archives" / MD5 / IMAGES
-    assert (local.path.read_bytes(), local.md5, local.size) == (CONTENT, MD5, SIZE)
-    assert local.verification == "md5 as in the record"
-    assert (
-        find_local(source, file, work)
-        == ensure_local(source, file, work, lambda _: pytest.fail("read"))
-        == local
-    )
-    assert bytes_to_download(source, file, work) == 0
-    assert len(server.requests) == 1
-
-
-def test_a_begun_local_copy_has_less_to_download(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace
-) -> None:
-    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(status=404)]
-    with pytest.raises(ValueError, match="404"):
-        ensure_local(source, file, work, lambda _: None)
-    assert bytes_to_download(source, file, work) == SIZE - 700_000
-
-
-@pytest.mark.parametrize("content", [CONTENT, bytes(FLIPPED), b"short"])
-def test_a_local_copy_of_unknown_md5_is_read_and_replaced_if_wrong(
-    *, server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace, content: bytes
-) -> None:
-    path = ensure_local(source, file, work, lambda _: None).path
-    path.write_bytes(content)
-    assert find_local(source, file, work) is None
-    counts: list[int] = []
-    assert ensure_local(source, file, work, counts.append).path.read_bytes() == CONTENT
-    assert sum(counts) == SIZE
-    assert len(server.requests) == (1 if content == CONTENT else 2)
 
 
 @pytest.fixture
@@ -312,6 +82,104 @@ def test_a_file_in_a_folder_is_used_in_place(
         assert reader.read() == CONTENT
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_download_goes_on_where_it_broke_off(
+    *, server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore, is_damaged: bool
+) -> None:
+    server.faults[IMAGES] = [Fault(break_after=700_000), *[Fault(status=503)] * 10]
+    with pytest.raises(TransferError, match="answered 503"):
+        fetch(source, file, store)
+    assert staged(store).read_bytes() == CONTENT[:700_000]
+    assert store.head(NAME) is None
+    server.requests.clear()
+    if is_damaged:
+        staged(store).write_bytes(b"\0" * 700_000)
+        with pytest.raises(ChecksumError, match=f"the record says {MD5}"):
+            fetch(source, file, store)
+        assert files(store) == []
+    else:
+        fetched, _ = fetch(source, file, store)
+        assert fetched.received == server.bytes_sent(IMAGES) == SIZE - 700_000
+        assert files(store) == ["images"]
+    assert sent_headers(server, "Range") == ["bytes=700000-"]
+
+
+@pytest.mark.parametrize("states_md5", [True, False])
+def test_a_wrong_byte_is_noticed_and_the_next_run_begins_anew(
+    *, server: RecordServer, source: ZenodoSource, file: RecordFile, store: FolderStore, states_md5: bool
+) -> None:
+    server.faults[IMAGES] = [Fault(flip=1_000_000)]
+    if not states_md5:
+        without = replace(file, md5=None)
+        assert fetch_file(source, without, store, NAME, lambda _: None).md5 == md5(FLIPPED)
+        return
+    message = rf"^{IMAGES} arrived with md5 {md5(FLIPPED)}, but the record says {MD5}\. It was removed\. Run"
+    with pytest.raises(ChecksumError, match=message):
+        fetch(source, file, store)
+    assert files(store) == []
+    fetch(source, file, store)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_cancelled_copy_goes_on_unless_its_source_was_replaced(
+    *, server: RecordServer, folder: StoredSource, store: FolderStore, is_replaced: bool
+) -> None:
+    def cancel(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_file(folder, folder.record().require(IMAGES), store, NAME, cancel)
+    arrived = staged(store).stat().st_size
+    assert 0 < arrived < SIZE
+    if is_replaced:
+        staged(store).write_bytes(b"\0" * arrived)  # of the file before this one
+        (server.folder / IMAGES).unlink()
+        (server.folder / IMAGES).write_bytes(CONTENT)
+    fetched, counts = fetch(folder, folder.record().require(IMAGES), store)
+    assert fetched.received == (SIZE if is_replaced else SIZE - arrived)
+    assert (-arrived in counts) == is_replaced
+
+
+def test_a_file_that_changes_during_a_copy_leaves_nothing(
+    server: RecordServer, folder: StoredSource, store: FolderStore
+) -> None:
+    def change(_: int) -> None:
+        (server.folder / IMAGES).write_bytes(FLIPPED)
+
+    with pytest.raises(ChangedError):
+        fetch_file(folder, folder.record().require(IMAGES), store, NAME, change)
+    assert files(store) == []
+
+
+def test_a_local_copy_is_downloaded_once(
+    server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace
+) -> None:
+    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(status=404)]
+    assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (None, SIZE)
+    with pytest.raises(ValueError, match="404"):
+        ensure_local(source, file, work, lambda _: None)
+    assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (None, SIZE - 700_000)
+    local = ensure_local(source, file, work, lambda _: None)
+    assert local.path == work.root / "archives" / MD5 / IMAGES
+    assert (local.path.read_bytes(), local.md5, local.size) == (CONTENT, MD5, SIZE)
+    assert local.verification == "md5 as in the record"
+    assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (local, 0)
+    assert find_local(source, replace(file, md5="0" * 32), work) is None
+
+
+@pytest.mark.parametrize("content", [CONTENT, bytes(FLIPPED), b"short"])
+def test_a_local_copy_of_unknown_md5_is_read_and_replaced_if_wrong(
+    *, server: RecordServer, source: ZenodoSource, file: RecordFile, work: Workspace, content: bytes
+) -> None:
+    path = ensure_local(source, file, work, lambda _: None).path
+    path.write_bytes(content)
+    assert find_local(source, file, work) is None
+    counts: list[int] = []
+    assert ensure_local(source, file, work, counts.append).path.read_bytes() == CONTENT
+    assert sum(counts) == SIZE
+    assert len(server.requests) == (1 if content == CONTENT else 2)
+
+
 @pytest.mark.parametrize("how", ["replaced", "written", "removed"])
 def test_a_file_that_changes_after_it_was_verified_is_not_read(
     folder: StoredSource, server: RecordServer, work: Workspace, how: str
@@ -319,16 +187,13 @@ def test_a_file_that_changes_after_it_was_verified_is_not_read(
     path = server.folder / IMAGES
     local = ensure_local(folder, folder.record().require(IMAGES), work, lambda _: None)
     with local.open() as reader:
-        assert reader.read(1000) == CONTENT[:1000]
-        if how == "written":
-            with path.open("r+b") as file:
-                file.write(b"x")
-            with pytest.raises(ChangedError):
-                reader.read(1000)
-        else:
-            path.unlink()
-            if how == "replaced":
-                path.write_bytes(CONTENT)
+        assert reader.read() == CONTENT
+    if how == "written":
+        path.write_bytes(CONTENT[:-1] + b"x")
+    else:
+        path.unlink()
+        if how == "replaced":
+            path.write_bytes(CONTENT)
     with local.open() as reader, pytest.raises(ChangedError, match=str(path)):
         reader.read(1)
 
@@ -347,23 +212,18 @@ def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(
     assert (server.folder / MAPS).read_bytes() == b"other maps"
 
 
-class Elsewhere(StoredSource):
-    """A store whose files cannot be used in place, as in a bucket."""
-
-    def local_path(self, file: RecordFile) -> None:
-        """In a bucket no file has a path."""
-
-
 def test_versions_and_places_without_md5_have_copies_of_their_own(
-    server: RecordServer, work: Workspace
+    server: RecordServer, folder: StoredSource, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Elsewhere(FolderStore(server.folder))
-    first = source.record().require(MAPS)
-    assert ensure_local(source, first, work, lambda _: None).path.read_bytes() == b"maps"
+    monkeypatch.setattr(StoredSource, "local_path", lambda *_: None)  # as in a bucket
+    first = folder.record().require(MAPS)
+    copy = ensure_local(folder, first, work, lambda _: None).path
+    copy.write_bytes(b"damaged: another size")
+    assert ensure_local(folder, first, work, lambda _: None).path.read_bytes() == b"maps"
     (server.folder / MAPS).write_bytes(b"MAPS")
-    second = source.record().require(MAPS)
-    assert ensure_local(source, second, work, lambda _: None).path.read_bytes() == b"MAPS"
-    assert find_local(source, first, work) is not None
-    assert find_local(source, replace(first, location="s3://another/place"), work) is None
-    with pytest.raises(ChangedError, match="it was replaced"):
-        ensure_local(source, replace(first, etag="gone"), work, lambda _: None)
+    second = folder.record().require(MAPS)
+    assert ensure_local(folder, second, work, lambda _: None).path.read_bytes() == b"MAPS"
+    assert find_local(folder, first, work) is not None
+    assert find_local(folder, replace(first, location="s3://another/place"), work) is None
+    with pytest.raises(ChangedError, match="removed or replaced"):
+        ensure_local(folder, replace(first, etag="gone"), work, lambda _: None)

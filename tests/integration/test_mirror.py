@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +14,8 @@ from bigearthnet.source import Mirror
 from bigearthnet.source.opening import Source
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.store import FolderStore
-from tests.support.places import BucketPlace, FolderPlace, Place, new_bucket
+from tests.support.places import FolderPlace, Place, new_bucket
 from tests.support.record_server import Fault, RecordServer
-from tests.support.s3_server import S3Server
 from tests.support.transfers import IMAGES, MAPS, md5
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -35,11 +32,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return FolderPlace(tmp_path)
     return new_bucket(request.getfixturevalue("s3_server").client())
-
-
-@pytest.fixture
-def bucket(s3_server: S3Server) -> BucketPlace:
-    return new_bucket(s3_server.client())
 
 
 @pytest.fixture(autouse=True)
@@ -124,42 +116,6 @@ def test_a_broken_mirror_goes_on_where_it_ended(
     assert server.requests_for(MAPS) == []
     assert server.requests_for(IMAGES)[0].headers["Range"] == f"bytes={begun}-"
     require_complete(place, folder)
-
-
-KILLED = """
-import sys
-import bigearthnet.store.s3.partial
-from bigearthnet.source import Http, Mirror
-from bigearthnet.source.zenodo import ZenodoSource
-from tests.support.places import BucketPlace
-from tests.support.s3_server import make_client
-
-url, access_key, secret_key, bucket, source, part = sys.argv[1:]
-bigearthnet.store.s3.partial.PART_BYTES = int(part)
-store = BucketPlace(make_client(url, access_key, secret_key), bucket).open()
-source = ZenodoSource(source, Http())
-with store.lock("the-first"):
-    Mirror(store).put(source, source.record().files[0], lambda count: print(count, flush=True))
-"""
-
-
-def test_a_killed_mirror_goes_on(
-    *, server: RecordServer, source: Source, s3_server: S3Server, bucket: BucketPlace, folder: Path
-) -> None:
-    server.faults[IMAGES] = [Fault(stall_after=12 * MIB)]
-    keys = (s3_server.url, s3_server.access_key, s3_server.secret_key)
-    arguments = [*keys, bucket.bucket, server.record_url, str(PART)]
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    ) as child:
-        assert child.stdout is not None
-        arrived = 0
-        while arrived < 2 * PART + MIB:
-            arrived += int(child.stdout.readline())
-        child.kill()
-    assert IMAGES not in bucket.files()
-    assert mirror(source, bucket) == len(CONTENT) - 2 * PART + len(b"maps")
-    require_complete(bucket, folder)
 
 
 def test_wrong_bytes_leave_what_was_there(

@@ -1,7 +1,5 @@
 """A streamed archive against a real server: which bytes it vouches for, and which it refuses."""
 
-from dataclasses import replace
-
 import pytest
 
 from bigearthnet.errors import ChecksumError
@@ -64,26 +62,17 @@ def test_a_stream_that_began_otherwise_is_refused(
 
 
 def test_a_mark_behind_the_end_is_refused(source: ZenodoSource, file: RecordFile) -> None:
-    with pytest.raises(
-        ChecksumError, match=f"after {SIZE:,} streamed bytes, but should have .* after {SIZE + 1:,}"
-    ):
+    with pytest.raises(ChecksumError, match=f"after {SIZE:,} streamed bytes, .* after {SIZE + 1:,}"):
         read_all(stream_of(source, file, Mark(SIZE + 1, MD5)))
 
 
-def test_a_wrong_byte_is_noticed_at_the_end(
-    server: RecordServer, source: ZenodoSource, file: RecordFile
-) -> None:
-    server.faults[IMAGES] = [Fault(flip=1_400_000)]
-    with pytest.raises(ChecksumError, match=f"should have {MD5} after {SIZE:,}"):
-        read_all(stream_of(source, file))
-
-
-def test_verifying_reads_to_the_end(source: ZenodoSource, file: RecordFile) -> None:
+def test_verifying_reads_to_the_end(server: RecordServer, source: ZenodoSource, file: RecordFile) -> None:
     stream = stream_of(source, file, mark_at(100), mark_at(1_200_000))
     read_to(stream, 1_000_000)
     stream.verify()
     assert stream.mark().position == SIZE
-    wrong = stream_of(source, replace(file, md5=md5(b"another")), mark_at(100))
+    server.faults[IMAGES] = [Fault(flip=1_400_000)]
+    wrong = stream_of(source, file, mark_at(100))
     read_to(wrong, 1_000_000)
-    with pytest.raises(ChecksumError, match=f"should have {md5(b'another')}"):
+    with pytest.raises(ChecksumError, match=f"should have {MD5} after {SIZE:,}"):
         wrong.verify()

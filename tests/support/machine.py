@@ -10,7 +10,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State, WorkerStatus
@@ -85,11 +84,8 @@ class Machine:
 
     def wait_for_worker(self) -> None:
         def is_online() -> bool:
-            try:
-                with self.client as client:
-                    workers = client.read_workers_for_work_pool("bigearthnet")
-            except httpx.HTTPError:
-                return False
+            with self.client as client:
+                workers = client.read_workers_for_work_pool("bigearthnet")
             return any(worker.status == WorkerStatus.ONLINE for worker in workers)
 
         eventually(is_online, "worker", 600)

@@ -84,7 +84,7 @@ def prepare(
         index = index_archive(opened(MAPS_ARCHIVE, MAPS_ROOT))
         plan = plan_tiles(index, metadata, recipe.selection)
         extractor = Extractor(opened(IMAGES_ARCHIVE, IMAGES_ROOT), opened(MAPS_ARCHIVE, MAPS_ROOT))
-        cache = TileCache(store, find_published(store), scratch, streams=False)
+        cache = TileCache(store, find_published(store), scratch, streams=True)
         jobs = plan_jobs(plan, recipe, cache)
         digests = zip_digests(jobs, cache.published)
         for job in jobs:

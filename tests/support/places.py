@@ -55,7 +55,10 @@ class FolderPlace:
         return {p.relative_to(top).as_posix(): p.read_bytes() for p in top.rglob("*") if p.is_file()}
 
     def unfinished(self) -> list[str]:
-        return sorted(name for name in self.files() if name.startswith(".staging/"))
+        own = (".staging/", ".staging/digests/")
+        return sorted(
+            name for name in self.files() if name.startswith(own[0]) and not name.startswith(own[1])
+        )
 
 
 @dataclass
@@ -72,12 +75,9 @@ class BucketPlace:
 
     def files(self) -> dict[str, bytes]:
         answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"{self.prefix}/")
-        return {
-            item["Key"].removeprefix(f"{self.prefix}/"): self.client.get_object(
-                Bucket=self.bucket, Key=item["Key"]
-            )["Body"].read()
-            for item in answer.get("Contents", [])
-        }
+        keys = [item["Key"] for item in answer.get("Contents", [])]
+        objects = [self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys]
+        return {key[len(self.prefix) + 1 :]: data for key, data in zip(keys, objects, strict=True)}
 
     def unfinished(self) -> list[str]:
         answer = self.client.list_multipart_uploads(Bucket=self.bucket)

@@ -1,47 +1,42 @@
 """A Zenodo-like record on loopback, with faults on demand.
 
-It serves the files of a folder as one record, answers ranges as Zenodo does when all is well, keeps a
-list of every request, and does wrong what a test asks it to:
+It serves the files of a folder as one record, answers ranges as Zenodo does when all is well, keeps a list
+of every request, and does wrong what a test asks it to:
 
     with RecordServer(folder) as server:
         server.faults["BigEarthNet-S2.tar.zst"] = [Fault(break_after=1000), Fault(status=503)]
         ZenodoSource(server.record_url, http).record()
 """
 
-import contextlib
 import hashlib
 import json
 import re
-import socket
 import ssl
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 RECORD = "record"
 """The name under which the record's JSON has its faults and its bytes counted."""
 
 _BLOCK = 64 << 10
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer; those that are given go wrong together."""
+    """One answer that goes wrong; all that is given goes wrong together."""
 
     status: int | None = None
     """This status, and `says` as its body."""
     says: bytes = b"this answer is out of order\n"
     retry_after: str | None = None
-    """Retry-After of that status; success has one always, as on Zenodo."""
     drop: bool = False
     """The connection ends without an answer."""
     redirect: str | None = None
@@ -50,24 +45,14 @@ class Fault:
     """The connection ends after so many bytes of the body."""
     stall_after: int | None = None
     """After so many bytes of the body nothing comes any more, until the server closes."""
-    drip_seconds: float | None = None
+    drip_seconds: float = 0
     """The body comes byte by byte, with so long between two of them."""
-    short: int | None = None
-    """The body has only so many bytes, and a Content-Length that says so."""
-    extra: int = 0
-    """So many bytes too many, in an answer without a Content-Length."""
-    unframed: bool = False
-    """No Content-Length: the body ends where the connection does."""
     ignore_range: bool = False
     """200 and the whole file, whatever was asked."""
-    ignore_if_range: bool = False
-    """The range, even of another edition."""
     flip: int | None = None
     """The byte of the file at this offset is wrong."""
-    etag: str | None = None
-    """This is the file's ETag now."""
     headers: Mapping[str, str | None] = field(default_factory=dict)
-    """Headers as they are sent, in place of what they would be; None leaves one out."""
+    """Headers in place of what they would be; None leaves one out."""
 
 
 @dataclass
@@ -89,12 +74,10 @@ class RecordServer:
     Attributes:
         faults: for each file name (or `RECORD`) the faults of its next answers, first one first.
         requests: every request, in the order in which they came.
-        checksums: what the record says in place of a file's `md5:<hex>`.
-        sizes: what the record says in place of a file's size.
+        checksums: checksum in the record of a file, in place of `md5:<hex>`.
+        sizes: size in the record of a file, in place of its own.
         version: of the record; may be changed between two requests.
-        latest: URL of the record that it names as its latest version; None for itself.
-        names_latest: whether it names one at all.
-        limit_bytes_per_second: speed of each body, None for no limit.
+        latest: URL of the record that it names as its latest version: a path for itself, "" for none.
         stalled: set as soon as an answer stalls.
     """
 
@@ -103,64 +86,38 @@ class RecordServer:
         folder: Path,
         record_id: str = "10891137",
         version: str = "2.0.0",
-        *,
-        title: str = "BigEarthNet v2.0 (test data)",
-        limit_bytes_per_second: float | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.folder = folder
-        self.record_id = record_id
-        self.version = version
-        self.latest: str | None = None
-        self.names_latest = True
-        self.title = title
-        self.limit_bytes_per_second = limit_bytes_per_second
+        self.folder, self.record_id, self.version = folder, record_id, version
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.requests: list[Request] = []
         self.checksums: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.stalled = threading.Event()
         self.closing = threading.Event()
-        self._lock = threading.Lock()
         self._md5s: dict[tuple[str, int, int], str] = {}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
-        self._scheme = "http" if tls is None else "https"
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+        self.record_url = f"{self.url}/api/records/{record_id}"
+        self.latest = f"{self.record_url}/versions/latest"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End every answer that is under way, and listen no more."""
+    def __exit__(self, *exception: object) -> None:
         self.closing.set()
         self._server.shutdown()
-        self._thread.join()
-        self._server.cut_all()
         self._server.server_close()
 
-    @property
-    def url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def record_url(self) -> str:
-        return f"{self.url}/api/records/{self.record_id}"
-
     def file_url(self, name: str) -> str:
-        return f"{self.url}/records/{self.record_id}/files/{quote(name)}"
+        return f"{self.record_url}/files/{quote(name)}/content"
 
     def requests_for(self, name: str) -> list[Request]:
-        with self._lock:
-            return [request for request in self.requests if request.name == name]
+        return [request for request in self.requests if request.name == name]
 
     def bytes_sent(self, name: str) -> int:
         """Bytes of the file's body in all answers together."""
@@ -182,7 +139,6 @@ class RecordServer:
         """The record's JSON."""
         files = [
             {
-                "id": f"file-{name}",
                 "key": name,
                 "size": self.sizes.get(name, (self.folder / name).stat().st_size),
                 "checksum": self.checksums.get(name, f"md5:{self.md5(name)}"),
@@ -190,56 +146,28 @@ class RecordServer:
             }
             for name in self.names()
         ]
-        latest = self.latest or f"{self.record_url}/versions/latest"
         record = {
             "id": int(self.record_id),
-            "conceptrecid": str(int(self.record_id) - 1),
-            "metadata": {"title": self.title, "version": self.version},
-            "links": {"self": self.record_url} | ({"latest": latest} if self.names_latest else {}),
+            "metadata": {"title": "BigEarthNet v2.0 (test data)", "version": self.version},
+            "links": {"latest": self.latest} if self.latest else {},
             "files": files,
         }
         return json.dumps(record).encode()
-
-    def begin_request(self, request: Request) -> Fault:
-        """Note a request; returns what is to go wrong with it."""
-        with self._lock:
-            self.requests.append(request)
-            queue = self.faults.get(request.name)
-            return queue.pop(0) if queue else Fault()
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     owner: RecordServer
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._connections: set[socket.socket] = set()
-        self._connections_lock = threading.Lock()
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._connections_lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._connections_lock:
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def cut_all(self) -> None:
-        with self._connections_lock:
-            for connection in self._connections:
-                _cut(connection)
-
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is nothing to tell of."""
+        """A client may leave."""
         if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    """Answers by HTTP/1.0: each connection ends with its answer."""
+
     disable_nagle_algorithm = True  # headers and body are two writes; together they would wait 40 ms
     server: _Server
 
@@ -247,142 +175,80 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet: `requests` has it all."""
 
     def do_GET(self) -> None:
-        owner = self.server.owner
-        path = unquote(urlsplit(self.path).path)
-        name = self._name(path)
+        owner, path = self.server.owner, unquote(urlsplit(self.path).path)
+        place = path.removeprefix(f"/api/records/{owner.record_id}")
+        name = RECORD if place in ("", "/versions/latest") else path
+        if match := re.fullmatch("/files/(.+)/content", place):
+            name = match[1]
         request = Request(self.command, self.path, name, self.headers)
-        fault = owner.begin_request(request)
+        owner.requests.append(request)
+        fault = owner.faults[name].pop(0) if owner.faults[name] else Fault()
         if fault.drop:
-            self._cut()
-        elif fault.status is not None:
-            self._send(request, fault, fault.status, _Body(fault.says), {})
+            return
+        if fault.status is not None:
+            self._send(request, fault, fault.status, fault.says, {"Retry-After": fault.retry_after})
         elif fault.redirect is not None:
-            self._send(request, fault, 302, _Body(b""), {"Location": fault.redirect})
+            self._send(request, fault, 302, b"", {"Location": fault.redirect})
         elif name == RECORD:
-            self._send(request, fault, 200, _Body(owner.document()), {"Content-Type": "application/json"})
+            self._send(request, fault, 200, owner.document(), {})
         elif name in owner.names():
-            self._send_file(request, fault, name)
+            self._send_file(request, fault, owner.folder / name)
         else:
-            self._send(request, fault, 404, _Body(b"no such file or record\n"), {})
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
+            self._send(request, fault, 404, b"no such file or record\n", {})
 
     def do_CONNECT(self) -> None:
         """As a proxy that lets nobody through."""
-        request = Request(self.command, self.path, self.path, self.headers)
-        self.server.owner.begin_request(request)
-        self._send(request, Fault(), 407, _Body(b""), {})
+        self.server.owner.requests.append(Request(self.command, self.path, self.path, self.headers))
+        self.send_error(407)
 
-    def _name(self, path: str) -> str:
-        record_id = self.server.owner.record_id
-        if path in (f"/api/records/{record_id}", f"/api/records/{record_id}/versions/latest"):
-            return RECORD
-        for prefix in (f"/records/{record_id}/files/", f"/api/records/{record_id}/files/"):
-            if path.startswith(prefix):
-                return path.removeprefix(prefix).removesuffix("/content")
-        return path
-
-    def _send_file(self, request: Request, fault: Fault, name: str) -> None:
-        owner = self.server.owner
-        path = owner.folder / name
-        size = path.stat().st_size
-        etag = fault.etag or f'"md5:{owner.md5(name)}"'
-        headers = {"ETag": etag, "Content-Type": "application/octet-stream"}
-        start, end = 0, size
-        match = _RANGE.fullmatch(self.headers.get("Range", ""))
-        condition = self.headers.get("If-Range", etag)
-        status = 200
-        if match and not fault.ignore_range and (condition == etag or fault.ignore_if_range):
-            start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
-            if start >= end:
-                headers["Content-Range"] = f"bytes */{size}"
-                return self._send(request, fault, 416, _Body(b""), headers)
-            status = 206
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        with path.open("rb") as file:
-            self._send(request, fault, status, _FileBody(file, start, end, fault.flip), headers)
-        return None
+    def _send_file(self, request: Request, fault: Fault, path: Path) -> None:
+        size = stop = path.stat().st_size
+        start, status, headers = 0, 200, {}
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if match and not fault.ignore_range:
+            start, stop = int(match[1]), min(int(match[2] or size) + 1, size)
+            status, headers = 206, {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+            if start >= size:
+                return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
+        headers["Content-Length"] = str(stop - start)
+        return self._send(request, fault, status, _blocks(path, start, stop, fault.flip), headers)
 
     def _send(
-        self, request: Request, fault: Fault, status: int, body: "_Body", headers: dict[str, str]
+        self,
+        request: Request,
+        fault: Fault,
+        status: int,
+        body: bytes | Iterable[bytes],
+        headers: Mapping[str, str | None],
     ) -> None:
-        length = body.length if fault.short is None else min(fault.short, body.length)
-        unframed = fault.unframed or fault.extra > 0
-        all_headers: dict[str, str | None] = {
-            "Content-Length": None if unframed else str(length),
-            "Retry-After": "59" if fault.status is None else fault.retry_after,
-            "Connection": "close" if unframed else None,
-            **headers,
-            **fault.headers,
-        }
+        if isinstance(body, bytes):
+            headers, body = {"Content-Length": str(len(body)), **headers}, [body]
         request.status = status
         self.send_response(status)
-        for key, value in all_headers.items():
+        for key, value in {**headers, **fault.headers}.items():
             if value is not None:
                 self.send_header(key, value)
         self.end_headers()
-        self.wfile.flush()
-        if self.command == "HEAD":
-            return
-        stops = [stop for stop in (fault.break_after, fault.stall_after) if stop is not None]
-        for block in body.blocks(min([length, *stops])):
-            for byte in block if fault.drip_seconds else ():
-                self.wfile.write(bytes([byte]))
+        ends = [end for end in (fault.break_after, fault.stall_after) if end is not None]
+        for block in body:
+            left = block[: min(ends, default=1 << 60) - request.sent]
+            for one in (bytes([byte]) for byte in left) if fault.drip_seconds else [left]:
+                self.wfile.write(one)
+                request.sent += len(one)
                 self.server.owner.closing.wait(fault.drip_seconds)
-            self.wfile.write(block)
-            request.sent += len(block)
-            if self.server.owner.limit_bytes_per_second:
-                self.server.owner.closing.wait(len(block) / self.server.owner.limit_bytes_per_second)
+            if len(left) < len(block):
+                break
         if fault.stall_after is not None:
             self.server.owner.stalled.set()
             self.server.owner.closing.wait()
-        if stops:
-            self._cut()
-        elif fault.extra:
-            self.wfile.write(b"\0" * fault.extra)
-
-    def _cut(self) -> None:
-        self.close_connection = True
-        _cut(self.connection)
 
 
-class _Body:
-    """The bytes of an answer's body."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.length = len(content)
-
-    def blocks(self, count: int) -> Iterator[bytes]:
-        """The first `count` bytes."""
-        for start in range(0, count, _BLOCK):
-            yield self._content[start : min(start + _BLOCK, count)]
-
-
-class _FileBody(_Body):
-    """A range of a file, with a wrong byte if need be."""
-
-    def __init__(self, file: BinaryIO, start: int, end: int, flip: int | None) -> None:
-        self._file = file
-        self._start = start
-        self._flip = flip
-        self.length = end - start
-
-    def blocks(self, count: int) -> Iterator[bytes]:
-        position, end = self._start, self._start + count
-        self._file.seek(position)
-        while position < end:
-            block = bytearray(self._file.read(min(_BLOCK, end - position)))
-            if not block:  # the file became shorter while it was served
-                return
-            if self._flip is not None and position <= self._flip < position + len(block):
-                block[self._flip - position] ^= 0xFF
+def _blocks(path: Path, start: int, stop: int, flip: int | None) -> Iterator[bytes]:
+    """The bytes of a range of a file, with a wrong one if need be."""
+    with path.open("rb") as file:
+        file.seek(start)
+        for position in range(start, stop, _BLOCK):
+            block = bytearray(file.read(min(_BLOCK, stop - position)))
+            if flip is not None and position <= flip < position + len(block):
+                block[flip - position] ^= 0xFF
             yield bytes(block)
-            position += len(block)
-
-
-def _cut(connection: socket.socket) -> None:
-    """End a connection at once, after the bytes that were written."""
-    with contextlib.suppress(OSError):  # the client may be faster
-        connection.shutdown(socket.SHUT_RDWR)

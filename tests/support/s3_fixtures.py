@@ -1,7 +1,4 @@
-"""Fixtures of a real S3 server, for a test module that asks for them:
-
-pytest_plugins = ("tests.support.s3_fixtures",)
-"""
+"""Fixtures of a real S3 server."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,10 +1,4 @@
-"""A real S3 server on loopback: OpenStack Swift, in a virtual environment of its own.
-
-    with running(folder) as server:
-        server.client().create_bucket(Bucket="bucket")
-
-`s3_fixtures` has it as a fixture.
-"""
+"""A real S3 server on loopback: OpenStack Swift, in a virtual environment of its own; see `s3_fixtures`."""
 
 import fcntl
 import os
@@ -61,24 +55,21 @@ def make_client(url: str, access_key: str, secret_key: str) -> "S3Client":
             signature_version="s3v4",
             s3={"addressing_style": "path"},
             retries={"mode": "standard", "max_attempts": 2},
-            connect_timeout=5,
-            read_timeout=30,
         ),
     )
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[S3Server]:
-    """Run the server until the end of the block, with its objects below an empty folder.
-
-    Skips the test if it cannot run here.
-    """
-    _require_extended_attributes(folder)
+    """Run the server, with its objects below an empty folder; skips the test if it cannot run here."""
+    try:
+        os.setxattr(folder, "user.test", b"1")
+    except OSError as error:
+        pytest.skip(f"Swift needs extended attributes, {folder} has none: {error.strerror}")
     python = _swift_python()
     main = Path(__file__).with_name("swift_main.py")
-    server = subprocess.Popen(
-        [python, main, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    pipe = subprocess.PIPE
+    server = subprocess.Popen([python, main, folder], stdin=pipe, stdout=pipe, text=True)
     assert server.stdin is not None
     assert server.stdout is not None
     try:
@@ -111,10 +102,3 @@ def _run(*command: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"Swift cannot be installed: {done.stderr.strip().splitlines()[-1]}")
-
-
-def _require_extended_attributes(folder: Path) -> None:
-    try:
-        os.setxattr(folder, "user.test", b"1")
-    except OSError as error:
-        pytest.skip(f"Swift needs extended attributes, {folder} has none: {error.strerror}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import urllib3
+import httpx
 
 from deployments.ec2.environment import PORT, STATE, host_environment
 from tests.support.served import ROOT, eventually, free_port
@@ -46,7 +46,7 @@ def host_services(home: Path, more: Mapping[str, str]) -> Iterator[Services]:
     known = {"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_API_AUTH_STRING": secret}
     environment = clean | host | known | {"HOME": str(home)} | dict(more)
     with _running("server", environment) as server:
-        eventually(lambda: urllib3.request("GET", f"{url}/api/health").status == 200, "server")
+        eventually(lambda: httpx.get(f"{url}/api/health").is_success, "server", 240)
         subprocess.run(_command("deploy"), cwd=ROOT, env=environment, check=True, capture_output=True)
         with _running("worker", environment) as worker:
             yield Services(url, secret, server, worker)

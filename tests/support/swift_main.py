@@ -75,34 +75,24 @@ def write_ring(folder: Path, store: str, port: int) -> None:
 def configure(folder: Path, ports: list[int]) -> dict[str, Path]:
     """Write everything that Swift reads; returns the configuration of each of its programs."""
     (folder / "devices/disk").mkdir(parents=True)
-    write_config(
-        folder / "swift.conf", {"swift-hash": {"swift_hash_path_prefix": "a", "swift_hash_path_suffix": "z"}}
-    )
+    hashes = {"swift_hash_path_prefix": "a", "swift_hash_path_suffix": "z"}
+    write_config(folder / "swift.conf", {"swift-hash": hashes})
     configs = {}
     *store_ports, proxy_port = ports
     for store, port in zip(STORES, store_ports, strict=True):
         write_ring(folder, store, port)
-        configs[f"swift-{store}-server"] = write_config(
-            folder / f"{store}.conf",
-            {
-                "DEFAULT": common(folder, port),
-                "pipeline:main": {"pipeline": f"{store}-server"},
-                f"app:{store}-server": {"use": f"egg:swift#{store}"},
-            },
-        )
-    configs["swift-proxy-server"] = write_config(
-        folder / "proxy.conf",
-        {
-            "DEFAULT": common(folder, proxy_port),
-            "pipeline:main": {"pipeline": f"{PIPELINE} proxy-server"},
-            "app:proxy-server": {
-                "use": "egg:swift#proxy",
-                "allow_account_management": "true",
-                "account_autocreate": "true",
-            },
-            **{f"filter:{f}": {"use": f"egg:swift#{f}", **OPTIONS.get(f, {})} for f in PIPELINE.split()},
-        },
-    )
+        name = f"{store}-server"
+        sections = {"pipeline:main": {"pipeline": name}, f"app:{name}": {"use": f"egg:swift#{store}"}}
+        path = folder / f"{store}.conf"
+        configs[f"swift-{name}"] = write_config(path, {"DEFAULT": common(folder, port), **sections})
+    proxy = {"use": "egg:swift#proxy", "allow_account_management": "true", "account_autocreate": "true"}
+    sections = {
+        "DEFAULT": common(folder, proxy_port),
+        "pipeline:main": {"pipeline": f"{PIPELINE} proxy-server"},
+        "app:proxy-server": proxy,
+        **{f"filter:{f}": {"use": f"egg:swift#{f}", **OPTIONS.get(f, {})} for f in PIPELINE.split()},
+    }
+    configs["swift-proxy-server"] = write_config(folder / "proxy.conf", sections)
     return configs
 
 
@@ -121,10 +111,8 @@ def main(folder: Path) -> None:
     try:
         for name, config in configure(folder, ports).items():
             log = (folder / f"{name}.log").open("wb")
-            command = [sys.executable, str(programs / name), str(config)]
-            servers.append(
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-            )
+            command, no_input = [sys.executable, programs / name, config], subprocess.DEVNULL
+            servers.append(subprocess.Popen(command, stdin=no_input, stdout=log, stderr=subprocess.STDOUT))
         deadline = time.monotonic() + START_SECONDS
         while not all(map(listens, ports)):
             if any(s.poll() is not None for s in servers) or time.monotonic() > deadline:

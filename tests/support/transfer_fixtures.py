@@ -26,11 +26,10 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RecordServer]:
-    folder = tmp_path / "record"
-    folder.mkdir()
-    (folder / IMAGES).write_bytes(CONTENT)
-    (folder / MAPS).write_bytes(b"maps")
-    with RecordServer(folder) as server:
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / IMAGES).write_bytes(CONTENT)
+    (tmp_path / "record" / MAPS).write_bytes(b"maps")
+    with RecordServer(tmp_path / "record") as server:
         yield server
 
 
@@ -42,7 +41,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def http(waits: list[float]) -> Http:
-    return Http(connect_seconds=5, stall_seconds=1, sleep=waits.append)
+    return Http(stall_seconds=1, sleep=waits.append)
 
 
 @pytest.fixture

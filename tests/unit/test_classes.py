@@ -62,7 +62,7 @@ ben19 = [
     for name, of_class in (line.split(" | ") for line in CLASSES.strip().split("\n"))
 ]
 NAMES: dict[MaskForm, list[tuple[int, str]]] = {
-    "clc": [(c.code, c.name) for c in CLC],
+    "clc": [(c.value, c.name) for c in CLC],
     "clc_l3": list(enumerate((c.name for c in CLC), start=1)),
     "clc_l1": list(enumerate(CLC_L1, start=1)),
     "ben19": [*enumerate(name for name, _ in ben19), (255, "Unlabelled")],
@@ -81,7 +81,7 @@ def value_of(code: int, form: MaskForm) -> int:
 
 def test_the_tables_are_those_of_the_dataset() -> None:
     assert (len(codes), len(colours), len(ben19)) == (45, 45, 19)
-    assert [(c.code, c.colour) for c in CLC] == list(zip(codes, colours, strict=True))
+    assert [(c.value, c.colour) for c in CLC] == list(zip(codes, colours, strict=True))
     assert len({c.name for c in CLC}) == 45
     assert [(name, list(of_class)) for name, of_class in BEN19] == ben19
     assert [str(code) for code in codes if value_of(code, "ben19") == 255] == UNLABELLED.split()

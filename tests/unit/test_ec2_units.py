@@ -70,7 +70,7 @@ def test_systemd_accepts_the_units_and_their_exposure(tmp_path: Path, command: l
         # The worker outlives a run that takes too much memory, and ends its run when it is stopped.
         (
             "bigearthnet-worker",
-            ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M", "KillMode=control-group"],
+            ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M", "KillMode=mixed"],
         ),
         ("bigearthnet-worker", ["RequiresMountsFor=/data", "ReadWritePaths=/data"]),
     ],
@@ -90,6 +90,9 @@ def test_prefect_knows_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.server.api.host == "127.0.0.1"
     assert settings.server.api.csrf_protection_enabled
     assert settings.server.api.cors_allowed_origins == "http://127.0.0.1:4200,http://localhost:4200"
+    assert settings.server.events.expired_bucket_buffer.days == 30, (
+        "runs become Crashed after a long power cut"
+    )
     assert settings.server.services.db_vacuum.enabled == {"events", "flow_runs"}
     assert settings.server.services.db_vacuum.retention_period.days == 60
     assert settings.worker.query_seconds == 15
@@ -149,6 +152,19 @@ def test_changed_files_are_an_update(tmp_path: Path, *, change: str, is_update: 
     assert (
         provision(f'{script}; [[ $(print_digest) == "$before" ]] || echo changed') == "changed\n" * is_update
     )
+
+
+@pytest.mark.parametrize(("active", "is_current"), [("server worker", True), ("server", False), ("", False)])
+def test_an_installation_is_current_if_both_services_run(
+    tmp_path: Path, *, active: str, is_current: bool
+) -> None:
+    script = f"""
+        systemctl() {{ for unit; do [[ "{active}" == *${{unit#*-}}* ]] && return; done; false; }}
+        STAGE={EC2} ETC={tmp_path} STAMP={tmp_path}/stamp
+        echo secret >$ETC/secret; print_digest >$STAMP
+        ! is_current || echo current
+    """
+    assert provision(script) == "current\n" * is_current
 
 
 @pytest.mark.parametrize("mode", ["600", "644"])

@@ -15,9 +15,9 @@ LEVELS = (
     {"plan"},
     {"archive"},
     {"source"},
-    {"zips"},
+    {"work", "zips"},
     {"store"},
-    {"sample", "work", "classes", "names", "options", "errors", "progress"},
+    {"sample", "classes", "names", "options", "errors", "progress"},
 )
 """Packages and modules of bigearthnet: each may import its own level and those after it."""
 S3 = ROOT / "bigearthnet" / "store" / "s3"

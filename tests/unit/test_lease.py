@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +15,9 @@ from bigearthnet.store.s3.prefix import Prefix
 from tests.support.places import BucketPlace, moto_place
 
 HOUR = 3600.0
-OURS = this_process("second", 1, 1000).model_copy(
+OURS = this_process("second", 1000).model_copy(
     update={"host": "host", "machine": "m", "boot": "b", "namespace": "pid:[1]"}
 )
-linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 
 
 def reason(owner: LockOwner, *, now: float = 1000, started: str | None = None) -> str | None:
@@ -40,16 +38,18 @@ def test_a_process_of_this_machine_counts_as_long_as_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "owner",
+    "changes",
     [
-        pytest.param(other(host="other", machine="n", boot="c"), id="another machine"),
-        pytest.param(other(machine="n", boot="c"), id="another machine of the same name"),
-        pytest.param(other(namespace="pid:[2]"), id="another container"),
-        pytest.param(other(host="other"), id="a copy of this machine"),
-        pytest.param(other(machine="", boot=""), id="a machine without ids"),
+        {"host": "other", "machine": "n", "boot": "c"},
+        {"machine": "n", "boot": "c"},  # another machine of the same name
+        {"namespace": "pid:[2]"},  # another container
+        {"host": "other"},  # a copy of this machine
+        {"machine": "", "boot": ""},
     ],
+    ids=str,
 )
-def test_of_other_processes_only_the_time_is_known(owner: LockOwner) -> None:
+def test_of_other_processes_only_the_time_is_known(changes: dict[str, str]) -> None:
+    owner = other(**changes)
     assert reason(owner) is None
     assert reason(owner, now=1599.9) is None
     assert reason(owner, now=1600) == "it was not refreshed for 600 s"
@@ -61,9 +61,8 @@ def test_two_machines_without_ids_are_not_one() -> None:
     assert takeover_reason(silent, silent, 600, start_of=lambda _: None) is None
 
 
-@linux_only
 def test_a_process_starts_once_and_ends() -> None:
-    here = this_process("run", 1, 0)
+    here = this_process("run", 0)
     assert (here.process, here.started) == (os.getpid(), start_of(os.getpid()))
     assert here.boot
     assert here.namespace
@@ -106,15 +105,17 @@ def content(place: BucketPlace) -> dict[str, Any]:
     return found
 
 
+def answer(code: str, status: int) -> tuple[Any, dict[str, Any]]:
+    """An error in place of a response."""
+    error = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return type("Raw", (), {"status_code": status}), error
+
+
 def refuse_replacing(place: BucketPlace) -> None:
     """As servers do that know no conditional replacement."""
 
     def refuse(params: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]] | None:
-        if "If-Match" not in params["headers"]:
-            return None
-        raw = type("Raw", (), {"status_code": 501})
-        error = {"Error": {"Code": "NotImplemented"}, "ResponseMetadata": {"HTTPStatusCode": 501}}
-        return raw, error
+        return answer("NotImplemented", 501) if "If-Match" in params["headers"] else None
 
     place.client.meta.events.register("before-call.s3.PutObject", refuse)
 
@@ -145,7 +146,7 @@ def test_a_lock_is_held_refreshed_and_released(
         assert content(place)["since"] == 1_000_000
         assert content(place)["refreshed"] == 1_010_000
         with pytest.raises(BusyError, match=r"belongs to run blue-fox .* since 1970-01-12 13:46:40 UTC"):
-            Lease(held._lock, "second", clock, 600)
+            Lease(prefix, "second", clock, 600)
     assert place.files() == {}
 
 
@@ -207,12 +208,8 @@ def test_a_lock_is_refreshed_in_the_background_until_it_is_lost(place: BucketPla
 def test_a_lock_that_cannot_be_refreshed_for_too_long_is_lost(
     place: BucketPlace, prefix: Prefix, clock: Clock
 ) -> None:
-    def fail(**_: Any) -> tuple[Any, dict[str, Any]]:
-        raw = type("Raw", (), {"status_code": 503})
-        return raw, {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
-
     with lease(prefix, "run", clock=clock, every_seconds=HOUR) as held:
-        place.client.meta.events.register("before-call.s3.PutObject", fail)
+        place.client.meta.events.register("before-call.s3.PutObject", lambda **_: answer("SlowDown", 503))
         clock.now += 599
         held.check()
         clock.now += 1

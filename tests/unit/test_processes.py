@@ -67,6 +67,8 @@ def start() -> Iterator[Start]:
 
     yield start
     for process in started:
+        for child in descendants(process.pid):
+            os.kill(child, signal.SIGKILL)
         process.kill()
         process.communicate()
 
@@ -78,6 +80,13 @@ def test_children_and_their_children_are_found_but_not_dead_ones(start: Start) -
     os.kill(other.pid, signal.SIGKILL)
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
     assert other.pid not in descendants(os.getpid())
+
+
+def test_the_run_of_a_worker_is_ended_and_the_worker_is_not(start: Start) -> None:
+    worker = start(PARENT.replace(repr(DEAF), repr(POLITE)))
+    subprocess.run([sys.executable, "-m", "deployments.processes", str(worker.pid)], check=True)
+    assert descendants(worker.pid) == set()
+    assert worker.poll() is None
 
 
 def test_processes_are_ended_in_good_order_and_by_force_if_need_be(start: Start) -> None:

@@ -18,11 +18,11 @@ class Clock:
 @pytest.mark.parametrize(
     ("total", "seconds", "counts", "line"),
     [
-        # 20 GiB and 126 MB are 20.117 GiB, 34.1 %; the rest are 41.75 GB: 116 s at 360 MB/s.
-        (59 * GIB, 60, [20 * GIB + 126_000_000], "34 % (20.1 GiB of 59.0 GiB), 360.0 MB/s, 1 min 56 s left"),
+        # 20 GiB and 126 MB are 20.117 GiB, 34.1 %; the rest are 41.75 GB: 116 s at 343.3 MiB/s.
+        (59 * GIB, 60, [20 * GIB + 126_000_000], "34 % (20.1 GiB of 59.0 GiB), 343.3 MiB/s, 1 min 56 s left"),
         (1000, 60, [700, -600], "10 % (100 B of 1000 B), 2 B/s, 9 min 0 s left"),
         (1000, 60, [0], "0 % (0 B of 1000 B), 0 B/s"),
-        (2 * GIB, 60, [2 * GIB], "100 % (2.0 GiB of 2.0 GiB), 35.8 MB/s"),
+        (2 * GIB, 60, [2 * GIB], "100 % (2.0 GiB of 2.0 GiB), 34.1 MiB/s"),
         (10**6, 100_000, [10**6 - 1], "99 % (976.6 KiB of 976.6 KiB), 10 B/s, 0 s left"),
         (0, 60, [0], "100 % (0 B of 0 B), 0 B/s"),
     ],
@@ -45,15 +45,15 @@ def test_lines_are_due_once_a_minute_with_the_rate_of_the_last_ones() -> None:
     due = {}
     for second in range(1, 601):
         clock.seconds = 1000 + second
-        if line := progress.advance(60_000 if second <= 300 else 1_000):
+        if line := progress.advance(61_440 if second <= 300 else 1_024):
             due[second] = line.split(", ")[1]
     assert list(due) == list(range(60, 601, 60))
-    # Over the last three minutes: 60, 60 and 1; 60, 1 and 1; 1, 1 and 1 kB/s.
+    # Over the last three minutes: 60, 60 and 1; 60, 1 and 1; 1, 1 and 1 KiB/s.
     assert [due[second] for second in (300, 360, 420, 480)] == [
-        "60.0 kB/s",
-        "40.3 kB/s",
-        "20.7 kB/s",
-        "1.0 kB/s",
+        "60.0 KiB/s",
+        "40.3 KiB/s",
+        "20.7 KiB/s",
+        "1.0 KiB/s",
     ]
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +35,7 @@ from bigearthnet.errors import (
 )
 from bigearthnet.plan import KINDS, recipe
 from bigearthnet.sample import Sample
-from bigearthnet.store import FolderStore
+from bigearthnet.store import FolderStore, Piece, Range
 from bigearthnet.tile import Rejected
 from tests.support import archives
 from tests.support.pipeline import Prepared, contents, prepare
@@ -74,7 +75,6 @@ def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Pa
     assert all(unzip_tests(published_sample / name) for name in (IMAGES_ZIP, MASKS_ZIP))
     assert (card.counts.tiles, card.counts.patches, card.counts.asked_for) == (4, 24, 24)
     assert tuple(entry.tile for entry in card.tiles) == sample.tiles
-    assert [entry.mark and entry.mark.md5 for entry in card.tiles] == list(sample.tiles)
     for kind in KINDS:
         ranges = [entry.shard(kind) for entry in card.tiles]
         assert ranges[0].start == 0
@@ -157,21 +157,31 @@ def test_changed_code_makes_again_only_its_kind_and_reuses_nothing_of_it(
     assert read(prepare(sample.folder, tmp_path / "d")) == (24, 15)
 
 
-def test_rejected_patches_are_named_and_stay_rejected(tmp_path: Path, sample: Sample) -> None:
-    record = archives.linked(sample.folder, tmp_path / "r")
-    paths = [
-        path for path, _ in archives.members(sample.folder / archives.IMAGES) if path.endswith("B03.tif")
-    ]
-    bad = dict.fromkeys((path.split("/")[2] for path in paths[1::9]), "missing in the images' archive: B03")
-    archives.rewrite(record / archives.IMAGES, lambda path, data: None if path in paths[1::9] else data)
+def test_rejected_patches_are_named_and_stay_rejected(
+    tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, stage = archives.linked(sample.folder, tmp_path / "r"), FolderStore.stage
+    reds = [path for path, _ in archives.members(sample.folder / archives.IMAGES) if path.endswith("B04.tif")]
+    bad = [*reds[:3], reds[10], reds[20]]  # the whole of the first tile
+    archives.rewrite(record / archives.IMAGES, lambda path, data: None if path in bad else data)
+
+    def strict(store: FolderStore, name: str, pieces: list[Piece], sha256: str) -> Any:
+        assert all(not isinstance(piece, Range) or piece.start < piece.stop for piece in pieces)
+        return stage(store, name, pieces, sha256)
+
+    monkeypatch.setattr(FolderStore, "stage", strict)  # a bucket cannot copy ranges of no bytes
     fresh = prepare(record, tmp_path / "fresh")
-    assert {one.patch_id: one.reason for one in fresh.card.rejected} == bad
-    assert (fresh.card.counts.rejected, fresh.card.counts.patches) == (3, 21)
+    reasons = {path.split("/")[2]: "missing in the images' archive: B04" for path in bad}
+    assert {one.patch_id: one.reason for one in fresh.card.rejected} == reasons
+    counts = fresh.card.counts
+    assert (counts.tiles, counts.asked_for, counts.patches, counts.rejected) == (3, 24, 19, 5)
     require_whole(tmp_path / "fresh")
     prepare(record, tmp_path / "d", max_patches=20, rendering=CODES)
-    reused = prepare(record, tmp_path / "d")
+    assert read(prepare(record, tmp_path / "d")) == (4, 24 - 4)  # one of the four is bad
     assert contents(tmp_path / "d") == contents(tmp_path / "fresh")
-    assert read(reused) == (4, 24 - 3)
+    prepare(record, tmp_path / "d", rendering=CODES)
+    assert read(prepare(record, tmp_path / "d")) == (0, 24 - 5)
+    assert contents(tmp_path / "d") == contents(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("before", [{"splits": ("train", "validation", "test")}, {"tiles": ("*_T29*",)}, {}])
@@ -290,6 +300,17 @@ def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Samp
     message = re.escape(f"{folder} lacks files that its card names: {MASKS_ZIP}, {PREVIEW}. Publish")
     with pytest.raises(SourceError, match=message):
         require_published(FolderStore(folder))
+
+
+def test_images_of_an_unverified_stream_are_not_reused_by_a_run_that_verifies(published_sample: Path) -> None:
+    verified = require_published(FolderStore(published_sample))
+    source = verified.card.source
+    files = [file.model_copy(update={"verification": "not read to the end"}) for file in source.files[:1]]
+    streamed = source.model_copy(update={"files": (*files, *source.files[1:])})
+    unverified = replace(verified, card=verified.card.model_copy(update={"source": streamed}))
+    assert unverified.verified_as(source).intact.keys() == verified.intact.keys() - {IMAGES_ZIP}
+    assert unverified.verified_as(streamed) == unverified
+    assert verified.verified_as(streamed) == verified.verified_as(source) == verified
 
 
 def test_a_shard_that_does_not_match_its_rows_is_noticed(tmp_path: Path, sample: Sample) -> None:

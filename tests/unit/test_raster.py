@@ -317,14 +317,15 @@ def test_a_file_without_its_place_is_refused(options: dict[str, Any], found: str
 
 @pytest.mark.parametrize("data", [b"", b"II*\0", b"II+\0" + b"\xff" * 12, bytes(29_196), png(), WHOLE[:100]])
 def test_what_is_not_a_tiff_has_no_place(data: bytes) -> None:
-    message = rf"^{PATCH.patch_id}: {len(data):,} bytes that are (not a TIFF|a damaged TIFF)$"
+    message = rf"^{PATCH.patch_id}: {len(data):,} bytes that are not a TIFF, or damaged$"
     with pytest.raises(PatchError, match=message):
         georeference(data, PATCH)
 
 
 def test_another_installations_proj_does_not_matter_and_nothing_is_printed(tmp_path: Path) -> None:
     (tmp_path / "proj.db").write_bytes(b"of another version")
-    files = {"plain": WHOLE, "other": geotiff(pixels_of(), endianness="big")}
+    maps = geotiff(pixels_of(), compress="deflate", predictor=2)
+    files = {"band": WHOLE, "map": maps, "other": geotiff(pixels_of(), endianness="big")}
     for name, data in files.items():
         (tmp_path / f"{name}.tif").write_bytes(data)
     program = """
@@ -333,7 +334,7 @@ from bigearthnet.names import Patch
 from bigearthnet.tile.raster import decode, georeference
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.tif")):
     located = georeference(path.read_bytes(), Patch("t", 0, 0))
-    print(decode(path.read_bytes(), "B04").sum(), located.epsg, located.x)
+    print(decode(path.read_bytes(), "B04").sum(), located.epsg, located.x, "rasterio" in sys.modules)
 """
     made = subprocess.run(
         [sys.executable, "-c", program, tmp_path],
@@ -342,5 +343,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.tif")):
         text=True,
         check=True,
     )
-    assert made.stdout.splitlines() == [f"{pixels_of().sum()} 32633 300000.0"] * 2
+    found = f"{pixels_of().sum()} 32633 300000.0"
+    # Files in the published form do without rasterio, which takes time and memory.
+    assert made.stdout.splitlines() == [f"{found} False", f"{found} False", f"{found} True"]
     assert made.stderr == ""

@@ -13,6 +13,7 @@ import pytest
 
 from bigearthnet.classes import CLC, MASK_FORMS, MaskForm
 from bigearthnet.errors import SpaceError
+from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan import (
     KINDS,
@@ -28,6 +29,7 @@ from bigearthnet.plan import (
 )
 from bigearthnet.plan.estimate import BUNDLE_BYTES_A_PATCH, PNG_BYTES_A_PATCH, Estimate
 from bigearthnet.progress import human_bytes
+from bigearthnet.sample import patch_files, sample_patches
 from bigearthnet.tile.render import render_image, render_mask
 
 IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
@@ -127,7 +129,7 @@ def bands() -> list[np.ndarray[Any, np.dtype[np.uint16]]]:
 def codes() -> np.ndarray[Any, np.dtype[np.uint16]]:
     """All codes of CORINE, in areas of 5 × 5 pixels."""
     column, row = np.meshgrid(np.arange(120) // 5, np.arange(120) // 5)
-    return np.array([entry.code for entry in CLC], np.uint16)[(3 * column + 7 * row) % len(CLC)]
+    return np.array([entry.value for entry in CLC], np.uint16)[(3 * column + 7 * row) % len(CLC)]
 
 
 GOLDEN_IMAGES = {
@@ -166,6 +168,14 @@ def test_bytes_of_masks_change_only_with_their_format_number(form: MaskForm) -> 
     assert found == GOLDEN_MASKS[form], ADVICE
 
 
+def test_a_bundle_has_room_for_three_bands_and_a_map() -> None:
+    files = patch_files(sample_patches(1, 1)[0])
+    bands, (codes,) = (
+        [512 * (3 + -(-len(files[layer]) // 512)) for layer in layers] for layers in (RGB_BANDS, (MAP,))
+    )
+    assert codes <= BUNDLE_BYTES_A_PATCH - sum(bands) == 4096
+
+
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("local", [False, True])
 def test_a_run_needs_room_for_the_largest_tiles_on_their_way(streams: bool, local: bool) -> None:
@@ -187,7 +197,7 @@ def test_room_is_added_up_on_one_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     for needed, destination, words in [
         (Estimate(0, 60, 41), tmp_path, "archives, tiles and the dataset"),
         (Estimate(0, 101, 0), other, "archives and tiles"),
-        (Estimate(0, 0, 101), other, "the dataset in /proc"),
+        (Estimate(0, 0, 101), other, "in /proc for the dataset"),
         (Estimate(0, 101, 0), None, "archives and tiles"),
     ]:
         with pytest.raises(SpaceError, match=words):

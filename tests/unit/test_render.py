@@ -230,7 +230,7 @@ sys.stdout.buffer.write(render_mask(planes[3], Rendering(), "").png)
     assert made == render_image(list(bands), Rendering()).png + render_mask(codes, Rendering(), MAP).png
 
 
-CODES = [entry.code for entry in CLC]
+CODES = [entry.value for entry in CLC]
 
 
 def by_table(codes: U16, form: MaskForm) -> npt.NDArray[Any]:

@@ -113,26 +113,6 @@ def test_the_plan_is_the_selection_patch_by_patch(
     assert plan.reads_to_the_end == (last <= set(chosen))
 
 
-@pytest.mark.parametrize(
-    ("selection", "whole", "to_the_end"),
-    [
-        ({}, [True, True], True),
-        ({"tiles": [A]}, [True], False),
-        ({"tiles": ["*_T29SND"]}, [True], True),
-        ({"max_patches": 2}, [True], False),
-        ({"max_patches": 3}, [True, False], False),
-        ({"max_patches": 4}, [True, True], True),
-        ({"splits": ["train", "validation", "test"]}, [False, False], True),
-    ],
-)
-def test_a_tile_is_whole_only_if_all_of_it_is_selected_by_name(
-    tmp_path: Path, selection: dict[str, Any], whole: list[bool], to_the_end: bool
-) -> None:
-    metadata = metadata_of(tmp_path, [row_of(tile, cell) for tile, cell in ((A, 1), (A, 2), (B, 3), (B, 4))])
-    plan = plan_tiles(index_of({A: {1, 2}, B: {3, 4}}), metadata, Selection.model_validate(selection))
-    assert ([tile.whole for tile in plan.tiles], plan.reads_to_the_end) == (whole, to_the_end)
-
-
 def test_cells_are_columns_and_rows() -> None:
     plan = plan_tiles(index_of({A: {0, 9, 100, 2657, 9999}}), None, Selection())
     assert [one[len(A) :] for one in planned(plan)] == ["_00_00", "_00_09", "_01_00", "_26_57", "_99_99"]
@@ -148,21 +128,24 @@ def test_without_metadata_only_tiles_can_be_chosen(choice: dict[str, Any]) -> No
         plan_tiles(index_of({A: {1}}), None, Selection.model_validate(choice))
 
 
-def test_an_empty_selection_says_what_there_is(tmp_path: Path) -> None:
-    metadata = metadata_of(tmp_path, [row_of(A, 1), row_of(B, 1, country="Finland")])
-    for selection, words in (
+@pytest.mark.parametrize(
+    ("tiles", "selection", "words"),
+    [
         (
-            Selection(countries=("Serbia",)),
-            ["Serbia", "2 tiles", f"({A}, {B})", "Austria, Finland", "validation"],
+            (A, B),
+            {"countries": ["Serbia"]},
+            ["Serbia", f"2 tiles ({A}, {B})", "Austria, Finland"],
         ),
-        (Selection(tiles=("x",), splits=("test",)), ["x", "2 tiles", "Austria, Finland", "test"]),
-    ):
-        with pytest.raises(SelectionError) as caught:
-            plan_tiles({}, metadata, selection)
-        assert [word for word in words if word not in str(caught.value)] == []
-    with pytest.raises(SelectionError, match=rf"4 tiles \({A}, {B}, {C}, \.\.\.\)\."):
-        plan_tiles(index_of({tile: {1} for tile in (A, B, C, D)}), None, Selection(tiles=("x",)))
-    with pytest.raises(SelectionError, match=rf"3 tiles \({A}, {B}, {C}\)\."):
-        plan_tiles(index_of({tile: {1} for tile in (A, B, C)}), None, Selection(tiles=("x",)))
-    with pytest.raises(SelectionError, match=r"0 tiles \(\)"):
-        plan_tiles({}, None, Selection())
+        ((A, B, C), {"tiles": ["x"]}, [f"3 tiles ({A}, {B}, {C})"]),
+        ((A, B, C, D), {"tiles": ["T29SND"]}, [f"4 tiles ({A}, {B}, {C}, ...)", "Did you mean *T29SND?"]),
+        ((), {}, ["0 tiles ()"]),
+    ],
+)
+def test_an_empty_selection_says_what_there_is(
+    tmp_path: Path, tiles: tuple[str, ...], selection: Row, words: list[str]
+) -> None:
+    rows = [row_of(A, 1), row_of(B, 1, country="Finland")]
+    metadata = metadata_of(tmp_path, rows) if "countries" in selection else None
+    with pytest.raises(SelectionError) as caught:
+        plan_tiles(index_of({tile: {1} for tile in tiles}), metadata, Selection.model_validate(selection))
+    assert [word for word in words if word not in str(caught.value)] == []

@@ -1,6 +1,5 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -22,22 +21,15 @@ def signing(**more: Any) -> S3Store:
 
 
 def test_a_link_names_bucket_region_and_object() -> None:
-    parts = urlsplit(signing().presign("x", 1, ""))
-    assert (parts.scheme, parts.netloc, parts.path) == (
-        "https",
-        "bucket.s3.eu-west-1.amazonaws.com",
-        "/data/x",
-    )
-    assert "response-content-disposition" not in parts.query
+    url = signing().presign("x", 1, "")
+    assert url.startswith("https://bucket.s3.eu-west-1.amazonaws.com/data/x?")
+    assert "response-content-disposition" not in url
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (
-            {"config": Config(signature_version="s3")},
-            "cannot sign a link to s3://bucket/data/x: .* other than 4",
-        ),
+        ({"config": Config(signature_version="s3")}, "cannot sign .*s3://bucket/data/x: .* other than 4"),
         ({"aws_access_key_id": None, "aws_secret_access_key": None}, "there are no usable credentials"),
     ],
 )
@@ -62,11 +54,8 @@ def test_the_region_is_the_buckets() -> None:
         assert place.open().region() == "eu-central-1"
 
         def refuse(**_: Any) -> Any:
-            headers = {"x-amz-bucket-region": "eu-west-3"}
-            error = {
-                "Error": {"Code": "403"},
-                "ResponseMetadata": {"HTTPStatusCode": 403, "HTTPHeaders": headers},
-            }
+            metadata = {"HTTPStatusCode": 403, "HTTPHeaders": {"x-amz-bucket-region": "eu-west-3"}}
+            error = {"Error": {"Code": "403"}, "ResponseMetadata": metadata}
             return type("Raw", (), {"status_code": 403}), error
 
         place.client.meta.events.register("before-call.s3.HeadBucket", refuse)

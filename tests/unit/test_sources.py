@@ -68,15 +68,15 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is not a folder"),
-        (" ", "is not a folder"),
-        ("a\0b", "is not a folder"),
+        ("", "cannot use ''. Write the whole path"),
+        (" ", "cannot use ' '"),
+        ("a\0b", "cannot use"),
         ("s3:/bucket/x", "s3:/bucket/x is not a source. Name a Zenodo record"),
         ("s3:bucket", "is not a source"),
         ("s3:///x", "is not a source"),
         ("ftp://me:a@b/c?d", "^ftp://b/c is not a source"),
-        ("$HOME/x", "variables are not replaced"),
-        ("/data/${SET}", "variables are not replaced"),
+        ("$HOME/x", "without variables. A bucket"),
+        ("/data/${SET}", "without variables. A bucket"),
         ("~nosuchuser/x", "cannot use '~nosuchuser/x'"),
         ("x" * 5000, "cannot use 'xxx.*name too long"),
         ("/dev/null/x", "cannot use '/dev/null/x': Not a directory"),
@@ -123,13 +123,14 @@ def test_missing_archives_are_named_with_what_is_there(source: StoredSource, arc
     (archives / IMAGES).unlink()
     (archives / "Reference_Maps.tar").touch()
     with pytest.raises(
-        SourceError, match=rf"{archives} has no {IMAGES}; it has {MAPS}, Reference_Maps.tar. Put"
+        SourceError, match=rf"{archives} has no {IMAGES}; it has Reference_Maps.tar, {MAPS}. Put"
     ):
         source.record()
-    for index in range(20):
-        (archives / f"x{index:02}").touch()
-    with pytest.raises(SourceError, match=r"x09, \.\.\.\. Put"):
+    for index in range(120):
+        (archives / f"x{index:03}").touch()
+    with pytest.raises(SourceError, match=r"x000, .* \.\.\.\. Put") as caught:
         source.record()
+    assert len(str(caught.value)) < 600
 
 
 def test_a_mirror_is_the_record_that_was_mirrored(source: StoredSource, archives: Path) -> None:
@@ -154,11 +155,10 @@ def test_a_mirror_is_the_record_that_was_mirrored(source: StoredSource, archives
         ({"files": [{"name": IMAGES, "size": 6, "md5": "../x"}]}, r"\(files.0.md5: "),
         ({"files": [{"name": IMAGES, "size": "1", "md5": None}]}, r"\(files.0.size: "),
         ({"files": DOCUMENT["files"][:1]}, f"has no {MAPS}; it has {IMAGES}. Run"),
-        ({"files": [*DOCUMENT["files"], DOCUMENT["files"][0]]}, "names a file twice"),
-        ({"files": [*DOCUMENT["files"], {"name": "../x", "size": 1, "md5": None}]}, "not of BigEarthNet v2"),
+        ({"files": [*DOCUMENT["files"], {"name": "../x", "size": 1, "md5": None}]}, r"\(files.2.name: "),
         (
             {"files": [{"name": IMAGES, "size": 7, "md5": None}, DOCUMENT["files"][1]]},
-            "states 7 .* but it has 6",
+            "not those of its record.json. Run the mirror again",
         ),
     ],
     ids=str,
@@ -174,7 +174,7 @@ def test_another_record_json_is_refused(
 def test_a_mirror_without_one_of_its_files_is_refused(source: StoredSource, archives: Path) -> None:
     describe(archives)
     (archives / MAPS).unlink()
-    with pytest.raises(SourceError, match=f"states 4 bytes of {MAPS}, but it is not there. Run the mirror"):
+    with pytest.raises(SourceError, match="are not those of its record"):
         source.record()
 
 
@@ -191,14 +191,8 @@ def test_another_file_than_the_one_listed_is_refused(
     file = source.record().require(IMAGES)
     if change == "removed":
         (archives / IMAGES).unlink()
-    elif change == "other validator":
-        with pytest.raises(ChangedError, match="changed after 2 bytes"):
-            source.open(file, 2, "another")
-        return
-    else:
+    elif change != "other validator":
         (archives / "new").write_bytes(b"IMAGES" if change == "replaced" else b"im")
         (archives / "new").replace(archives / IMAGES)
-    with pytest.raises(
-        ChangedError, match=rf"{archives}/{IMAGES} (was removed|is not the file that was listed)"
-    ):
-        source.open(file)
+    with pytest.raises(ChangedError, match=f"{archives}/{IMAGES} was removed or replaced"):
+        source.open(file, 2, "another" if change == "other validator" else file.etag)

@@ -24,12 +24,15 @@ def test_free_space_is_that_of_the_disk_of_the_nearest_folder(
 
 def test_too_little_space_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10 << 30, 5 << 30, 5 << 30))
-    require_space(tmp_path, 5 << 30, "archives", "select less")
-    message = f"expected 7.5 GiB of free disk space for archives in {tmp_path}, found 5.0 GiB; select less"
+    require_space(tmp_path, 5 << 30, "archives", "or select less")
+    message = (
+        f"not enough disk space in {tmp_path} for archives: 7.5 GiB are needed, 5.0 GiB are free. "
+        "Free some, or select less."
+    )
     with pytest.raises(SpaceError, match=f"^{re.escape(message)}$"):
-        require_space(tmp_path, 15 << 29, "archives", "select less")
-    with pytest.raises(SpaceError, match="found 5"):
-        require_space(tmp_path, (5 << 30) + 1, "archives", "select less")
+        require_space(tmp_path, 15 << 29, "archives", "or select less")
+    with pytest.raises(SpaceError, match="GiB are free"):
+        require_space(tmp_path, (5 << 30) + 1, "archives", "or select less")
 
 
 def test_one_disk_is_known_from_another(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigearthnet.dataset import TileCache
+from bigearthnet.dataset import Job, TileCache
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.plan import TilePlan
 from bigearthnet.sample import Sample
@@ -33,8 +33,8 @@ def made(tmp_path: Path) -> Path:
     return folder
 
 
-def cache_of(tmp_path: Path) -> TileCache:
-    return TileCache(FolderStore(tmp_path / "d"), None, tmp_path / "scratch", streams=False)
+def cache_of(tmp_path: Path, *, streams: bool = True) -> TileCache:
+    return TileCache(FolderStore(tmp_path / "d"), None, tmp_path / "scratch", streams=streams)
 
 
 def test_a_tile_is_found_by_the_next_run(tmp_path: Path, made: Path) -> None:
@@ -93,3 +93,15 @@ def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -
 def test_nothing_is_held_without_a_dataset(tmp_path: Path, sample: Sample) -> None:
     plan = TilePlan(TILE, np.array([1], np.uint16), np.array([1], np.uint16), whole=True)
     assert cache_of(tmp_path).held("images", plan, recipe_of(sample.folder)) is None
+
+
+def test_a_tile_of_a_stream_is_reused_by_streams_alone_which_verify_it(tmp_path: Path, made: Path) -> None:
+    cache_of(tmp_path).add("masks", "of-a-stream", MADE, MARK, made)
+    cache_of(tmp_path).add("masks", "of-a-file", MADE, None, made)
+    assert cache_of(tmp_path, streams=False).find("masks", TILE, "of-a-stream") is None
+    found = {key: cache_of(tmp_path).find("masks", TILE, key) for key in ("of-a-stream", "of-a-file")}
+    assert None not in found.values()
+    assert cache_of(tmp_path, streams=False).find("masks", TILE, "of-a-file") == found["of-a-file"]
+    plan = TilePlan(TILE, np.array([1], np.uint16), np.array([1], np.uint16), whole=True)
+    for key, marks in (("of-a-stream", [MARK]), ("of-a-file", [])):
+        assert Job(plan, False, {}, {"masks": found[key]}, {}).marks == marks  # type: ignore[dict-item]

@@ -16,6 +16,7 @@ from bigearthnet.store import Refusal
 from bigearthnet.store.s3.translate import translate_errors
 
 URL = "s3://bucket/data/x"
+READING = "s3:GetObject (and s3:ListBucket, for objects that are not there)"
 
 
 def response(code: str, status: int, operation: str = "PutObject", retries: int = 0) -> ClientError:
@@ -56,8 +57,8 @@ def test_a_refusal_says_what_to_do(code: str, status: int, advice: str, refusal:
     ("operation", "permission"),
     [
         ("HeadBucket", "s3:ListBucket"),
-        ("HeadObject", "s3:GetObject (and s3:ListBucket, for objects that are not there)"),
-        ("GetObject", "s3:GetObject (and s3:ListBucket, for objects that are not there)"),
+        ("HeadObject", READING),
+        ("GetObject", READING),
         ("ListObjectsV2", "s3:ListBucket"),
         ("ListMultipartUploads", "s3:ListBucketMultipartUploads"),
         ("ListParts", "s3:ListMultipartUploadParts"),
@@ -69,9 +70,8 @@ def test_a_refusal_says_what_to_do(code: str, status: int, advice: str, refusal:
     ],
 )
 def test_the_permission_is_that_of_the_request(operation: str, permission: str) -> None:
-    assert f"the permission {permission} there" in message_of(
-        response("403", 403, operation), DestinationError
-    )
+    message = message_of(response("403", 403, operation), DestinationError)
+    assert f"the permission {permission} there" in message
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,12 @@ def test_the_permission_is_that_of_the_request(operation: str, permission: str) 
     [
         (response("SlowDown", 503, retries=9), "S3 answered SlowDown (So it is) 10 times. Try again later."),
         (response("InternalError", 500), "S3 answered InternalError (So it is). Try again later."),
-        (response("504", 504), "S3 answered 504 (So it is). Try again later."),
         (response("RequestTimeout", 400), "S3 answered RequestTimeout (So it is). Try again later."),
-        (
-            response("BadDigest", 400),
-            "S3 answered BadDigest (So it is). The bytes were damaged on their way: ",
-        ),
+        (response("BadDigest", 400), "S3 answered BadDigest (So it is). The bytes were damaged on their"),
         (EndpointConnectionError(endpoint_url="http://host"), "no whole response from S3 (Could not connect"),
         (ReadTimeoutError(endpoint_url="http://host"), "no whole response from S3 (Read timeout"),
         (ResponseStreamingError(error="it broke"), "no whole response from S3 ("),
-        (
-            KeyError("ETag"),
-            "the response of S3 has no 'ETag'. Check the endpoint and the network, or try again",
-        ),
+        (KeyError("ETag"), "the response of S3 has no 'ETag'. Check the endpoint and the network, or try"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -108,15 +101,9 @@ def test_another_version_is_no_refusal(code: str) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (
-            NoCredentialsError(),
-            "there are no usable credentials (NoCredentialsError). Give an access key and a",
-        ),
+        (NoCredentialsError(), "there are no usable credentials (NoCredentialsError). Give an access key"),
         (NoRegionError(), "there is no region. Set the region"),
-        (
-            ParamValidationError(report="a reason"),
-            "the request is not possible (Parameter validation failed: a",
-        ),
+        (ParamValidationError(report="a reason"), "the request is not possible (Parameter validation"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -3,7 +3,6 @@
 S3 has no lock that ends with its process, so the object says who wrote it and when.
 """
 
-import itertools
 import logging
 import threading
 import time
@@ -11,60 +10,47 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from bigearthnet.errors import BigEarthNetError, BusyError
 from bigearthnet.store.ownership import LOCK
 from bigearthnet.store.s3.lock_owner import LockOwner, takeover_reason, this_process
-from bigearthnet.store.s3.prefix import NO_METADATA, Prefix
-from bigearthnet.store.s3.translate import ABSENT, NOT_MET, error_code
+from bigearthnet.store.s3.prefix import Prefix
 
 _ATTEMPTS: Final = 5  # each fails only where another run succeeds
-_numbers = itertools.count(1)
 
 logger = logging.getLogger(__name__)
 
 
 class Lease:
-    """A prefix that is locked by this process; made by `lease`.
-
-    Attributes:
-        lost: set as soon as it is known that the lock is not ours any more.
-    """
+    """A prefix that is locked by this process; made by `lease`."""
 
     def __init__(
-        self, lock: "LockObject", run: str, clock: Callable[[], float], stale_after_seconds: float
+        self, prefix: Prefix, run: str, clock: Callable[[], float], stale_after_seconds: float
     ) -> None:
         self.lost = threading.Event()
-        self._lock = lock
+        """Set as soon as it is known that the lock is not ours any more."""
+        self._prefix = prefix
+        self._url = prefix.url(LOCK)
         self._clock = clock
         self._stale_after = stale_after_seconds
         self._mutex = threading.Lock()
-        self._owner = this_process(run, next(_numbers), clock())
+        self._owner = this_process(run, clock())
         self._etag = self._take()
 
     def check(self) -> None:
-        """Make sure that the lock is still ours, by refreshing it.
-
-        Raises:
-            BusyError: it is not, or could not be refreshed for so long that another run may have it.
-        """
+        """Refresh the lock; raise BusyError if it is not ours, or was not refreshed for too long."""
         with self._mutex:
             if not self.lost.is_set():
                 self._refresh()
         if self.lost.is_set():
             raise BusyError(
-                f"run {self._owner.run} lost {self._lock}: it was taken over, removed, or not refreshed for "
+                f"run {self._owner.run} lost {self._url}: it was taken over, removed, or not refreshed for "
                 f"{self._stale_after:g} s. Make sure that no other run works there, then run again."
             )
 
     def check_if_old(self) -> None:
-        """Check the lock if this process was suspended or offline so long that another may have it.
-
-        Raises:
-            BusyError: another has it.
-        """
+        """Check the lock if this process was suspended or offline so long that another may have it."""
         if self.lost.is_set() or self._is_old():
             self.check()
 
@@ -79,140 +65,95 @@ class Lease:
         """Remove the lock if it is still ours; a failure is logged, as the lock becomes stale by itself."""
         with self._mutex:
             try:
-                found = self._lock.read()
-                if found is None or not self._is_ours(found[0]) or not self._lock.remove(found[1]):
-                    logger.warning("%s is not ours any more and is left as it is", self._lock)
+                owner, etag = read_lock(self._prefix)
+                if not (self._is_ours(owner) and self._prefix.delete_if(LOCK, etag)):
+                    logger.warning("%s is not ours any more and is left as it is", self._url)
             except BigEarthNetError as error:
                 logger.warning("the lock stays until it is stale: %s", error)
 
     def _take(self) -> str:
         """Write the lock; returns its ETag."""
         for _ in range(_ATTEMPTS):
-            self._renew()
-            etag = self._lock.create(self._owner)
-            if etag is not None:
-                return etag
-            found = self._lock.read()
-            if found is None:
-                continue
-            if self._is_ours(found[0]):  # written by a try whose response was lost
-                return found[1]
-            self._require_free(found[0])
-            etag = self._lock.replace(self._owner, found[1])
+            self._owner = self._owner.refreshed_at(self._clock())
+            etag = create_lock(self._prefix, self._owner)
+            if etag is None:
+                owner, found = read_lock(self._prefix)
+                if not found:
+                    continue
+                if self._is_ours(owner):  # written by a try whose response was lost
+                    return found
+                self._require_free(owner)
+                etag = replace_lock(self._prefix, self._owner, found)
             if etag is not None:
                 return etag
         raise BusyError(
-            f"{self._lock} was taken by other runs {_ATTEMPTS} times. Run again when they have ended."
+            f"{self._url} was taken by other runs {_ATTEMPTS} times. Run again when they have ended."
         )
 
     def _require_free(self, owner: LockOwner | None) -> None:
         if owner is None:
             raise BusyError(
-                f"{self._lock} does not say which run wrote it. "
+                f"{self._url} does not say which run wrote it. "
                 "Remove it if no run works there, then run again."
             )
         reason = takeover_reason(owner, self._owner, self._stale_after)
         if reason is None:
             raise BusyError(
-                f"{self._lock} belongs to {owner}. "
+                f"{self._url} belongs to {owner}. "
                 "Wait until that run has ended, or cancel it, then run again."
             )
-        logger.warning("taking over %s from %s: %s", self._lock, owner, reason)
+        logger.warning("taking over %s from %s: %s", self._url, owner, reason)
 
     def _refresh(self) -> None:
-        before = self._owner
-        self._renew()
+        renewed = self._owner.refreshed_at(self._clock())
+        owner: LockOwner | None = renewed
         try:
-            etag = self._lock.replace(self._owner, self._etag)
-            if etag is not None:
-                self._etag = etag
-                return
-            found = self._lock.read()  # it may be of a try of ours whose response was lost
+            etag = replace_lock(self._prefix, renewed, self._etag)
+            if etag is None:  # it may be of a try of ours whose response was lost
+                owner, etag = read_lock(self._prefix)
         except BigEarthNetError as error:
-            self._owner = before
             logger.warning("could not refresh the lock: %s", error)
             if self._is_old():
                 self.lost.set()
             return
-        owner, etag = found or (None, "")
         if owner is not None and self._is_ours(owner):
             self._owner, self._etag = owner, etag
         else:
             self.lost.set()
-            logger.error("%s of run %s was taken over or removed", self._lock, self._owner.run)
+            logger.error("%s of run %s was taken over or removed", self._url, self._owner.run)
 
     def _is_old(self) -> bool:
         return self._clock() - self._owner.refreshed >= self._stale_after
 
-    def _renew(self) -> None:
-        self._owner = self._owner.model_copy(update={"refreshed": self._clock()})
-
     def _is_ours(self, owner: LockOwner | None) -> bool:
-        return owner is not None and owner.is_same(self._owner)
+        return owner is not None and owner.id == self._owner.id
 
 
-class LockObject:
-    """`.lock` below a prefix; every method raises what `translate_errors` does."""
+def read_lock(prefix: Prefix) -> tuple[LockOwner | None, str]:
+    """The owner and the ETag of a lock; no owner if the content is not ours, no ETag if there is no lock."""
+    content, etag = prefix.get(LOCK) or (b"", "")
+    try:
+        return LockOwner.model_validate_json(content), etag
+    except ValidationError:
+        return None, etag
 
-    def __init__(self, prefix: Prefix) -> None:
-        self._prefix = prefix
 
-    def __str__(self) -> str:
-        return self._prefix.url(LOCK)
+def create_lock(prefix: Prefix, owner: LockOwner) -> str | None:
+    """Write the lock where there is none; returns its ETag, None if there is one."""
+    return prefix.put_if(LOCK, owner.model_dump_json().encode(), "IfNoneMatch", "*")
 
-    def read(self) -> tuple[LockOwner | None, str] | None:
-        """The owner and the ETag; no owner if the content is not ours, None if there is no lock."""
-        found = self._prefix.get(LOCK)
-        if found is None:
-            return None
-        try:
-            return LockOwner.model_validate_json(found[0]), found[1]
-        except ValidationError:
-            return None, found[1]
 
-    def create(self, owner: LockOwner) -> str | None:
-        """Write the lock where there is none; returns its ETag, None if there is one."""
-        return self._write(owner, IfNoneMatch="*")
+def replace_lock(prefix: Prefix, owner: LockOwner, etag: str) -> str | None:
+    """Write the lock in place of the version `etag`; returns its ETag, None if it has changed.
 
-    def replace(self, owner: LockOwner, etag: str) -> str | None:
-        """Write the lock in place of the version `etag`; returns its ETag, None if it has changed.
-
-        Servers without conditional replacement (501) are asked to remove that version, then to write a new
-        one where there is none: at most one of two writers succeeds, but for a moment there is no lock.
-        """
-        try:
-            return self._write(owner, IfMatch=etag)
-        except NotImplementedError:
-            found = self.read()
-            if found is None or found[1] != etag or not self.remove(etag):
-                return None
-            return self.create(owner)
-
-    def remove(self, etag: str) -> bool:
-        """Remove the lock if it still has this ETag; False if it has another."""
-        with self._prefix.translating("remove", LOCK):
-            try:
-                self._prefix.client.delete_object(
-                    Bucket=self._prefix.bucket, Key=self._prefix.key(LOCK), IfMatch=etag
-                )
-            except ClientError as error:
-                if error_code(error) in NOT_MET:
-                    return False
-                if error_code(error) not in ABSENT:
-                    raise
-        return True
-
-    def _write(self, owner: LockOwner, **conditions: str) -> str | None:
-        with self._prefix.translating("write", LOCK):
-            try:
-                data = owner.model_dump_json().encode()
-                return self._prefix.put_untranslated(LOCK, data, NO_METADATA, **conditions)
-            except ClientError as error:
-                if error_code(error) in ABSENT | NOT_MET:
-                    return None
-                if error_code(error) == "NotImplemented" and "IfMatch" in conditions:
-                    raise NotImplementedError from None
-                raise
+    Servers without conditional replacement (501) are asked to remove that version, then to write a new
+    one where there is none: at most one of two writers succeeds, but for a moment there is no lock.
+    """
+    try:
+        return prefix.put_if(LOCK, owner.model_dump_json().encode(), "IfMatch", etag)
+    except NotImplementedError:
+        is_there = read_lock(prefix)[1] == etag and prefix.delete_if(LOCK, etag)
+        return create_lock(prefix, owner) if is_there else None
 
 
 @contextmanager
@@ -224,24 +165,12 @@ def lease(
     every_seconds: float = 60,
     stale_after_seconds: float = 600,
 ) -> Iterator[Lease]:
-    """Lock a prefix until the block ends.
+    """Lock a prefix until the block ends; raise BusyError if another run has it.
 
     A lock whose process ran on this machine and has ended is taken over at once, any other when it was not
     refreshed for `stale_after_seconds`. Clocks of machines may differ by less than that.
-
-    Args:
-        prefix: to lock.
-        run: name of the run, for the message to one that comes second.
-        clock: seconds since the epoch.
-        every_seconds: time between two refreshes.
-        stale_after_seconds: time that a lock counts without being refreshed.
-
-    Raises:
-        BusyError: another run has it; the message names that run.
-        DestinationError: the server refuses.
-        TransferError: the server does not answer.
     """
-    held = Lease(LockObject(prefix), run, clock, stale_after_seconds)
+    held = Lease(prefix, run, clock, stale_after_seconds)
     stop = threading.Event()
     thread = threading.Thread(
         target=held.refresh_until, args=(stop, every_seconds), name=f"lock of {prefix}", daemon=True

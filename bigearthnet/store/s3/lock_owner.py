@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,36 +11,29 @@ from pydantic import BaseModel, ConfigDict
 
 
 class LockOwner(BaseModel):
-    """The content of a lock: a run and its process, so that others on its machine can tell if it still runs.
-
-    Attributes:
-        run: name of the run.
-        host: name of its machine.
-        machine: id of the machine, which stays over restarts; empty where it has none.
-        boot: id of the time since the machine's last restart; empty where it has none.
-        namespace: of process numbers: each container has its own.
-        process: number of the process.
-        started: start of the process in ticks since boot, as a number is used again.
-        lease: number of the lock within the process.
-        since: time of locking, seconds since the epoch by the owner's clock.
-        refreshed: time of the last write, likewise.
-    """
+    """The content of a lock: a run and its process, so that others on its machine can tell if it runs."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     run: str
     host: str
     machine: str
+    """Stays over restarts; empty where it is not known."""
     boot: str
+    """Changes with each restart; empty where it is not known."""
     namespace: str
+    """Of process numbers: each container has its own."""
     process: int
     started: str
-    lease: int
+    """Ticks from boot to the start of the process, as its number is used again."""
+    id: str
+    """Of the lock, at random."""
     since: float
+    """Seconds since the epoch by the owner's clock."""
     refreshed: float
 
-    def is_same(self, other: "LockOwner") -> bool:
-        """True if both are of one lock, whenever it was refreshed."""
-        return self.model_copy(update={"refreshed": other.refreshed}) == other
+    def refreshed_at(self, now: float) -> "LockOwner":
+        """The same lock, refreshed."""
+        return self.model_copy(update={"refreshed": now})
 
     def __str__(self) -> str:
         times = [datetime.fromtimestamp(time, UTC) for time in (self.since, self.refreshed)]
@@ -47,17 +41,17 @@ class LockOwner(BaseModel):
         return f"run {self.run} (process {self.process} on {self.host}) since {since}, refreshed {refreshed}"
 
 
-def this_process(run: str, lease: int, now: float) -> LockOwner:
+def this_process(run: str, now: float) -> LockOwner:
     """An owner in the process that calls this."""
     return LockOwner(
         run=run,
         host=socket.gethostname(),
         machine=_content(Path("/etc/machine-id")),
         boot=_content(Path("/proc/sys/kernel/random/boot_id")),
-        namespace=_namespace(),
+        namespace=str(Path("/proc/self/ns/pid").readlink()),
         process=os.getpid(),
         started=start_of(os.getpid()) or "",
-        lease=lease,
+        id=uuid.uuid4().hex,
         since=now,
         refreshed=now,
     )
@@ -79,14 +73,7 @@ def takeover_reason(
     stale_after_seconds: float,
     start_of: Callable[[int], str | None] = start_of,
 ) -> str | None:
-    """Why a lock may be taken over; None if its owner may still be working.
-
-    Args:
-        owner: the content of the lock.
-        ours: what is to take its place, refreshed now.
-        stale_after_seconds: time that a lock counts without being refreshed.
-        start_of: start of a process of this machine, None if it has ended.
-    """
+    """Why a lock may be taken over by `ours`, which was refreshed now; None if its owner may be working."""
     if owner.host == ours.host:
         same_boot = owner.boot == ours.boot != "" and owner.namespace == ours.namespace
         if same_boot and start_of(owner.process) != owner.started:
@@ -96,13 +83,6 @@ def takeover_reason(
     if ours.refreshed - owner.refreshed >= stale_after_seconds:
         return f"it was not refreshed for {stale_after_seconds:g} s"
     return None
-
-
-def _namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
 
 
 def _content(path: Path) -> str:

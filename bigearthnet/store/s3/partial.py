@@ -16,8 +16,6 @@ PART_BYTES: Final = 16 << 20
 
 
 class _Note(BaseModel):
-    """An unfinished upload: the file it is of, how it is cut, and the version of its source."""
-
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     upload: str
     part_bytes: int
@@ -27,16 +25,10 @@ class _Note(BaseModel):
 
 
 class S3Partial:
-    """An unfinished upload, with a note in `.resume/<name>.json`; see `Partial`.
+    """An unfinished upload, with a note in `.resume/<name>.json`; see `Partial` for the methods.
 
-    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back.
-
-    Args:
-        prefix: holds the object.
-        name: of the file.
-        size: bytes of the whole file.
-        md5: of the whole file, hex; None where it is not known.
-        check: is called before anything is written; raises if that must not be.
+    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back. `check` is
+    called before anything is written, and raises if that must not be.
     """
 
     def __init__(
@@ -46,16 +38,14 @@ class S3Partial:
         self._name = name
         self._size = size
         self._md5 = md5
-        self._check = check
         self._part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
         self._waiting = bytearray()
-        self._upload = Upload(prefix, name, NO_METADATA)
+        self._upload = Upload(prefix, name, NO_METADATA, check)
         self.validator: str | None = None
         self._load()
 
     @property
     def position(self) -> int:
-        """Bytes that were written, including those that wait for their part to be full."""
         return self._upload.size + len(self._waiting)
 
     def __enter__(self) -> Self:
@@ -65,23 +55,18 @@ class S3Partial:
         self._waiting.clear()
 
     def held(self) -> None:
-        """None: S3 does not give the bytes of an unfinished upload back."""
+        return None
 
     def restart(self, validator: str | None) -> None:
-        """Abort the upload and begin another, of the version `validator`."""
         self.discard()
+        upload, part_bytes = self._upload.begin(), self._part_bytes
         note = _Note(
-            upload=self._upload.begin(),
-            part_bytes=self._part_bytes,
-            size=self._size,
-            md5=self._md5,
-            validator=validator,
+            upload=upload, part_bytes=part_bytes, size=self._size, md5=self._md5, validator=validator
         )
         self.validator = validator
         self._prefix.put(_note_name(self._name), note.model_dump_json().encode())
 
     def write(self, data: memoryview) -> None:
-        """Append bytes; a part is sent when it is full."""
         if self._upload.id is None:
             self.restart(None)
         while len(data):
@@ -92,30 +77,25 @@ class S3Partial:
                 self._send()
 
     def commit(self) -> StoredFile:
-        """Send the last part and complete the upload."""
         if self.position != self._size:
             raise ValueError(f"{self._prefix.url(self._name)} has {self.position} bytes of {self._size}")
         if self._upload.id is None:
             self.restart(None)
         if self._waiting:
             self._send()
-        self._check()
-        self._upload.check()
-        stored = self._upload.complete()
+        stored = self._upload.commit()
         self._prefix.delete([_note_name(self._name)])
         return stored
 
     def discard(self) -> None:
-        """Abort the upload."""
-        self._check()
+        self._upload.check()
         self._waiting.clear()
         self._upload.abort()
-        self._upload = Upload(self._prefix, self._name, NO_METADATA)
+        self._upload = Upload(self._prefix, self._name, NO_METADATA, self._upload.check)
         self.validator = None
         self._prefix.delete([_note_name(self._name)])
 
     def _send(self) -> None:
-        self._check()
         self._upload.send(bytes(self._waiting))
         self._waiting.clear()
 
@@ -125,7 +105,7 @@ class S3Partial:
         if (
             note is not None
             and (note.size, note.md5) == (self._size, self._md5)
-            and self._upload.go_on(note.upload, note.size, note.part_bytes)
+            and self._upload.go_on(note.upload, note.part_bytes)
         ):
             self._part_bytes, self.validator = note.part_bytes, note.validator
         uploads = list_uploads(self._prefix, self._name)

@@ -1,69 +1,107 @@
-"""Parts of an object: S3's limits, what is known of each, and what they come to together."""
+"""Parts of a multipart upload: S3's limits, and how the pieces of a file are arranged as parts."""
 
-import base64
-import zlib
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+from bigearthnet.store.base import Piece, Range
+from bigearthnet.store.disk import translate_os_errors
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MIN_PART_BYTES: Final = 5 << 20
 """The least of any part but the last."""
 MAX_PART_BYTES: Final = 5 << 30
-"""The most of any part, and of an object that is put or copied at once."""
 MAX_PARTS: Final = 10_000
+SENT_BYTES: Final = 8 << 20
+"""Of a part that is sent from here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part that is on the server."""
+class Cut:
+    """Bytes `start` to `stop` of a piece."""
 
-    size: int
-    etag: str
-    crc32: str | None
-    """As the server writes it; None where it does not tell the checksum of what it copied."""
+    piece: Piece
+    start: int
+    stop: int
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stop - self.start
 
-def ranges(start: int, stop: int, most: int = MAX_PART_BYTES) -> list[tuple[int, int]]:
-    """Cut `start` to `stop` into as few ranges of at most `most` bytes as it takes, about equally long."""
-    count = -(-(stop - start) // most)
-    length = stop - start
-    return [(start + length * i // count, start + length * (i + 1) // count) for i in range(count)]
-
-
-def checksum(crc32: int) -> str:
-    """A CRC-32 as S3 writes it: base64 of its four bytes, most significant first."""
-    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
+    def split(self, size: int) -> "tuple[Cut, Cut]":
+        """The first `size` bytes, and the rest."""
+        middle = min(self.start + size, self.stop)
+        return Cut(self.piece, self.start, middle), Cut(self.piece, middle, self.stop)
 
 
-def whole_parts(listed: list[tuple[int, Part]], size: int, part_bytes: int) -> list[Part]:
-    """The parts that an object of `size` bytes begins with, up to the first that is missing or not whole."""
-    whole: list[Part] = []
-    for expected, (number, part) in enumerate(listed, start=1):
-        length = min(part_bytes, size - (expected - 1) * part_bytes)
-        if (number, part.size) != (expected, length):
-            break
-        whole.append(part)
-    return whole
+Part = tuple[Cut, ...]
+"""One cut of a stored file, which the server copies; else cuts that are sent from here together."""
 
 
-def completed_part(number: int, part: Part) -> "CompletedPartTypeDef":
-    """A part as S3 wants it named when its object is completed."""
-    completed: CompletedPartTypeDef = {"PartNumber": number, "ETag": part.etag}
-    if part.crc32 is not None:
-        completed["ChecksumCRC32"] = part.crc32
-    return completed
-
-
-def composite(parts: list[Part]) -> str | None:
-    """The CRC-32 of the parts' CRC-32s, as S3 makes it; None unless all are known.
-
-    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
-    """
-    known = [part.crc32 for part in parts if part.crc32 is not None]
-    if len(known) < len(parts):
+def copied_range(part: Part) -> Range | None:
+    """The range that the server copies; None for a part that is sent."""
+    cut, *more = part
+    if more or not isinstance(cut.piece, Range):
         return None
-    joined = b"".join(base64.b64decode(crc32) for crc32 in known)
-    return f"{checksum(zlib.crc32(joined))}-{len(parts)}"
+    return Range(cut.piece.file, cut.piece.start + cut.start, cut.piece.start + cut.stop)
+
+
+def plan_parts(
+    pieces: Sequence[Piece],
+    *,
+    least: int = MIN_PART_BYTES,
+    most: int = MAX_PART_BYTES,
+    sent: int = SENT_BYTES,
+) -> list[Part]:
+    """Arrange pieces as parts, so that the server copies as many bytes as possible.
+
+    A range that is too small for a part is sent, together with enough of what follows it.
+
+    Args:
+        pieces: in order.
+        least: bytes of any part but the last.
+        most: bytes of any part; at least twice `least`.
+        sent: bytes of a part that is sent; at least `least`.
+    """
+    parts: list[Part] = []
+    waiting: list[Cut] = []  # to be sent together
+    for piece in pieces:
+        cut = Cut(piece, 0, _size(piece))
+        missing = max(least - _total(waiting), 0) if waiting else 0
+        if isinstance(piece, Range) and cut.size - missing >= least:
+            first, rest = cut.split(missing)
+            waiting += [first] * bool(missing)
+            parts += [tuple(waiting)] * bool(waiting)
+            parts += [(one,) for one in _equal_cuts(rest, most)]
+            waiting = []
+        elif cut.size:
+            waiting.append(cut)
+            while _total(waiting) >= sent:
+                *whole, last = waiting
+                first, rest = last.split(sent - _total(whole))
+                parts.append((*whole, first))
+                waiting = [rest] * bool(rest.size)
+    return parts + [tuple(waiting)] * bool(waiting)
+
+
+def _equal_cuts(cut: Cut, most: int) -> list[Cut]:
+    """As few cuts of at most `most` bytes as it takes, about equally long."""
+    count = -(-cut.size // most)
+    bounds = [cut.start + cut.size * i // count for i in range(count + 1)]
+    return [Cut(cut.piece, start, stop) for start, stop in itertools.pairwise(bounds)]
+
+
+def _total(cuts: Sequence[Cut]) -> int:
+    return sum(cut.size for cut in cuts)
+
+
+def _size(piece: Piece) -> int:
+    if isinstance(piece, Range):
+        return piece.stop - piece.start
+    if isinstance(piece, Path):
+        with translate_os_errors("read", piece):
+            return piece.stat().st_size
+    return len(piece)

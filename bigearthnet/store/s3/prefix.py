@@ -1,21 +1,17 @@
 """The objects below a prefix of a bucket: single requests, with their errors translated."""
 
-import hashlib
-import zlib
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import ClientError
 
 from bigearthnet.errors import DestinationError
 from bigearthnet.store.base import Refusal, StoredFile
 from bigearthnet.store.reader import SMALL_BYTES
-from bigearthnet.store.s3.parts import checksum
-from bigearthnet.store.s3.translate import ABSENT, error_code, translate_errors
+from bigearthnet.store.s3.translate import ABSENT, NOT_MET, error_code, translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,13 +24,9 @@ _CONTENT_TYPES: Final = {".json": "application/json", ".png": "image/png", ".zip
 
 
 class Prefix:
-    """A prefix of a bucket.
+    """A prefix of a bucket, without slashes at its ends; empty for the whole bucket.
 
-    Args:
-        client: makes the requests, and retries them.
-        bucket: name of the bucket.
-        prefix: without slashes at its ends; empty for the whole bucket.
-        refusal: error for a request that is refused.
+    The client retries its requests; `refusal` is the error for one that is refused.
     """
 
     def __init__(
@@ -45,10 +37,6 @@ class Prefix:
         self.refusal = refusal
         self._prefix = f"{prefix}/" if prefix else ""
         self._bucket_exists = False
-        # Some servers refuse requests with checksums; this setting of boto3 is how their users say so.
-        self.has_checksums = (
-            getattr(client.meta.config, "request_checksum_calculation", "") != "when_required"
-        )
 
     def __str__(self) -> str:
         return self.url("").rstrip("/")
@@ -67,14 +55,16 @@ class Prefix:
 
     def head(self, name: str) -> "HeadObjectOutputTypeDef | None":
         """Look an object up; None if it is not there."""
-        mode: Any = {"ChecksumMode": "ENABLED"} if self.has_checksums else {}
         with self.translating("look up", name):
             try:
-                return self.client.head_object(Bucket=self.bucket, Key=self.key(name), **mode)
+                return self.client.head_object(Bucket=self.bucket, Key=self.key(name))
             except ClientError as error:
                 if error_code(error) not in ABSENT:
                     raise
-        self._require_bucket()
+        if not self._bucket_exists:  # a HEAD does not tell a missing bucket from a missing object
+            with self.translating("look up", name):
+                self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.key(name), MaxKeys=1)
+            self._bucket_exists = True
         return None
 
     def get(self, name: str) -> tuple[bytes, str] | None:
@@ -86,51 +76,40 @@ class Prefix:
                 return None
             return response["Body"].read(SMALL_BYTES), response["ETag"]
 
-    def put(
-        self,
-        name: str,
-        body: bytes | IO[bytes],
-        metadata: Mapping[str, str] = NO_METADATA,
-    ) -> str:
-        """Write an object in one request, with a checksum; returns its ETag.
+    def put(self, name: str, data: bytes, metadata: Mapping[str, str] = NO_METADATA) -> str:
+        """Write an object in one request; returns its ETag."""
+        with self.translating("write", name):
+            return self._put(name, data, Metadata=dict(metadata))
 
-        Args:
-            name: of the object.
-            body: its bytes, or a file that is read twice.
-            metadata: of the object.
+    def put_if(
+        self, name: str, data: bytes, condition: Literal["IfMatch", "IfNoneMatch"], etag: str
+    ) -> str | None:
+        """Write an object under a condition; returns its ETag, None if the condition is not met.
+
+        Raises:
+            NotImplementedError: the server does not know `IfMatch`.
         """
         with self.translating("write", name):
-            return self.put_untranslated(name, body, metadata)
+            try:
+                return self._put(name, data, **{condition: etag})
+            except ClientError as error:
+                if error_code(error) == "NotImplemented" and condition == "IfMatch":
+                    raise NotImplementedError from None
+                if error_code(error) in ABSENT | NOT_MET:
+                    return None
+                raise
 
-    def put_untranslated(
-        self,
-        name: str,
-        body: bytes | IO[bytes],
-        metadata: Mapping[str, str] = NO_METADATA,
-        **conditions: str,
-    ) -> str:
-        """Write an object as `put` does, under `IfNoneMatch` or `IfMatch`, and raise botocore's errors."""
-        request: Any = {**conditions, **self.integrity(body)}
-        return self.client.put_object(
-            Bucket=self.bucket,
-            Key=self.key(name),
-            Metadata=dict(metadata),
-            ContentType=content_type(name),
-            Body=body,
-            **request,
-        )["ETag"]
-
-    def integrity(self, body: bytes | IO[bytes]) -> dict[str, str]:
-        """The argument by which the server checks the bytes of a request."""
-        crc32, md5 = 0, hashlib.md5(usedforsecurity=False)
-        for block in _blocks(body):
-            if self.has_checksums:
-                crc32 = zlib.crc32(block, crc32)
-            else:
-                md5.update(block)
-        if self.has_checksums:
-            return {"ChecksumCRC32": checksum(crc32)}
-        return {"ContentMD5": b64encode(md5.digest()).decode()}
+    def delete_if(self, name: str, etag: str) -> bool:
+        """Remove an object unless it has another ETag by now; False if it has."""
+        with self.translating("remove", name):
+            try:
+                self.client.delete_object(Bucket=self.bucket, Key=self.key(name), IfMatch=etag)
+            except ClientError as error:
+                if error_code(error) in NOT_MET:
+                    return False
+                if error_code(error) not in ABSENT:
+                    raise
+        return True
 
     def list(self, beginning: str = "") -> Iterator[StoredFile]:
         """Yield the objects whose names begin with `beginning`, in ascending order of names."""
@@ -157,32 +136,13 @@ class Prefix:
                     "Give these credentials the permission s3:DeleteObject there."
                 )
 
-    def _require_bucket(self) -> None:
-        """A HEAD does not tell a missing bucket from a missing object; this is asked once."""
-        if self._bucket_exists:
-            return
-        with self.translating("find the bucket of"):
-            try:
-                self.client.head_bucket(Bucket=self.bucket)
-            except ClientError as error:
-                if error_code(error) not in ABSENT:
-                    raise
-                raise self.refusal(
-                    f"cannot use {self}: there is no bucket {self.bucket}. "
-                    "Create the bucket, or correct its name."
-                ) from None
-        self._bucket_exists = True
+    def _put(self, name: str, data: bytes, **more: Any) -> str:
+        kind = content_type(name)
+        return self.client.put_object(
+            Bucket=self.bucket, Key=self.key(name), Body=data, ContentType=kind, **more
+        )["ETag"]
 
 
 def content_type(name: str) -> str:
     """Fixed here: what the standard library says depends on the machine."""
     return _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
-
-
-def _blocks(body: bytes | IO[bytes]) -> Iterator[bytes]:
-    if isinstance(body, bytes):
-        yield body
-        return
-    while block := body.read(1 << 20):
-        yield block
-    body.seek(0)

@@ -55,6 +55,7 @@ _ADVICE: Final = {
     "NoSuchUpload": "Another program removed the unfinished upload: run again",
 }
 
+# All other operations need s3:PutObject.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 _PERMISSIONS: Final = {
     "HeadBucket": "s3:ListBucket",
@@ -68,7 +69,6 @@ _PERMISSIONS: Final = {
     "DeleteObjects": "s3:DeleteObject",
     "UploadPartCopy": "s3:GetObject and s3:PutObject",
 }
-_WRITING: Final = "s3:PutObject"  # for all other operations used here
 
 _NO_CREDENTIALS: Final = (
     NoCredentialsError,
@@ -78,32 +78,41 @@ _NO_CREDENTIALS: Final = (
     SSOError,
     TokenRetrievalError,
 )
-_NO_ANSWER: Final = (ConnectionError, HTTPClientError, IncompleteReadError)
 _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
 
 @contextmanager
 def translate_errors(verb: str, url: str, refusal: Refusal = DestinationError) -> Iterator[None]:
-    """Translate botocore errors that are raised in the block.
+    """Translate botocore errors that are raised in the block, which does `verb` to `url`.
 
-    Args:
-        verb: what the block does to `url`, such as "write". The block holds the request and what is taken
-            from its response, no more.
-        url: the object or bucket as `s3://bucket/key`, never a presigned URL.
-        refusal: error for a request that is refused, or a bucket that is not there.
+    The block has the request and what is taken from its response, no more. The URL is `s3://bucket/key`.
 
     Raises:
-        DestinationError, SourceError: refused (whichever `refusal` is); the message says what to do.
+        DestinationError, SourceError (the `refusal`): refused; the message says what to do.
         TransferError: no whole response, or the bytes were damaged on their way.
         ChangedError: the object was replaced or removed.
     """
+    kind: type[BigEarthNetError]
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
-        # Without its cause: the response in it can hold a session token.
-        raise translated(error, verb, url, refusal) from None
+        return
+    except ClientError as error:
+        kind, reason, advice = _answered(error, refusal)
+    except _NO_CREDENTIALS as error:
+        # Its kind alone: what a helper program says about credentials may hold some.
+        reason = f"there are no usable credentials ({type(error).__name__})"
+        kind, advice = refusal, "Give an access key and a secret key, or a role"
+    except NoRegionError:
+        kind, reason, advice = refusal, "there is no region", _REGION
+    except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
+        kind, reason, advice = TransferError, f"no whole response from S3 ({_one_line(error)})", _NETWORK
     except KeyError as error:  # a response that broke off among its headers
-        raise TransferError(f"cannot {verb} {url}: the response of S3 has no {error}. {_NETWORK}.") from error
+        kind, reason, advice = TransferError, f"the response of S3 has no {error}", _NETWORK
+    except BotoCoreError as error:
+        kind, reason = refusal, f"the request is not possible ({_one_line(error)})"
+        advice = "Correct the settings of the credentials"
+    # Without its cause: the response in it can hold a session token.
+    raise kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.") from None
 
 
 def error_code(error: ClientError) -> str:
@@ -111,18 +120,7 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def translated(
-    error: ClientError | BotoCoreError, verb: str, url: str, refusal: Refusal = DestinationError
-) -> BigEarthNetError:
-    """The project's error for one of botocore's; for the arguments see `translate_errors`."""
-    if isinstance(error, ClientError):
-        kind, reason, advice = _response(error, refusal)
-    else:
-        kind, reason, advice = _local(error, refusal)
-    return kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.")
-
-
-def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
+def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
     code, metadata = error_code(error), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
@@ -135,26 +133,13 @@ def _response(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
         tries = int(metadata.get("RetryAttempts", 0)) + 1
         return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
     if code in _DENIED:
-        permission = _PERMISSIONS.get(error.operation_name, _WRITING)
-        advice = f"Give these credentials the permission {permission} there, or use other ones"
-        if code.isdecimal():  # of a HEAD, which does not say whether the keys are wrong
-            advice = f"Check the keys, and that their owner has the permission {permission} there"
-        return refusal, reason, advice
-    return (
-        refusal,
-        reason,
-        _ADVICE.get(code, f"See what this server's manual says about {error.operation_name}"),
-    )
+        permission = _PERMISSIONS.get(error.operation_name, "s3:PutObject")
+        if code.isdecimal():  # of a HEAD, which does not say if the keys are wrong
+            return refusal, reason, f"Check the keys, and that they have the permission {permission} there"
+        return refusal, reason, f"Give these credentials the permission {permission} there, or use other ones"
+    manual = f"See what this server's manual says about {error.operation_name}"
+    return refusal, reason, _ADVICE.get(code, manual)
 
 
-def _local(error: BotoCoreError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
-    if isinstance(error, _NO_CREDENTIALS):
-        # Its kind alone: what a helper program says about credentials may hold some.
-        reason = f"there are no usable credentials ({type(error).__name__})"
-        return refusal, reason, "Give an access key and a secret key, or a role"
-    if isinstance(error, NoRegionError):
-        return refusal, "there is no region", _REGION
-    said = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, _NO_ANSWER):
-        return TransferError, f"no whole response from S3 ({said})", _NETWORK
-    return refusal, f"the request is not possible ({said})", "Correct the settings of the credentials"
+def _one_line(error: BotoCoreError) -> str:
+    return " ".join(str(error).split()).rstrip(".")

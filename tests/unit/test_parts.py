@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.store import Piece, Range, StoredFile
-from bigearthnet.store.s3.pieces import PlannedPart, plan_parts
+from bigearthnet.store.s3.parts import Part, copied_range, plan_parts
 
 LEAST, MOST, SENT = 5, 23, 8
 
 
-def plan(pieces: list[Piece]) -> list[PlannedPart]:
+def plan(pieces: list[Piece]) -> list[Part]:
     return plan_parts(pieces, least=LEAST, most=MOST, sent=SENT)
 
 
@@ -29,11 +29,11 @@ def bytes_of(pieces: list[Piece]) -> list[tuple[object, int]]:
     return all_bytes
 
 
-def bytes_of_parts(parts: list[PlannedPart]) -> list[list[tuple[object, int]]]:
+def bytes_of_parts(parts: list[Part]) -> list[list[tuple[object, int]]]:
     return [
         [
             ("file", cut.piece.start + i) if isinstance(cut.piece, Range) else (cut.piece, i)
-            for cut in part.cuts
+            for cut in part
             for i in range(cut.start, cut.stop)
         ]
         for part in parts
@@ -53,20 +53,19 @@ def test_parts_are_the_pieces_and_keep_to_the_limits(pieces: list[Piece]) -> Non
     sizes = [len(part) for part in by_part]
     assert all(size >= LEAST for size in sizes[:-1])
     assert all(0 < size <= MOST for size in sizes)
-    for part, size in zip(parts, sizes, strict=True):
-        if part.copied is None:
-            assert size <= 2 * LEAST + SENT
-        else:
-            assert part.copied.stop - part.copied.start == size
-    copied = sum(part.copied.stop - part.copied.start for part in parts if part.copied)
+    ranges = [copied_range(part) for part in parts]
+    for copied, size in zip(ranges, sizes, strict=True):
+        assert size <= 2 * LEAST + SENT if copied is None else copied.stop - copied.start == size
     large = [piece.stop - piece.start for piece in pieces if isinstance(piece, Range)]
-    assert copied >= sum(size - LEAST for size in large if size >= 2 * LEAST)
+    assert sum(r.stop - r.start for r in ranges if r) >= sum(
+        size - LEAST for size in large if size >= 2 * LEAST
+    )
 
 
 def shape(pieces: list[Piece]) -> list[tuple[str, int]]:
-    parts = plan(pieces)
-    sizes = [sum(cut.size for cut in part.cuts) for part in parts]
-    return [("copy" if p.copied else "send", size) for p, size in zip(parts, sizes, strict=True)]
+    return [
+        ("copy" if copied_range(part) else "send", sum(cut.size for cut in part)) for part in plan(pieces)
+    ]
 
 
 def test_no_byte_is_sent_that_the_server_can_copy() -> None:
