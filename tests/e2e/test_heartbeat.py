@@ -6,6 +6,8 @@ from contextlib import suppress
 import pytest
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import State
 
 from tasks.heartbeat import byte_progress, still_running
 
@@ -62,10 +64,10 @@ def test_bytes_are_logged_once_a_minute_and_shown_as_one_artifact(
             now[0] = second
             on_bytes(1 << 20)
 
+    state: State[None] = copying(return_state=True)
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as client:
-        before = {artifact.id for artifact in client.read_artifacts()}
-        copying()
-        (artifact,) = [found for found in client.read_artifacts() if found.id not in before]
+        (artifact,) = client.read_artifacts(artifact_filter=only)
     assert [line.split(",")[0] for line in lines.seen if "copying x" in line] == [
         "copying x: 50 % (2.0 MiB of 4.0 MiB)",
         "copying x: 100 % (4.0 MiB of 4.0 MiB)",

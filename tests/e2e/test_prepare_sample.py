@@ -153,7 +153,7 @@ def test_a_run_is_told_in_the_log_and_in_a_report(
         assert f"{tile}: " in caplog.text
     assert "1 of 2 tiles done, " in caplog.text
     assert "2 of 2 tiles done, 100 % of the patches" in caplog.text
-    assert f"{home.destination}/{CARD}: written, the dataset is published" in caplog.text
+    assert f"and {CARD}" in caplog.text
     only = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
     with get_client(sync_client=True) as client:
         found = [str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)]
