@@ -46,11 +46,7 @@ class _Pending:
 
 
 def make_tiles(
-    survey: Survey,
-    jobs: Sequence[Job],
-    cache: TileCache,
-    digests: Mapping[Kind, ZipDigest],
-    opened: Opened,
+    survey: Survey, jobs: Sequence[Job], cache: TileCache, digests: Mapping[Kind, ZipDigest], opened: Opened
 ) -> list[FinishedTile]:
     """Extract and convert what is not finished; extraction waits while conversion is behind.
 

@@ -1,6 +1,7 @@
 """From finished tiles to the dataset card."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Final
 
@@ -12,14 +13,12 @@ from bigearthnet.dataset.card import (
     ClassEntry,
     Counts,
     ImageStatistics,
-    Moments,
     Parameters,
     PublishedFile,
-    RejectedPatch,
     ShardEntry,
     TileEntry,
 )
-from bigearthnet.dataset.manifest import ChannelSums, Statistics
+from bigearthnet.dataset.manifest import Statistics
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
 from bigearthnet.plan.recipe import KINDS, Recipe
@@ -46,11 +45,8 @@ def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: i
         return
     first = "; ".join(f"{one.patch_id}: {one.reason}" for one in rejected[:_REJECTED_NAMED])
     more = "; ..." if len(rejected) > _REJECTED_NAMED else ""
-    remedy = (
-        f"Set max_rejected to {len(rejected)} to publish the others."
-        if patches
-        else "None is left to publish."
-    )
+    others = f"Set max_rejected to {len(rejected)} to publish the others."
+    remedy = others if patches else "None is left to publish."
     raise RejectedError(
         f"{len(rejected)} of {asked_for} patches were rejected, max_rejected is {limit} ({first}{more}). "
         f"Check the source. {remedy} Finished tiles are kept."
@@ -65,10 +61,8 @@ def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[TileEntry, ...]:
         for kind in KINDS:
             shard, start = tile.shard(kind), starts[kind]
             starts[kind] += shard.source.stop - shard.source.start
-            places[kind] = ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        entries.append(
-            TileEntry(tile=tile.tile, patches=tile.patches, images=places["images"], masks=places["masks"])
-        )
+            places[str(kind)] = ShardEntry(key=shard.key, start=start, stop=starts[kind])
+        entries.append(TileEntry(tile=tile.tile, patches=tile.patches, **places))
     return tuple(entries)
 
 
@@ -79,16 +73,8 @@ def build_card(
     statistics: Statistics,
     files: Sequence[PublishedFile],
 ) -> Card:
-    """Build the card of a dataset whose files are all made.
-
-    Args:
-        recipe: what it is made of.
-        asked_for: number of selected patches.
-        tiles: in the order of the zips.
-        statistics: of the manifest.
-        files: all files of the dataset but the card.
-    """
-    rejected = [one for tile in tiles for one in tile.rejected]
+    """Build the card of a dataset whose `files` are all made; `tiles` are in the order of the zips."""
+    rejected = tuple(one for tile in tiles for one in tile.rejected)
     return Card(
         format=FORMAT,
         title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
@@ -109,21 +95,11 @@ def build_card(
             splits=statistics.splits,
         ),
         mask_classes=tuple(
-            ClassEntry(
-                value=entry.value,
-                name=entry.name,
-                colour=entry.colour,
-                pixels=statistics.class_pixels.get(entry.value, 0),
-            )
+            ClassEntry(**asdict(entry), pixels=statistics.class_pixels.get(entry.value, 0))
             for entry in mask_classes(recipe.rendering.mask_classes)
         ),
-        images=ImageStatistics(all=_moments(statistics.all), train=_moments(statistics.train)),
-        rejected=tuple(RejectedPatch(patch_id=one.patch_id, reason=one.reason) for one in rejected),
+        images=ImageStatistics.model_validate(statistics.moments()),
+        rejected=rejected,
         tiles=tile_entries(tiles),
         files=tuple(files),
     )
-
-
-def _moments(sums: ChannelSums) -> Moments | None:
-    found = sums.mean_and_deviation()
-    return None if found is None else Moments.model_validate(found)

@@ -10,6 +10,7 @@ from bigearthnet.dataset.layout import CARD
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.recipe import Kind, RecordUsed
+from bigearthnet.tile.convert import Rejected
 
 FORMAT: Final = "bigearthnet-prefect/2"
 
@@ -74,13 +75,6 @@ class ImageStatistics(_Part):
     train: Moments | None
 
 
-class RejectedPatch(_Part):
-    """A patch that is in neither zip, and the reason."""
-
-    patch_id: str
-    reason: str
-
-
 class ShardEntry(_Part):
     """Bytes `start` to `stop` of a zip that hold a tile's members, and the key of what is there."""
 
@@ -123,7 +117,7 @@ class Card(_Part):
     counts: Counts
     mask_classes: tuple[ClassEntry, ...]
     images: ImageStatistics
-    rejected: tuple[RejectedPatch, ...]
+    rejected: tuple[Rejected, ...]
     tiles: tuple[TileEntry, ...]
     files: Annotated[tuple[PublishedFile, ...], AfterValidator(_require_distinct)]
 
@@ -137,14 +131,10 @@ class Card(_Part):
 
 
 def parse_card(data: bytes, where: str) -> Card:
-    """Read a card. The names of its files are safe to use below a folder.
-
-    Args:
-        data: the bytes.
-        where: their file or object, for the message.
+    """Read a card from the file or object `where`. The names of its files are safe to use below a folder.
 
     Raises:
-        SourceError: they are no card.
+        SourceError: it is no card.
     """
     try:
         return Card.model_validate_json(data)

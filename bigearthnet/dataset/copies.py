@@ -12,7 +12,7 @@ import pyarrow as pa
 from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
 from bigearthnet.dataset.layout import ZIPS
 from bigearthnet.dataset.publish import replace_dataset
-from bigearthnet.dataset.published import Published, find_published
+from bigearthnet.dataset.published import Published, find_published, intact
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import Kind
 from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
@@ -64,7 +64,7 @@ def matching(names: Collection[str], patterns: Collection[str], what: str) -> li
 
 def missing_files(files: Sequence[PublishedFile], target: Store) -> tuple[PublishedFile, ...]:
     """Return the files that are not in the target, or differ there."""
-    return tuple(file for file in files if not _is_there(file, target))
+    return tuple(file for file in files if intact(file, target) is None)
 
 
 def copy_file(
@@ -94,12 +94,7 @@ def copy_file(
 
 
 def finish(published: Published, arrived: Mapping[str, Partial], target: Store) -> bool:
-    """Make copied files visible; the card is written last, if all that it names is there.
-
-    Args:
-        published: the dataset that they are of.
-        arrived: complete files by their names.
-        target: where they go.
+    """Make complete files visible; the card is written last, if all that it names is there.
 
     Returns:
         True if the target now holds the whole dataset.
@@ -123,15 +118,7 @@ def tile_zip(kind: Kind, tile: str) -> str:
 def copy_tile(
     kind: Kind, entry: TileEntry, rows: pa.Table, source: Store, published: Published, target: Store
 ) -> StoredFile:
-    """Copy a tile's images or masks as a zip of its own, checking each member's CRC-32.
-
-    Args:
-        kind: of the members.
-        entry: of the tile in the card.
-        rows: of the tile in the manifest.
-        source: holds the dataset.
-        published: the dataset.
-        target: where the zip goes.
+    """Copy a tile's images or masks as a zip of its own, checking each member's CRC-32 by its `rows`.
 
     Raises:
         ChecksumError: a member is not the one that the manifest lists; nothing of the zip is kept.
@@ -155,8 +142,3 @@ def copy_tile(
             partial.write(memoryview(member))
         partial.write(memoryview(end))
         return partial.commit()
-
-
-def _is_there(file: PublishedFile, target: Store) -> bool:
-    found = target.head(file.name)
-    return found is not None and found.size == file.size and target.digest(found) == file.sha256

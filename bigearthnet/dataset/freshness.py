@@ -51,12 +51,9 @@ class Comparison:
 
 
 def compare_with_record(record: Record, md5s: Mapping[str, str | None], published: Published) -> Comparison:
-    """Compare a published dataset with its record.
+    """Compare a published dataset with its record as it is now.
 
-    Args:
-        record: the record as it is now.
-        md5s: of the record's files; None for a file whose md5 is not known without reading it.
-        published: the dataset.
+    Of `md5s` those are None that are not known without reading the file.
     """
     made_of = published.card.source
     before = {file.name: f"{file.size:,} bytes, md5 {file.md5}" for file in made_of.files}
@@ -70,28 +67,17 @@ def compare_with_record(record: Record, md5s: Mapping[str, str | None], publishe
     ]
     missing = [file.name for file in published.missing]
     shown = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
-    return Comparison(
-        (
-            Finding(
-                "record",
-                _edition(made_of.record, made_of.version),
-                _edition(record.record_id, record.version),
-            ),
-            *files,
-            Finding(
-                "published files", "all intact", f"missing or damaged: {shown}" if missing else "all intact"
-            ),
-        )
-    )
+    state = f"missing or damaged: {shown}" if missing else "all intact"
+    before_id, now_id = _edition(made_of.record, made_of.version), _edition(record.record_id, record.version)
+    edition, intact = Finding("record", before_id, now_id), Finding("published files", "all intact", state)
+    return Comparison((edition, *files, intact))
 
 
 def comparison_markdown(comparison: Comparison, destination: str) -> str:
     """Return what was compared and decided, as Markdown."""
-    rows = [
-        (one.what, one.published, one.now, "differs" if one.differs else "same")
-        for one in comparison.findings
-    ]
     head = ("compared", "published", "now", "")
+    state = {True: "differs", False: "same"}
+    rows = [(one.what, one.published, one.now, state[one.differs]) for one in comparison.findings]
     return f"# {destination}\n\n{comparison.decision}\n\n{table(head, rows)}\n"
 
 
@@ -114,14 +100,10 @@ def option_changes(card: Card, selection: Selection, rendering: Rendering) -> li
 
 
 def _options(selection: Selection, rendering: Rendering) -> dict[str, str]:
-    options = selection.model_dump() | rendering.model_dump()
-    return {name: _words(value) for name, value in options.items()}
-
-
-def _words(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "all"
-    return str(value)
+    return {
+        name: ", ".join(map(str, value)) or "all" if isinstance(value, tuple) else str(value)
+        for name, value in (selection.model_dump() | rendering.model_dump()).items()
+    }
 
 
 def _edition(record_id: str, version: str) -> str:

@@ -57,10 +57,11 @@ def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache) -> list[Job]:
     jobs = []
     for tile in plan.tiles:
         keys: dict[Kind, str] = {kind: recipe.key(kind, tile) for kind in KINDS}
-        found = {kind: cache.find(kind, tile.tile, keys[kind]) for kind in KINDS}
-        held = {kind: cache.held(kind, tile, recipe) for kind in KINDS if found[kind] is None}
+        found = {k: shard for k in KINDS if (shard := cache.find(k, tile.tile, keys[k])) is not None}
+        others = [kind for kind in KINDS if kind not in found]
+        held = {k: shard for k in others if (shard := cache.held(k, tile, recipe)) is not None}
         last = plan.reads_to_the_end and tile is plan.tiles[-1]
-        jobs.append(Job(tile, last, keys, _present(found), _present(held)))
+        jobs.append(Job(tile, last, keys, found, held))
     return jobs
 
 
@@ -73,9 +74,7 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
     for kind, shard in {**job.held, **job.finished}.items():
         rows = cache.rows(shard).to_pylist()
         held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
-        for one in shard.rejected:
-            if one.patch_id in wanted:
-                rejected[one.patch_id] = one.reason
+        rejected |= {one.patch_id: one.reason for one in shard.rejected if one.patch_id in wanted}
     missing: dict[Kind, list[str]] = {
         kind: [
             patch_id
@@ -84,15 +83,9 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
         ]
         for kind in KINDS
     }
-    request = TileRequest(
-        job.plan.tile,
-        missing["images"],
-        missing["masks"],
-        known,
-        complete=job.plan.is_complete,
-        last=job.last,
-    )
-    return request, Conversion(job.plan.tile, job.plan.patch_ids, job.missing, held, rejected)
+    tile, complete = job.plan.tile, job.plan.is_complete
+    request = TileRequest(tile, missing["images"], missing["masks"], known, complete=complete, last=job.last)
+    return request, Conversion(tile, job.plan.patch_ids, job.missing, held, rejected)
 
 
 def needs_images(job: Job, cache: TileCache) -> bool:
@@ -105,19 +98,13 @@ def needs_images(job: Job, cache: TileCache) -> bool:
     if job.plan.whole or "images" not in job.held:
         return True
     shard = job.held["images"]
-    there = {row["patch_id"] for row in cache.rows(shard).to_pylist()} | {
-        one.patch_id for one in shard.rejected
-    }
-    return not there.issuperset(job.plan.patch_ids)
+    there = [*cache.rows(shard).column("patch_id").to_pylist(), *(one.patch_id for one in shard.rejected)]
+    return not set(there).issuperset(job.plan.patch_ids)
 
 
 def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int:
     """Return the number of patches in the tiles that were not finished before."""
     return sum(tile.patches for job, tile in zip(jobs, tiles, strict=True) if job.tile is None)
-
-
-def _present(shards: Mapping[Kind, Shard | None]) -> dict[Kind, Shard]:
-    return {kind: shard for kind, shard in shards.items() if shard is not None}
 
 
 def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:

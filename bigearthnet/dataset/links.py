@@ -16,12 +16,7 @@ _FIRST_LINE: Final = "# Links to files of "
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A presigned link, which no log may show.
-
-    Attributes:
-        name: of the file.
-        url: the link.
-    """
+    """A presigned link to the file `name`; no log may show it."""
 
     name: str
     url: str = field(repr=False)
@@ -48,25 +43,14 @@ class Life:
 
 
 def saved_as(name: str, names: Sequence[str], download_name: str) -> str:
-    """What a browser saves a file as: `download_name`, with the file's own name if there are several.
-
-    Args:
-        name: of the file.
-        names: of all files that links are made to.
-        download_name: as chosen; empty for the file's own name.
-    """
+    """What a browser saves a file as: `download_name`, with the file's own name if `names` are several."""
     if len(names) == 1 or not download_name:
         return download_name
     return f"{download_name}-{name.replace('/', '-')}"
 
 
 def life_of(links: Collection[Link], credentials_end: datetime | None) -> Life:
-    """When the first of the links ends.
-
-    Args:
-        links: at least one.
-        credentials_end: end of the credentials that they are signed with; None where it is not known.
-    """
+    """When the first of the links, and the credentials that they are signed with, end; None: not known."""
     ends_at = min(link.ends_at for link in links)
     if not any(link.is_temporary for link in links):
         return Life(ends_at)
@@ -102,12 +86,6 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
 
     Lines that are no link begin with `#`.
 
-    Args:
-        path: of the file.
-        url: of the dataset.
-        links: to write.
-        ends_at: when they end.
-
     Raises:
         DestinationError: the file cannot be written, or holds something else than links.
     """
@@ -125,13 +103,7 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
 
 
 def links_as_markdown(url: str, links: Collection[Link], ends_at: datetime) -> str:
-    """The links for a person to click.
-
-    Args:
-        url: of the dataset.
-        links: to show.
-        ends_at: when they end.
-    """
+    """The links to files of the dataset at `url`, for a person to click."""
     lines = [f"Whoever has one of these links can download a file of {url} until {utc(ends_at)}.", ""]
     return "\n".join(lines + [f"- [{link.name}]({link.url})" for link in links])
 

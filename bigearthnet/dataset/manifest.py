@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -13,19 +12,13 @@ import pyarrow.parquet as pq
 
 from bigearthnet.names import PATCH_PIXELS, parse_patch
 from bigearthnet.options import SPLITS
-from bigearthnet.plan.metadata import LABELS, Metadata
+from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, Metadata
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, offset_column, size_column
 from bigearthnet.zips import data_offsets
 
 _PIXELS: Final = PATCH_PIXELS * PATCH_PIXELS
-_METADATA_COLUMNS: Final = (
-    ("split", pa.string()),
-    ("labels", pa.list_(pa.string())),
-    ("country", pa.string()),
-    ("contains_seasonal_snow", pa.bool_()),
-    ("contains_cloud_or_shadow", pa.bool_()),
-)
+_FACTS: Final = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
 
 SCHEMA: Final = pa.schema(
     [
@@ -36,7 +29,7 @@ SCHEMA: Final = pa.schema(
         ("image_offset", pa.uint64()),
         ("mask_offset", pa.uint64()),
         *(field for kind in KINDS for field in SCHEMAS[kind] if field.name != "patch_id"),
-        *_METADATA_COLUMNS,
+        *(METADATA_SCHEMA.field(name) for name in _FACTS),
     ]
 )
 """Offsets are those of the PNG's first byte in its zip. Columns from the metadata are null without it. All
@@ -73,6 +66,10 @@ class Statistics:
     class_pixels: dict[int, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
 
+    def moments(self) -> dict[str, Any]:
+        """Mean and standard deviation of all images, and of those of the split train."""
+        return {"all": self.all.mean_and_deviation(), "train": self.train.mean_and_deviation()}
+
     def add(self, rows: pa.Table) -> None:
         """Add the rows of a tile."""
         splits = rows.column("split").to_pylist()
@@ -92,15 +89,7 @@ class Statistics:
 
 
 class ManifestWriter:
-    """Writes a manifest, a row group a tile; a context manager.
-
-    Args:
-        path: a new file.
-        metadata: the record's metadata, None without its files.
-
-    Attributes:
-        statistics: sums over the rows so far.
-    """
+    """Writes a manifest, a row group a tile, and adds up its `statistics`; a context manager."""
 
     def __init__(self, path: Path, metadata: Metadata | None) -> None:
         self.statistics = Statistics()
@@ -110,19 +99,11 @@ class ManifestWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
 
     def add(self, tile: str, rows: dict[Kind, pa.Table], starts: dict[Kind, int]) -> None:
-        """Add the rows of a tile.
-
-        Args:
-            tile: its name.
-            rows: of its images and masks, with the columns of `SCHEMAS`.
-            starts: where its shards begin in the zips.
-        """
+        """Add a tile's rows, with the columns of `SCHEMAS`; its shards begin at `starts` in the zips."""
         ids = rows["images"].column("patch_id").to_pylist()
         patches = [parse_patch(patch_id) for patch_id in ids]
         columns: dict[str, Any] = {
@@ -144,13 +125,12 @@ class ManifestWriter:
 def _facts(tile: str, ids: list[str], metadata: Metadata | None) -> dict[str, list[Any]]:
     """Return the metadata's columns for these patches; null for those that it does not list."""
     listed = {int(row["cell"]): row for row in metadata.rows(tile)} if metadata is not None else {}
-    nulls = [None] * len(_METADATA_COLUMNS)
+    countries = () if metadata is None else metadata.countries
     values = []
     for patch_id in ids:
         row = listed.get(int(patch_id[-5:-3]) * 100 + int(patch_id[-2:]))
-        values.append(nulls if row is None or metadata is None else _values(row, metadata.countries))
-    names = [name for name, _ in _METADATA_COLUMNS]
-    return {name: [row[i] for row in values] for i, name in enumerate(names)}
+        values.append([None] * len(_FACTS) if row is None else _values(row, countries))
+    return {name: [row[i] for row in values] for i, name in enumerate(_FACTS)}
 
 
 def _values(row: np.void, countries: tuple[str, ...]) -> list[Any]:

@@ -23,14 +23,7 @@ _BACKGROUND = 255
 
 
 def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, store: Store, form: MaskForm) -> bytes:
-    """Return a contact sheet of patches from all over the dataset, as a PNG.
-
-    Args:
-        tiles: the finished tiles.
-        cache: has their rows.
-        store: holds their shards.
-        form: of the masks.
-    """
+    """Return a contact sheet of patches from all over the dataset, as a PNG."""
     palette = colours(form)
     pairs = []
     for i, nth in pick([tile.patches for tile in tiles]):
@@ -43,11 +36,7 @@ def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, store: Store, f
 
 
 def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
-    """Choose up to `limit` patches, spread evenly over all.
-
-    Args:
-        counts: patches of each tile.
-        limit: how many at most.
+    """Choose up to `limit` patches, spread evenly over tiles with `counts` patches.
 
     Returns:
         Index of the tile and of the patch in it.

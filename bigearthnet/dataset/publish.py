@@ -5,11 +5,10 @@ for long is done before that.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from bigearthnet.dataset.build import build_card
 from bigearthnet.dataset.card import Card, PublishedFile
@@ -27,8 +26,6 @@ from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.rows import members
 from bigearthnet.zips import CentralDirectory
 
-_BLOCK_BYTES: Final = 1 << 20
-
 
 class ZipDigest:
     """SHA-256 of a zip that is put together later, from its shards in their order.
@@ -42,26 +39,20 @@ class ZipDigest:
 
     def add(self, source: Path | Range, store: Store) -> None:
         """Add the bytes of a shard: a local file, or bytes of a stored file, which are read for it."""
-        self._digest = self._with(_blocks(source, store))
+        self._digest = self._with(source, store)
 
     def of_zip(self, central_directory: Path, store: Store) -> str:
         """Return the SHA-256 (hex) of the zip that ends with this central directory."""
-        return self._with(_blocks(central_directory, store)).hexdigest()
+        return self._with(central_directory, store).hexdigest()
 
-    def _with(self, blocks: Iterator[bytes]) -> "hashlib._Hash":
+    def _with(self, source: Path | Range, store: Store) -> "hashlib._Hash":
         digest = self._digest.copy()  # so that a shard whose reading fails is not added in part
-        for block in blocks:
-            digest.update(block)
-        return digest
-
-
-def _blocks(source: Path | Range, store: Store) -> Iterator[bytes]:
-    opened = (
-        source.open("rb") if isinstance(source, Path) else store.open(source.file, source.start, source.stop)
-    )
-    with opened as reader:
-        while block := reader.read(_BLOCK_BYTES):
-            yield block
+        with (
+            source.open("rb")
+            if isinstance(source, Path)
+            else store.open(source.file, source.start, source.stop)
+        ) as reader:
+            return hashlib.file_digest(reader, lambda: digest)
 
 
 def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
@@ -111,12 +102,7 @@ class Publication:
 def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scratch: Path) -> Card:
     """Publish a dataset; an interrupted call leaves the old dataset or the new one.
 
-    Args:
-        what: what is to be published.
-        cache: the finished tiles.
-        store: the destination.
-        lock: of the destination.
-        scratch: an empty folder for manifest, preview and central directories.
+    Manifest, preview and central directories are first written to `scratch`, an empty folder.
 
     Raises:
         ArchiveError: a shard is damaged.

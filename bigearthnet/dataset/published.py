@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def find_published(store: Store) -> Published | None:
     Raises:
         SourceError: there is a file with the card's name that is no card.
     """
-    return _find(store, _is_intact)
+    return _find(store, digests=True)
 
 
 def require_published(store: Store) -> Published:
@@ -63,7 +63,7 @@ def require_published(store: Store) -> Published:
     Raises:
         SourceError: there is none, or files of it are missing.
     """
-    published = _find(store, _has_size)
+    published = _find(store, digests=False)
     if published is not None and published.missing:
         names = ", ".join(file.name for file in published.missing)
         raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
@@ -99,23 +99,18 @@ def tile_rows(manifest: pq.ParquetFile, card: Card, tile: str) -> pa.Table:
     return manifest.read_row_group(names.index(tile))
 
 
-def _find(store: Store, is_right: Callable[[Store, StoredFile, PublishedFile], bool]) -> Published | None:
+def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:
+    """Return the file in the store that has the size and, with `digests`, the SHA-256 of the card."""
+    found = store.head(file.name)
+    if found is None or found.size != file.size or (digests and store.digest(found) != file.sha256):
+        return None
+    return found
+
+
+def _find(store: Store, *, digests: bool) -> Published | None:
     data = store.read(CARD)
     if data is None:
         return None
     card = parse_card(data, f"{store.url}/{CARD}")
-    found = {file.name: store.head(file.name) for file in card.files}
-    intact = {
-        file.name: there
-        for file in card.files
-        if (there := found[file.name]) is not None and is_right(store, there, file)
-    }
-    return Published(card, data, intact)
-
-
-def _has_size(_: Store, found: StoredFile, file: PublishedFile) -> bool:
-    return found.size == file.size
-
-
-def _is_intact(store: Store, found: StoredFile, file: PublishedFile) -> bool:
-    return found.size == file.size and store.digest(found) == file.sha256
+    found = {file.name: intact(file, store, digests=digests) for file in card.files}
+    return Published(card, data, {name: there for name, there in found.items() if there is not None})

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from bigearthnet.dataset.card import ShardEntry, TileEntry
+from bigearthnet.dataset.card import TileEntry
 from bigearthnet.dataset.layout import MANIFEST, TILES, ZIPS
 from bigearthnet.dataset.published import Published, local_manifest
 from bigearthnet.errors import ChangedError
@@ -35,14 +35,8 @@ _ROWS: Final = "rows.parquet"
 class Shard:
     """The images or masks of a tile, in a store.
 
-    Attributes:
-        tile: name of the tile.
-        kind: of its members.
-        key: of what is there.
-        source: the bytes of its members.
-        patches: number of members.
-        rejected: patches of the tile that were left out.
-        mark: position in the stream that it was made from; None where it was no stream, or is published.
+    `source` is the bytes of its members, `rejected` the patches of the tile that were left out, `mark` the
+    position in the stream that it was made from: None where it was no stream, or is published.
     """
 
     tile: str
@@ -94,16 +88,9 @@ _DESCRIPTIONS = TypeAdapter(_Description)
 
 
 class TileCache:
-    """The finished tiles in a store.
+    """The finished tiles in a store, which holds `published`; `scratch` takes a copy of the manifest.
 
-    Args:
-        store: the destination.
-        published: the dataset that it holds.
-        scratch: a folder for a copy of the manifest.
-        streams: the run streams the images, which verifies what earlier streams left in `.tiles/`.
-
-    Attributes:
-        published: the dataset that the store holds.
+    With `streams` the run streams the images, which verifies what earlier streams left in `.tiles/`.
     """
 
     def __init__(self, store: Store, published: Published | None, scratch: Path, *, streams: bool) -> None:
@@ -153,7 +140,7 @@ class TileCache:
         rows = self._store.upload(folder / rows_file(kind), _name(key, _ROWS))
         description = _Description(made.patches, made.rejected, mark, stored.size, rows.size)
         self._store.write(_name(key, _DESCRIPTION), _DESCRIPTIONS.dump_json(description))
-        return Shard(made.tile, kind, key, Range(stored, 0, stored.size), *_facts(description))
+        return Shard(made.tile, kind, key, Range(stored, 0, stored.size), made.patches, made.rejected, mark)
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove unpublished shards, their descriptions first."""
@@ -174,29 +161,27 @@ class TileCache:
 
     def _published_shard(self, kind: Kind, entry: TileEntry) -> Shard:
         assert self.published is not None  # noqa: S101
-        place: ShardEntry = entry.shard(kind)
-        rejected = tuple(
-            Rejected(one.patch_id, one.reason)
-            for one in self.published.card.rejected
-            if one.patch_id[:-6] == entry.tile
-        )
+        place = entry.shard(kind)
+        card = self.published.card
+        rejected = tuple(one for one in card.rejected if one.patch_id[:-6] == entry.tile)
         source = Range(self.published.intact[ZIPS[kind]], place.start, place.stop)
         return Shard(entry.tile, kind, place.key, source, entry.patches, rejected, None)
 
     def _staged_shard(self, kind: Kind, tile: str, key: str) -> Shard | None:
-        files = [self._staged.get(_name(key, name)) for name in (_SHARD, _ROWS, _DESCRIPTION)]
-        shard, rows, description = files
+        shard, rows, description = (
+            self._staged.get(_name(key, name)) for name in (_SHARD, _ROWS, _DESCRIPTION)
+        )
         if shard is None or rows is None or description is None:
             return None
         try:
             found = _DESCRIPTIONS.validate_json(self._store.read(description.name) or b"")
         except ValidationError:  # cut off, or by another version
             return None
-        if (shard.size, rows.size) != (found.size, found.rows_size):
+        unverified = found.mark is not None and not self._streams
+        if unverified or (shard.size, rows.size) != (found.size, found.rows_size):
             return None
-        if found.mark is not None and not self._streams:
-            return None
-        return Shard(tile, kind, key, Range(shard, 0, shard.size), *_facts(found))
+        source = Range(shard, 0, shard.size)
+        return Shard(tile, kind, key, source, found.patches, found.rejected, found.mark)
 
     @cached_property
     def _staged(self) -> dict[str, StoredFile]:
@@ -206,10 +191,6 @@ class TileCache:
     def _manifest(self) -> pq.ParquetFile:
         assert self.published is not None  # noqa: S101
         return pq.ParquetFile(local_manifest(self.published, self._store, self._scratch))
-
-
-def _facts(description: _Description) -> tuple[int, tuple[Rejected, ...], Mark | None]:
-    return description.patches, description.rejected, description.mark
 
 
 def _name(key: str, name: str) -> str:

@@ -16,13 +16,7 @@ PNG_BYTES_A_PATCH: Final = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will need, in bytes.
-
-    Attributes:
-        to_fetch: to come over the network, at most.
-        work: space in the work folder.
-        destination: space in the destination's folder; 0 for a bucket.
-    """
+    """Bytes to come over the network, and space in the work folder and the destination's (0 for a bucket)."""
 
     to_fetch: int
     work: int

@@ -20,7 +20,7 @@ from bigearthnet.names import PATCH_PATTERN
 from bigearthnet.options import SPLITS
 
 LABELS = tuple(name for name, _ in BEN19)
-_SCHEMA = pa.schema(
+METADATA_SCHEMA = pa.schema(
     [
         ("patch_id", pa.string()),
         ("labels", pa.list_(pa.string())),
@@ -93,14 +93,14 @@ def read_metadata(paths: Sequence[Path]) -> Metadata:
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path) as file:
-            missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
+            missing = [name for name in METADATA_SCHEMA.names if name not in file.schema_arrow.names]
             if missing:
                 raise SourceError(
                     f"{path.name}: there is no column {missing[0]}; is it a file of BigEarthNet v2?"
                 )
-            for batch in file.iter_batches(_BATCH_ROWS, columns=_SCHEMA.names, use_threads=False):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=METADATA_SCHEMA.names, use_threads=False):
                 batch.validate(full=True)
-                yield batch.select(_SCHEMA.names).cast(_SCHEMA)
+                yield batch.select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # Arrow reports damage as OSError too
         raise SourceError(
             f"{path.name}: this is not a metadata file of the record, or damaged ({error}). Fetch it again."
@@ -109,7 +109,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _by_tile(batch: pa.RecordBatch, countries: list[str], where: str) -> Iterator[tuple[str, Rows]]:
     """Yield the rows of each tile in a batch; appends new countries to `countries`."""
-    for name in _SCHEMA.names:
+    for name in METADATA_SCHEMA.names:
         if batch.column(name).null_count:
             raise SourceError(f"{where}: a patch has no {name}")
     ids = batch.column("patch_id")

@@ -67,10 +67,9 @@ class Recipe:
     def digest(self, kind: Kind) -> str:
         """Digest of all that the bytes of a patch's image or mask depend on, but for the patch."""
         archives = [self.source.md5(IMAGES_ARCHIVE), self.source.md5(MAPS_ARCHIVE)]
-        options = _image_options(self.rendering) if kind == "images" else self.rendering.mask_classes
-        return digest_of(
-            kind, FORMATS[kind], version(_ENCODER), archives, options, self.rendering.png_compression
-        )
+        how = self.rendering
+        options = _image_options(how) if kind == "images" else how.mask_classes
+        return digest_of(kind, FORMATS[kind], version(_ENCODER), archives, options, how.png_compression)
 
     def key(self, kind: Kind, tile: TilePlan) -> str:
         """Key of a tile's images or masks: equal keys mean equal bytes, on any machine."""
@@ -84,8 +83,8 @@ def digest_of(*parts: object) -> str:
 
 def _image_options(rendering: Rendering) -> list[object]:
     """The options that the stretch uses; others do not change a byte."""
-    if rendering.stretch == "reflectance":
-        return [rendering.stretch, rendering.reflectance_max]
-    if rendering.stretch == "percentile":
-        return [rendering.stretch, rendering.percentiles]
-    return [rendering.stretch]
+    used: dict[str, list[object]] = {
+        "reflectance": [rendering.reflectance_max],
+        "percentile": [rendering.percentiles],
+    }
+    return [rendering.stretch, *used.get(rendering.stretch, [])]

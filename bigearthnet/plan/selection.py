@@ -15,13 +15,9 @@ from bigearthnet.plan.metadata import Metadata
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TilePlan:
-    """What to make of a tile.
+    """What to make of a tile: the selected `cells` of those that the reference maps or the metadata list.
 
-    Attributes:
-        tile: its name.
-        cells: the selected ones.
-        known: all cells that the reference maps or the metadata list.
-        whole: the tile is selected by its name alone, so that patches that nothing lists count, too.
+    If it is `whole`, it is selected by its name alone, so that patches that nothing lists count, too.
     """
 
     tile: str
@@ -42,12 +38,7 @@ class TilePlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The tiles to make, in the order of the archives.
-
-    Attributes:
-        tiles: one entry a tile.
-        reads_to_the_end: the last tile is the archive's last and selected to its end.
-    """
+    """The tiles to make, in the order of the archives, and whether these are read to their ends."""
 
     tiles: tuple[TilePlan, ...]
     reads_to_the_end: bool
@@ -65,12 +56,7 @@ def patch_id(tile: str, cell: int) -> str:
 
 
 def plan_tiles(index: Index, metadata: Metadata | None, selection: Selection) -> Plan:
-    """Decide which patches of which tiles to make.
-
-    Args:
-        index: tiles and cells of the reference maps' archive.
-        metadata: the record's metadata, None without its files.
-        selection: what was asked for.
+    """Decide which of the patches that the reference maps' archive or the metadata lists to make.
 
     Raises:
         SelectionError: nothing matches, or the selection needs metadata that is not there.
@@ -102,10 +88,8 @@ def _matching(known: Index, metadata: Metadata | None, selection: Selection) -> 
     for tile, cells in known.items():
         if selection.tiles and not any(fnmatchcase(tile, pattern) for pattern in selection.tiles):
             continue
-        if metadata is not None and selection.needs_metadata:
-            yield tile, _chosen(metadata, tile, selection)
-        else:
-            yield tile, cells
+        used = metadata if selection.needs_metadata else None
+        yield tile, cells if used is None else _chosen(used, tile, selection)
 
 
 def _chosen(metadata: Metadata, tile: str, selection: Selection) -> Cells:
