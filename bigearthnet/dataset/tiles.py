@@ -127,12 +127,12 @@ class TileCache:
             return SCHEMAS[shard.kind].empty_table()
         if not shard.source.file.name.startswith(TILES):
             columns = [*SCHEMAS[shard.kind].names, offset_column(shard.kind)]
-            return self._manifest.read_row_group(self._row_groups[shard.tile], columns)
+            return self._manifest.read_row_group(self._row_groups[shard.tile], columns, use_threads=False)
         name = _name(shard.key, _ROWS)
         data = self._store.read(name)
         if data is None:
             raise ChangedError(f"{self._store.url}/{name} was removed during the run. Run again.")
-        return pq.read_table(BytesIO(data), schema=SCHEMAS[shard.kind])
+        return pq.ParquetFile(BytesIO(data)).read(use_threads=False)
 
     def add(self, kind: Kind, key: str, made: ConvertedTile, mark: Mark | None, folder: Path) -> Shard:
         """Store a shard and its rows from the `folder` they were written to; their description comes last."""
