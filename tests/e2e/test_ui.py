@@ -61,7 +61,9 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
 
     eventually(lambda: any(" converted in " in line for line in served.logs(run)), "end of the log")
     ui.open_run(run)
-    expect(ui.show_line(f"{made[0][:-6]}: ")).to_be_visible()
+    line = ui.show_line(f"{made[0][:-6]}: ")
+    line.scroll_into_view_if_needed()  # the log can lie below what the window shows
+    expect(line).to_be_in_viewport()
     ui.screenshot("run")
 
     ui.open_artifact("report")
