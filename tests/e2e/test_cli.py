@@ -140,7 +140,14 @@ def test_ctrl_c_ends_a_run_quietly(tmp_path: Path) -> None:
 
 def test_make_passes_on_a_destination_with_spaces_and_quotes() -> None:
     found = subprocess.run(
-        ("make", "-n", "dataset", "DESTINATION=~/it's a place", "OPTIONS=--max-patches 3"),
+        (
+            "make",
+            "-n",
+            "--no-print-directory",
+            "dataset",
+            "DESTINATION=~/it's a place",
+            "OPTIONS=--max-patches 3",
+        ),
         cwd=ROOT,
         capture_output=True,
         text=True,
