@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bigearthnet.archive.reader import ArchiveReader, Wanted, plain
+from bigearthnet.archive.reader import ArchiveReader, plain
 from bigearthnet.errors import ArchiveError
-from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Member, Root, parse_patch
+from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Root, parse_patch
 from bigearthnet.store.disk import translate_os_errors
 
 _BUFFER = 1 << 20
@@ -85,25 +85,18 @@ class Extractor:
             DestinationError: the folder cannot be written.
             SpaceError: the disk is full.
         """
-        known = None if request.known is None else frozenset(request.known.tolist())
-        unknown: dict[str, None] = {}
-
-        def on_passed(member: Member) -> None:
-            if known is not None and member.tile == request.tile and cell_of(member.patch_id) not in known:
-                unknown[member.patch_id] = None
-
         images = maps = None
+        unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
             images = folder / f"{request.tile}.images.tar"
-            wanted = Wanted(request.tile, request.images, RGB_BANDS, to_the_end=request.complete)
-            with translate_os_errors("write", images), images.open("wb", buffering=_BUFFER) as sink:
-                self._images.copy_tile(wanted, sink, on_passed=on_passed, last=request.last)
+            others = _copy_tile(self._images, request, request.images, RGB_BANDS, images)
+            if request.known is not None:
+                known = frozenset(request.known.tolist())
+                unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
         if request.maps:
             maps = folder / f"{request.tile}.maps.tar"
-            wanted = Wanted(request.tile, request.maps, (MAP,), to_the_end=request.complete)
-            with translate_os_errors("write", maps), maps.open("wb", buffering=_BUFFER) as sink:
-                self._maps.copy_tile(wanted, sink, on_passed=lambda _: None, last=request.last)
-        return Bundles(images, maps, tuple(unknown))
+            _copy_tile(self._maps, request, request.maps, (MAP,), maps)
+        return Bundles(images, maps, unknown)
 
 
 def index_archive(reader: ArchiveReader) -> Index:
@@ -122,30 +115,44 @@ def index_archive(reader: ArchiveReader) -> Index:
 
 def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[PatchFiles]:
     """Yield the files of each patch, in the order of `patch_ids` (ascending), found or not."""
-    images = _layers(bundles.images, IMAGES_ROOT)
-    maps = _layers(bundles.maps, MAPS_ROOT)
-    image, mask = next(images, None), next(maps, None)
-    for patch_id in patch_ids:
-        bands: dict[str, bytes] = {}
-        found: bytes | None = None
-        if image is not None and image[0] == patch_id:
-            bands, image = image[1], next(images, None)
-        if mask is not None and mask[0] == patch_id:
-            found, mask = mask[1].get(MAP), next(maps, None)
-        yield PatchFiles(bands, found)
-
-
-def _layers(bundle: Path | None, root: Root) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield the id of each patch of a bundle and its files by layer."""
-    if bundle is None:
-        return
-    with bundle.open("rb") as file:
-        reader = ArchiveReader(plain(file), root, bundle.name)
-        for patch_id, members in groupby(reader, lambda read: read[0].patch_id):
-            yield patch_id, {member.layer: blocks.content for member, blocks in members}
+    images = _files(bundles.images, IMAGES_ROOT, patch_ids)
+    maps = _files(bundles.maps, MAPS_ROOT, patch_ids)
+    for bands, found in zip(images, maps, strict=True):
+        yield PatchFiles(bands, found.get(MAP))
 
 
 def cell_of(patch_id: str) -> int:
     """Return the cell of a patch in its tile, 100 × column + row."""
     patch = parse_patch(patch_id)
     return 100 * patch.column + patch.row
+
+
+def _copy_tile(
+    reader: ArchiveReader,
+    request: TileRequest,
+    patch_ids: Collection[str],
+    layers: Collection[str],
+    path: Path,
+) -> list[str]:
+    with translate_os_errors("write", path), path.open("wb", buffering=_BUFFER) as sink:
+        others = reader.copy_tile(request.tile, patch_ids, layers, sink, complete=request.complete)
+    if request.last:
+        reader.read_to_the_end()
+    return others
+
+
+def _files(bundle: Path | None, root: Root, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
+    """Yield the files of each patch by layer; none where the bundle has none of it."""
+    if bundle is None:
+        yield from ({} for _ in patch_ids)
+        return
+    with bundle.open("rb") as file:
+        reader = ArchiveReader(plain(file), root, bundle.name)
+        patches = groupby(reader, lambda read: read[0].patch_id)
+        found, members = next(patches, ("", iter(())))
+        for patch_id in patch_ids:
+            if found == patch_id:
+                yield {member.layer: blocks.content for member, blocks in members}
+                found, members = next(patches, ("", iter(())))
+            else:
+                yield {}

@@ -4,8 +4,7 @@ Relies on the published form: members are sorted by path, so that the members of
 patch, follow one another.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import BinaryIO, Protocol
 
@@ -52,16 +51,6 @@ def decompress(source: Readable) -> Iterator[bytes]:
         raise ArchiveError(f"this is not zstd, or damaged ({error}). Fetch the file again.") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Layers of patches to take of a tile."""
-
-    tile: str
-    patch_ids: Collection[str]
-    layers: Collection[str]
-    to_the_end: bool  # read the whole tile, not only as far as its last wanted patch
-
-
 class ArchiveReader:
     """An open archive: chunks of a tar whose members are in the folder `root`; errors begin with `name`."""
 
@@ -77,33 +66,47 @@ class ArchiveReader:
         return chain(read_ahead, self._members)
 
     def copy_tile(
-        self, wanted: Wanted, sink: BinaryIO, *, on_passed: Callable[[Member], None], last: bool = False
-    ) -> None:
-        """Write the wanted members of a tile to `sink` as a tar, and read on to the end of the tile.
+        self,
+        tile: str,
+        patch_ids: Collection[str],
+        layers: Collection[str],
+        sink: BinaryIO,
+        *,
+        complete: bool,
+    ) -> list[str]:
+        """Write the wanted members of a tile, with their own blocks, to `sink` as a tar.
 
         Args:
-            wanted: members to take, with their own blocks.
-            sink: receives them.
-            on_passed: called with each member of this and of earlier tiles that is not of a wanted patch.
-            last: also read the rest of the archive (unless the tile is not read to its end), so that the
-                compressed stream can be checked.
+            tile: its name; those before it are skipped.
+            patch_ids: ids of the wanted patches.
+            layers: bands, or the map, to take of each.
+            sink: receives the tar.
+            complete: read the tile to its end, otherwise to its last wanted patch.
+
+        Returns:
+            Ids of the other patches of the tile, as far as it was read.
 
         Raises:
             ArchiveError: the archive is damaged or not in the published form.
         """
-        final = "~" if wanted.to_the_end else max(wanted.patch_ids, default="")
+        wanted, others = frozenset(patch_ids), dict[str, None]()
+        final = "~" if complete else max(patch_ids, default="")
         for member, blocks in self:
-            if member.tile > wanted.tile or (member.tile == wanted.tile and member.patch_id > final):
+            if member.tile > tile or (member.tile == tile and member.patch_id > final):
                 self._next = ((member, blocks),)
                 break
-            if member.patch_id not in wanted.patch_ids:
-                on_passed(member)
-            elif member.layer in wanted.layers:
-                sink.write(blocks.blocks)
+            if member.patch_id in wanted:
+                if member.layer in layers:
+                    sink.write(blocks.blocks)
+            elif member.tile == tile:
+                others[member.patch_id] = None
         sink.write(END_OF_ARCHIVE)
-        if last and wanted.to_the_end:
-            for member, _ in self:
-                on_passed(member)
+        return list(others)
+
+    def read_to_the_end(self) -> None:
+        """Read the rest of the archive, so that all of it is checked; raises as `copy_tile`."""
+        for _ in self:
+            pass
 
     def _parsed(self, members: Iterator[TarMember]) -> Iterator[tuple[Member, TarMember]]:
         """Check names and order. Only the first path of a patch is parsed; the others share its prefix."""

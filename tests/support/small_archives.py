@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigearthnet.archive import ArchiveReader, Wanted, decompress
+from bigearthnet.archive import ArchiveReader, decompress
 from bigearthnet.archive.tar import walk
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
 from bigearthnet.sample import write_archive
@@ -53,9 +53,11 @@ def everything(data: bytes) -> Members:
     ]
 
 
-def wanted(tile: str, rows: Iterable[int], *, to_the_end: bool, layers: Iterable[str] = RGB_BANDS) -> Wanted:
-    return Wanted(tile, {f"{tile}_05_{row:02d}" for row in rows}, tuple(layers), to_the_end)
-
-
-def copied(sink: io.BytesIO) -> Members:
-    return [(member.path.decode(), member.content) for member in walk(iter([sink.getvalue()]))]
+def copy_tile(
+    reader: ArchiveReader, tile: str, rows: Iterable[int], layers: Iterable[str] = RGB_BANDS, **how: bool
+) -> tuple[Members, list[str]]:
+    """Copy members of a tile; returns what was copied, and the rows of the other patches."""
+    sink, patch_ids = io.BytesIO(), [f"{tile}_05_{row:02d}" for row in rows]
+    others = reader.copy_tile(tile, patch_ids, tuple(layers), sink, **{"complete": True, **how})
+    copied = [(member.path.decode(), member.content) for member in walk(iter([sink.getvalue()]))]
+    return copied, [patch_id[-2:] for patch_id in others]

@@ -3,26 +3,24 @@ import shutil
 import subprocess
 import tarfile
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from bigearthnet.archive import ArchiveReader, decompress, plain
+from bigearthnet.archive import ArchiveReader, decompress
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS, Member, pack_command
 from tests.support.small_archives import (
     TILES,
-    Counting,
     Members,
-    copied,
+    copy_tile,
     everything,
     members_of,
     packed,
     reader_of,
-    wanted,
 )
 
 FIRST, SECOND = members_of(TILES[0], range(3)), members_of(TILES[1], range(2))
@@ -101,7 +99,7 @@ def test_the_command_packs_an_archive_that_is_read(tmp_path: Path) -> None:
     assert everything((tmp_path / "BigEarthNet-S2.tar.zst").read_bytes()) == FIRST + SECOND
 
 
-def test_paths_may_begin_with_a_dot_and_folders_have_entries(tmp_path: Path) -> None:
+def test_paths_may_begin_with_a_dot_and_folders_have_entries() -> None:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
         for folder in ("./", "./BigEarthNet-S2/", f"./BigEarthNet-S2/{TILES[0]}/"):
@@ -114,12 +112,8 @@ def test_paths_may_begin_with_a_dot_and_folders_have_entries(tmp_path: Path) -> 
             tar.addfile(info, io.BytesIO(content))
     data = zstandard.ZstdCompressor().compress(raw.getvalue())
     assert everything(data) == FIRST
-    sink = io.BytesIO()
-    reader_of(data).copy_tile(
-        wanted(TILES[0], [1], to_the_end=True, layers=BANDS), sink, on_passed=lambda _: None
-    )
-    bundle = ArchiveReader(iter([sink.getvalue()]), IMAGES_ROOT, "bundle")
-    assert [blocks.content for _, blocks in bundle] == [content for _, content in FIRST[12:24]]
+    copied, _ = copy_tile(reader_of(data), TILES[0], [1], BANDS)
+    assert copied == [(f"./{path}", content) for path, content in FIRST[12:24]]
 
 
 def test_names_that_are_not_utf8_are_refused() -> None:
@@ -133,82 +127,27 @@ def test_names_that_are_not_utf8_are_refused() -> None:
 def test_a_tile_is_copied_as_a_tar_of_what_is_wanted(tmp_path: Path) -> None:
     tiles = [members_of(tile, range(3)) for tile in TILES[:3]]
     reader = reader_of(packed(tmp_path, [member for tile in tiles for member in tile]))
-    passed: list[Member] = []
-    sink = io.BytesIO()
-    reader.copy_tile(wanted(TILES[1], [0, 2], to_the_end=True), sink, on_passed=passed.append)
-    expected = [(p, content) for p, content in tiles[1] if p[-7:-4] in RGB_BANDS and "_05_01_" not in p]
-    assert copied(sink) == expected
-    assert len(expected) == 6
-    # All members of the tile before, and of the patch that is not wanted; not the other bands.
-    assert [(m.tile, m.patch_id[-2:], m.layer) for m in passed] == [
-        *((TILES[0], f"{row:02d}", band) for row in range(3) for band in BANDS),
-        *((TILES[1], "01", band) for band in BANDS),
-    ]
-    sink = io.BytesIO()
-    reader.copy_tile(wanted(TILES[2], range(3), to_the_end=True, layers=BANDS), sink, on_passed=passed.append)
-    assert copied(sink) == tiles[2]
+    copied, others = copy_tile(reader, TILES[1], [0, 2])
+    assert copied == [one for one in tiles[1] if one[0][-7:-4] in RGB_BANDS and "_05_01_" not in one[0]]
+    assert (len(copied), others) == (6, ["01"])
+    assert copy_tile(reader, TILES[2], range(3), BANDS) == (tiles[2], [])
 
 
 def test_tiles_may_end_early_or_be_missing(tmp_path: Path) -> None:
     members = members_of(TILES[0], [0, 1, 3, 4], ["B02"]) + members_of(TILES[2], [1], ["B02"])
-    reader, passed = reader_of(packed(tmp_path, members)), list[Member]()
-    sink, other = io.BytesIO(), io.BytesIO()
-    reader.copy_tile(wanted(TILES[0], [1, 2, 3], to_the_end=False), sink, on_passed=passed.append)
-    assert [path[-10:-8] for path, _ in copied(sink)] == ["01", "03"]
-    assert [m.patch_id[-2:] for m in passed] == ["00"]
-    reader.copy_tile(wanted(TILES[1], [1], to_the_end=True), other, on_passed=passed.append)
-    assert other.getvalue() == END_OF_ARCHIVE
-    assert [m.patch_id[-2:] for m in passed] == ["00", "04"]
-    rest = io.BytesIO()
-    reader.copy_tile(wanted(TILES[2], [1], to_the_end=True), rest, on_passed=passed.append)
-    assert copied(rest) == members[-1:]
+    reader = reader_of(packed(tmp_path, members))
+    assert copy_tile(reader, TILES[0], [1, 2, 3], complete=False) == (members[1:3], ["00"])
+    assert copy_tile(reader, TILES[1], [1]) == ([], [])
+    assert copy_tile(reader, TILES[2], [1]) == (members[-1:], [])
     assert list(reader) == []
-    assert len(passed) == 2
 
 
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Four tiles of ten patches, one band of 29 kB each; compressed 1.2 MB, a tile 0.3."""
-    members = (m for tile in TILES[:4] for m in members_of(tile, range(10), ["B02"], size=29_196))
-    return packed(tmp_path_factory.mktemp("long"), members)
-
-
-@pytest.mark.parametrize(
-    ("nth", "rows", "to_the_end", "last", "share"),
-    [
-        (0, [0], False, False, 1 / 40),
-        (0, range(10), True, False, 1 / 4),
-        (1, range(10), True, False, 2 / 4),
-        (1, [4], False, True, 15 / 40),
-        (1, range(10), True, True, 1),
-    ],
-)
-def test_no_more_is_read_than_needed(
-    long: bytes, nth: int, rows: Iterable[int], to_the_end: bool, last: bool, share: float
-) -> None:
-    source = Counting(long)
-    reader = ArchiveReader(decompress(source), IMAGES_ROOT, "images")
-    assert source.at == 0
-    tile = wanted(TILES[nth], rows, to_the_end=to_the_end)
-    reader.copy_tile(tile, io.BytesIO(), on_passed=lambda _: None, last=last)
-    # Reads are of 128 KiB, and the header of the next member is needed.
-    assert share * len(long) - 1000 <= source.at <= min(share * len(long) + 2 * (1 << 17), len(long))
-
-
-def test_the_last_tile_reads_the_rest_and_checks_it(long: bytes) -> None:
-    passed: list[Member] = []
-    tile = wanted(TILES[2], range(10), to_the_end=True)
-    reader_of(long).copy_tile(tile, io.BytesIO(), on_passed=passed.append, last=True)
-    assert {member.tile for member in passed} == {TILES[0], TILES[1], TILES[3]}
-    damaged = long[:-1] + bytes([long[-1] ^ 1])
-    reader_of(damaged).copy_tile(tile, io.BytesIO(), on_passed=passed.append)
+def test_the_rest_is_read_and_checked(tmp_path: Path) -> None:
+    data = packed(tmp_path, members_of(TILES[0], range(40)) + members_of(TILES[1], range(40)))
+    damaged = reader_of(data[:-1] + bytes([data[-1] ^ 1]))
+    copy_tile(damaged, TILES[0], [0])
     with pytest.raises(ArchiveError, match=r"^images\.tar\.zst, behind S2A_.*not zstd, or damaged.*checksum"):
-        reader_of(damaged).copy_tile(tile, io.BytesIO(), on_passed=passed.append, last=True)
-
-
-def test_a_plain_tar_reads_like_a_compressed_one(long: bytes) -> None:
-    reader = ArchiveReader(plain(io.BytesIO(b"".join(decompress(io.BytesIO(long))))), IMAGES_ROOT, "bundle")
-    assert [(m, blocks.content) for m, blocks in reader] == [(m, b.content) for m, b in reader_of(long)]
+        damaged.read_to_the_end()
 
 
 class Endless:
@@ -243,8 +182,9 @@ def peak(patches: int) -> int:
     tracemalloc.start()
     reader = ArchiveReader(decompress(Endless(patches)), IMAGES_ROOT, "images")
     for tile in TILES[:4]:
-        asked = wanted(tile, range(100), to_the_end=True)
-        reader.copy_tile(asked, Nowhere(), on_passed=lambda _: None, last=tile == TILES[3])
+        asked = [f"{tile}_05_{row:02d}" for row in range(100)]
+        assert reader.copy_tile(tile, asked, RGB_BANDS, Nowhere(), complete=True) == []
+    reader.read_to_the_end()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return most
