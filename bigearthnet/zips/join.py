@@ -15,12 +15,11 @@ class CentralDirectory:
 
     Attributes:
         offset: bytes of the members so far: where the next shard begins.
-        members: members so far.
     """
 
     def __init__(self) -> None:
         self.offset = 0
-        self.members = 0
+        self._count = 0
         self._size = 0
         self._last = b""
 
@@ -36,14 +35,14 @@ class CentralDirectory:
                 raise ValueError(f"members must be in ascending order: {name!r} came after {self._last!r}")
             entries += central_entry(name, size, crc32, self.offset)
             self.offset += LOCAL_BYTES + len(name) + size
-            self.members += 1
+            self._count += 1
             self._last = name
         self._size += len(entries)
         return bytes(entries)
 
     def end(self) -> bytes:
         """Return the end records, which follow the entries."""
-        return end_records(self.members, self._size, self.offset)
+        return end_records(self._count, self._size, self.offset)
 
 
 def data_offsets(name_lengths: npt.ArrayLike, sizes: npt.ArrayLike, start: int) -> Offsets:

@@ -1,10 +1,7 @@
 """Shards: the members of a zip that belong to one tile, as they stand in it, without a central directory."""
 
-import os
 import zlib
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from bigearthnet.store.disk import translate_os_errors
@@ -14,14 +11,10 @@ _BUFFER_BYTES = 1 << 20
 
 
 class ShardWriter:
-    """Writes a shard; the same members give the same bytes.
-
-    A context manager. The shard is written beside `path` and moved there at the end of the block, synced to
-    the disk; after an exception nothing of it is left.
+    """Writes a shard; the same members give the same bytes. A context manager.
 
     Attributes:
         size: bytes so far.
-        members: members so far.
 
     Raises:
         DestinationError: the folder cannot be written.
@@ -30,29 +23,17 @@ class ShardWriter:
 
     def __init__(self, path: Path) -> None:
         self.size = 0
-        self.members = 0
         self._path = path
-        self._staged = path.with_name(f".{path.name}.part")
         self._last = b""
 
     def __enter__(self) -> Self:
         with translate_os_errors("write", self._path):
-            self._file = self._staged.open("wb", buffering=_BUFFER_BYTES)
+            self._file = self._path.open("wb", buffering=_BUFFER_BYTES)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                with translate_os_errors("write", self._path):
-                    self._file.flush()
-                    os.fsync(self._file.fileno())
-                    self._staged.replace(self._path)
-        finally:
-            with suppress(OSError):  # a full disk once more
-                self._file.close()
-            self._staged.unlink(missing_ok=True)
+    def __exit__(self, *exception: object) -> None:
+        with translate_os_errors("write", self._path):
+            self._file.close()
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member; returns the CRC-32 of its data.
@@ -68,6 +49,5 @@ class ShardWriter:
             self._file.write(header)
             self._file.write(data)
         self.size += len(header) + len(data)
-        self.members += 1
         self._last = raw
         return crc32

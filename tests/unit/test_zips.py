@@ -1,7 +1,6 @@
 """Shards, and the zips that they are joined to, compared with Python's zipfile and with unzip."""
 
 import io
-import os
 import struct
 import subprocess
 import zipfile
@@ -18,7 +17,6 @@ from bigearthnet.zips.format import central_entry, end_records
 
 GIB = 1 << 30
 Members = dict[str, bytes]
-MEMBERS = {"a.png": b"\x89PNG one", "b.png": b"", "c.png": bytes(range(256)) * 12_000}  # over the buffer
 
 
 @st.composite
@@ -47,7 +45,7 @@ def write(path: Path, members: Members) -> list[tuple[bytes, int, int]]:
     """Write a shard; returns name, size and CRC-32 of its members."""
     with ShardWriter(path) as writer:
         listed = [(name.encode(), len(data), writer.add(name, data)) for name, data in members.items()]
-    assert (writer.members, writer.size) == (len(members), path.stat().st_size)
+    assert writer.size == path.stat().st_size
     return listed
 
 
@@ -62,7 +60,6 @@ def join(folder: Path, shards: list[Members]) -> bytes:
         offsets = data_offsets([len(name) for name, _, _ in listed], [size for _, size, _ in listed], start)
         found = [body[at : at + size] for at, (_, size, _) in zip(offsets.tolist(), listed, strict=True)]
         assert found == list(members.values())
-    assert directory.members == sum(map(len, shards))
     return body + entries + directory.end()
 
 
@@ -167,41 +164,15 @@ def test_names_must_ascend(tmp_path: Path, first: str, second: str) -> None:
     assert (tmp_path / "shard").read_bytes() == local_header(first.encode(), 1, 0x83DCEFB7) + b"1"
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_shard_is_there_whole_or_not_at_all(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "shard"
-    path.write_bytes(b"old")
-    with pytest.raises(error), ShardWriter(path) as writer:  # noqa: PT012
-        writer.add("a", MEMBERS["c.png"])
-        assert path.read_bytes() == b"old"
-        raise error
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("shard", b"old")]
-    ShardWriter(path).__enter__().add("a", MEMBERS["c.png"])  # a killed run
-    write(path, MEMBERS)
-    assert list(tmp_path.iterdir()) == [path]
-    assert by_zipfile(MEMBERS).startswith(path.read_bytes())
-
-
-def test_a_shard_is_synced_before_it_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[tuple[int, bool]] = []
-    path = tmp_path / "shard"
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((os.fstat(handle).st_size, path.exists())))
-    write(path, MEMBERS)
-    assert synced == [(path.stat().st_size, False)]
-
-
 @pytest.mark.parametrize("size", [1, 3_000_000], ids=["at the end", "while adding"])
-def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path, size: int) -> None:
-    (tmp_path / ".shard.part").symlink_to("/dev/full")
+def test_a_full_disk_is_named(tmp_path: Path, size: int) -> None:
+    (tmp_path / "shard").symlink_to("/dev/full")
     with pytest.raises(SpaceError, match=rf"cannot write {tmp_path}/shard: the disk is full"):
         write(tmp_path / "shard", {"a": b"1" * size})
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_and_a_folder_in_the_way_are_named(tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match=f"cannot write {tmp_path}/no/shard: No such file"):
         write(tmp_path / "no" / "shard", {})
-    (tmp_path / "shard").mkdir()
-    with pytest.raises(DestinationError, match=f"cannot write {tmp_path}/shard: there is a folder"):
-        write(tmp_path / "shard", MEMBERS)
-    assert list(tmp_path.iterdir()) == [tmp_path / "shard"]
+    with pytest.raises(DestinationError, match=f"cannot write {tmp_path}: there is a folder"):
+        write(tmp_path, {})
