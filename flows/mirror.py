@@ -31,6 +31,9 @@ def mirror(source: RecordSource, destination: BucketUrl, aws_credentials: Creden
         opened = open_record(source, aws_credentials)
         record = resolve(opened)
         target = Mirror(store)
-        sent = sum(copy_to_mirror(file, opened, target) for file in record.files)
+        files = sorted(
+            record.files, key=lambda file: file.size
+        )  # what is complete is read again by a later run
+        sent = sum(copy_to_mirror(file, opened, target) for file in files)
         target.finish(record)
     return {"destination": store.url, "files": len(record.files), "bytes_sent": sent}

@@ -16,7 +16,7 @@ def download(file: RecordFile, source: Source, work: Workspace) -> LocalFile:
     if there is not None:
         logger.info("%s: already there, md5 %s", file.name, there.md5)
         return there
-    doing = "hashing" if source.local_path(file) is not None else "downloading"
+    doing = "hashing" if source.folder is not None else "downloading"
     local = ensure_local(source, file, work, byte_progress(f"{doing} {file.name}", file.size))
     logger.info("%s: %s (%s)", file.name, local.verification, local.md5)
     return local

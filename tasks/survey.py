@@ -73,7 +73,7 @@ def survey(
     """
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     tables = [file for name in METADATA_FILES if (file := record.file(name)) is not None]
-    streams = transfer == "stream" and source.local_path(images) is None and images.md5 is not None
+    streams = transfer == "stream" and source.folder is None and images.md5 is not None
     kept = [maps_file, *tables, *([] if streams else [images])]
     needed = sum(bytes_to_download(source, file, work) for file in kept)
     require_space(work.root, needed, "the record's files", "or use transfer: stream")

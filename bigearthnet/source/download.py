@@ -1,6 +1,7 @@
 """A file of a record brought into a store: complete, checked, and going on where an earlier run ended."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial as bind
 
@@ -21,8 +22,8 @@ class FetchedFile:
     received: int
 
 
-def fetch_file(source: Source, file: RecordFile, store: Store, name: str, on_bytes: OnBytes) -> FetchedFile:
-    """Bring a file of a record into a store, going on where an earlier run ended.
+def fetch_file(source: Source, file: RecordFile, store: Store, on_bytes: OnBytes) -> FetchedFile:
+    """Bring a file of a record into a store, in place of an earlier one, going on where another run ended.
 
     A store that cannot read back what an earlier run wrote shows the complete file before it is checked; it
     is then read once and removed if it is wrong. Otherwise the file is not visible before it is checked.
@@ -31,7 +32,6 @@ def fetch_file(source: Source, file: RecordFile, store: Store, name: str, on_byt
         source: of the record.
         file: of the record.
         store: where the file goes.
-        name: of the file in the store; an earlier file is replaced.
         on_bytes: called with the size of each block, also of those that were there, which add up to the
             file's; with a negative number when bytes are fetched or read again.
 
@@ -42,22 +42,19 @@ def fetch_file(source: Source, file: RecordFile, store: Store, name: str, on_byt
         SourceError: the source refused the file.
         SpaceError: the disk is full.
     """
-    with store.resume(name, file.size, file.md5) as partial:
+    with store.resume(file.name, file.size, file.md5) as partial:
         try:
             received, md5 = complete(bind(source.open, file), file.size, partial, "md5", on_bytes)
-            _require_md5(file, md5)
-        except (ChecksumError, ChangedError):
+        except ChangedError:
             partial.discard()
             raise
+        if md5 is not None:
+            _require_md5(file, md5, partial.discard)
         stored = partial.commit()
     if md5 is None:
         on_bytes(-file.size)
         md5 = md5_of(store.open(stored), on_bytes)
-        try:
-            _require_md5(file, md5)
-        except ChecksumError:
-            store.delete([name])
-            raise
+        _require_md5(file, md5, lambda: store.delete([file.name]))
     return FetchedFile(stored, md5, received)
 
 
@@ -71,8 +68,9 @@ def md5_of(reader: ResumingReader, on_bytes: OnBytes) -> str:
     return digest.hexdigest()
 
 
-def _require_md5(file: RecordFile, md5: str | None) -> None:
-    if None not in {md5, file.md5} and md5 != file.md5:
+def _require_md5(file: RecordFile, md5: str, remove: Callable[[], None]) -> None:
+    if file.md5 not in {None, md5}:
+        remove()
         raise ChecksumError(
             f"{file.name} arrived with md5 {md5}, but the record says {file.md5}. It was removed. Run again."
         )

@@ -46,21 +46,24 @@ class LocalFile:
 
 def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
     """Return the local copy of a file if it is known to be right without reading it."""
-    store, name, path = _copy(source, file, work)
-    found = store.head(name)
+    store = _folder(source, file, work)
+    found = store.head(file.name)
+    if found is None:
+        return None
+    path = store.folder / file.name
     with translate_os_errors("read notes in", work.md5s):
-        md5 = known_digest(path, found.etag, work.md5s) if found else None
-    if found is None or md5 is None or file.md5 not in {None, md5}:
+        md5 = known_digest(path, found.etag, work.md5s)
+    if md5 is None or file.md5 not in {None, md5}:
         return None
     return LocalFile(path, found.size, md5, file.verification(), found.etag)
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     """Return the bytes of a file that still have to be downloaded."""
-    store, name, _ = _copy(source, file, work)
-    if source.local_path(file) or store.head(name):
+    store = _folder(source, file, work)
+    if source.folder or store.head(file.name):
         return 0
-    with store.resume(name, file.size, file.md5) as partial:
+    with store.resume(file.name, file.size, file.md5) as partial:
         return file.size - partial.position
 
 
@@ -70,29 +73,27 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
     A file in a local folder is used in place and never changed; a wrong one in the work folder is replaced.
     Arguments and errors as of `fetch_file`.
     """
-    store, name, path = _copy(source, file, work)
-    in_place = source.local_path(file) is not None
-    if in_place:
+    store = _folder(source, file, work)
+    path = store.folder / file.name
+    if source.folder:
         source.open(file).close()  # ChangedError if it is not the file that was listed
-    found = store.head(name)
+    found = store.head(file.name)
     md5 = md5_of(store.open(found), on_bytes) if found else None
     if found is None or md5 is None or found.size != file.size or file.md5 not in {None, md5}:
-        if in_place:
+        if source.folder:
             raise ChecksumError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
         if found is not None:
             on_bytes(-found.size)
-        fetched = fetch_file(source, file, store, name, on_bytes)
+        fetched = fetch_file(source, file, store, on_bytes)
         found, md5 = fetched.stored, fetched.md5
     with translate_os_errors("write", work.md5s):
         note_digest(path, found.etag, md5, work.md5s)
     return LocalFile(path, found.size, md5, file.verification(), found.etag)
 
 
-def _copy(source: Source, file: RecordFile, work: Workspace) -> tuple[FolderStore, str, Path]:
-    """Return the folder of a local copy, and its name and path."""
-    path = source.local_path(file)
-    if path is not None:
-        return FolderStore(path.parent, SourceError), path.name, path
+def _folder(source: Source, file: RecordFile, work: Workspace) -> FolderStore:
+    """Return the folder of a local copy: the source's, or one for this version of the file."""
+    if source.folder:
+        return FolderStore(source.folder, SourceError)
     version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
-    name = f"{version}/{file.name}"
-    return FolderStore(work.archives), name, work.archives / name
+    return FolderStore(work.archives / version)

@@ -26,6 +26,10 @@ class Source(Protocol):
     def text(self) -> str:
         """What opens it again; can hold a token."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its files can be used in place; None if they must be downloaded."""
+
     def __str__(self) -> str: ...
 
     def record(self) -> Record:
@@ -45,9 +49,6 @@ class Source(Protocol):
         Raises:
             ChangedError: it is another version now; can be raised by reading as well.
         """
-
-    def local_path(self, file: RecordFile) -> Path | None:
-        """Return the path of a file that can be used in place; None for a file that must be downloaded."""
 
 
 def open_source(text: str, open_store: Callable[[str], Store], http: Http) -> Source:

@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
 from bigearthnet.errors import ChangedError, SourceError
 from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, first_error, require_names
-from bigearthnet.store.base import Store, StoredFile
+from bigearthnet.store.base import Store
 from bigearthnet.store.reader import ResumingReader
 
 RECORD: Final = "record.json"
@@ -28,6 +27,7 @@ class StoredSource:
 
     def __init__(self, store: Store, title: str = "") -> None:
         self.text = store.url
+        self.folder = store.folder
         self._store = store
         self._title = title
 
@@ -37,17 +37,7 @@ class StoredSource:
     def record(self) -> Record:
         """Return the record that was mirrored; without `record.json`, one of the files that are there."""
         mirrored = read_mirror(self._store)
-        stated = {file.name: file for file in mirrored.files} if mirrored else {}
-        found = [file for name in stated or RECORD_FILES if (file := self._store.head(name)) is not None]
-        if mirrored is not None:
-            if [(file.name, file.size) for file in found] != [(f.name, f.size) for f in mirrored.files]:
-                raise SourceError(f"the files in {self} are not those of its {RECORD}. Run the mirror again.")
-            return replace(mirrored, files=tuple(self._file(file, stated[file.name].md5) for file in found))
-        names = [file.name for file in found]
-        if not set(names) >= set(ARCHIVES):
-            names += [file.name for file in islice(self._store.list(), 100)]
-        require_names(sorted(set(names)), str(self), "Put the archives there under their names on Zenodo.")
-        return Record("folder", "", "", self._title, tuple(self._file(file, None) for file in found))
+        return self._listed() if mirrored is None else self._located(mirrored)
 
     def latest(self) -> Self:
         """Return itself."""
@@ -61,13 +51,27 @@ class StoredSource:
             raise ChangedError(f"{file.location} was removed or replaced after it was listed. Run again.")
         return self._store.open(found, start)
 
-    def local_path(self, file: RecordFile) -> Path | None:
-        """Return the path of a file in a folder."""
-        return None if self._store.folder is None else self._store.folder / file.name
+    def _listed(self) -> Record:
+        """Return a record of the archives that are there."""
+        found = [file for name in RECORD_FILES if (file := self._store.head(name)) is not None]
+        names = {file.name for file in found}
+        if not names.issuperset(ARCHIVES):  # then the message says what is there
+            names.update(file.name for file in islice(self._store.list(), 100))
+        require_names(sorted(names), str(self), "Put the archives there under their names on Zenodo.")
+        files = (RecordFile(one.name, one.size, None, self._location(one.name), one.etag) for one in found)
+        return Record("folder", "", "", self._title, tuple(files))
 
-    def _file(self, found: StoredFile, md5: str | None) -> RecordFile:
-        location = f"{self.text.rstrip('/')}/{found.name}"
-        return RecordFile(found.name, found.size, md5, location, None if md5 else found.etag)
+    def _located(self, mirrored: Record) -> Record:
+        """Return the record of a mirror that has all its files."""
+        for file in mirrored.files:
+            found = self._store.head(file.name)
+            if found is None or found.size != file.size:
+                raise SourceError(f"the files in {self} are not those of its {RECORD}. Run the mirror again.")
+        files = (replace(file, location=self._location(file.name)) for file in mirrored.files)
+        return replace(mirrored, files=tuple(files))
+
+    def _location(self, name: str) -> str:
+        return f"{self.text.rstrip('/')}/{name}"
 
 
 def read_mirror(store: Store) -> Record | None:

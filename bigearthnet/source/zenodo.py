@@ -3,8 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
@@ -51,6 +50,7 @@ class ZenodoSource:
 
     text: str = field(repr=False)
     http: Http
+    folder: ClassVar[None] = None
 
     def __str__(self) -> str:
         return safe_url(self.text)
@@ -72,10 +72,6 @@ class ZenodoSource:
         name = f"{file.name} from {safe_url(file.location)}"
         opener = partial(self.http.open_at, file)
         return ResumingReader(opener, name, start, file.size, validator=validator, sleep=self.http.sleep)
-
-    def local_path(self, file: RecordFile) -> Path | None:  # noqa: ARG002 - of the protocol
-        """Return None."""
-        return None
 
 
 def record_url(text: str) -> str | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import ChangedError, ChecksumError, TransferError
-from bigearthnet.source import RecordFile, bytes_to_download, ensure_local, fetch_file, find_local
-from bigearthnet.source.download import FetchedFile
+from bigearthnet.source import RecordFile, bytes_to_download, ensure_local, find_local
+from bigearthnet.source.download import FetchedFile, fetch_file
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
@@ -18,17 +18,16 @@ from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, md5, sent_
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
 pytest_plugins = ("tests.support.transfer_fixtures",)
 
-NAME = "archives/images"
 FLIPPED = bytearray(CONTENT)
 FLIPPED[1_000_000] ^= 0xFF
 
 
 def fetch(source: ZenodoSource, file: RecordFile, store: FolderStore) -> tuple[FetchedFile, list[int]]:
     counts: list[int] = []
-    fetched = fetch_file(source, file, store, NAME, counts.append)
+    fetched = fetch_file(source, file, store, counts.append)
     assert sum(counts) == file.size
-    assert store.read(NAME) == CONTENT
-    assert (fetched.md5, fetched.stored) == (MD5, store.head(NAME))
+    assert store.read(IMAGES) == CONTENT
+    assert (fetched.md5, fetched.stored) == (MD5, store.head(IMAGES))
     return fetched, counts
 
 
@@ -52,12 +51,12 @@ def test_a_file_is_downloaded_in_place_of_an_earlier_one(
     source: ZenodoSource, file: RecordFile, store: FolderStore
 ) -> None:
     def look(_: int) -> None:
-        assert store.read(NAME) == b"an older file"
+        assert store.read(IMAGES) == b"an older file"
 
-    store.write(NAME, b"an older file")
-    assert fetch_file(source, file, store, NAME, look).received == SIZE
-    assert store.read(NAME) == CONTENT
-    assert files(store) == ["images"]
+    store.write(IMAGES, b"an older file")
+    assert fetch_file(source, file, store, look).received == SIZE
+    assert store.read(IMAGES) == CONTENT
+    assert files(store) == [IMAGES]
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_a_download_goes_on_where_it_broke_off(
     with pytest.raises(TransferError, match="answered 503"):
         fetch(source, file, store)
     assert staged(store).read_bytes() == CONTENT[:700_000]
-    assert store.head(NAME) is None
+    assert store.head(IMAGES) is None
     server.requests.clear()
     if is_damaged:
         staged(store).write_bytes(b"\0" * 700_000)
@@ -100,7 +99,7 @@ def test_a_download_goes_on_where_it_broke_off(
     else:
         fetched, _ = fetch(source, file, store)
         assert fetched.received == server.bytes_sent(IMAGES) == SIZE - 700_000
-        assert files(store) == ["images"]
+        assert files(store) == [IMAGES]
     assert sent_headers(server, "Range") == ["bytes=700000-"]
 
 
@@ -111,7 +110,7 @@ def test_a_wrong_byte_is_noticed_and_the_next_run_begins_anew(
     server.faults[IMAGES] = [Fault(flip=1_000_000)]
     if not states_md5:
         without = replace(file, md5=None)
-        assert fetch_file(source, without, store, NAME, lambda _: None).md5 == md5(FLIPPED)
+        assert fetch_file(source, without, store, lambda _: None).md5 == md5(FLIPPED)
         return
     message = rf"^{IMAGES} arrived with md5 {md5(FLIPPED)}, but the record says {MD5}\. It was removed\. Run"
     with pytest.raises(ChecksumError, match=message):
@@ -128,7 +127,7 @@ def test_a_cancelled_copy_goes_on_unless_its_source_was_replaced(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_file(folder, folder.record().require(IMAGES), store, NAME, cancel)
+        fetch_file(folder, folder.record().require(IMAGES), store, cancel)
     arrived = staged(store).stat().st_size
     assert 0 < arrived < SIZE
     if is_replaced:
@@ -147,7 +146,7 @@ def test_a_file_that_changes_during_a_copy_leaves_nothing(
         (server.folder / IMAGES).write_bytes(FLIPPED)
 
     with pytest.raises(ChangedError):
-        fetch_file(folder, folder.record().require(IMAGES), store, NAME, change)
+        fetch_file(folder, folder.record().require(IMAGES), store, change)
     assert files(store) == []
 
 
@@ -213,9 +212,9 @@ def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(
 
 
 def test_versions_and_places_without_md5_have_copies_of_their_own(
-    server: RecordServer, folder: StoredSource, work: Workspace, monkeypatch: pytest.MonkeyPatch
+    server: RecordServer, folder: StoredSource, work: Workspace
 ) -> None:
-    monkeypatch.setattr(StoredSource, "local_path", lambda *_: None)  # as in a bucket
+    folder.folder = None  # as of a bucket
     first = folder.record().require(MAPS)
     copy = ensure_local(folder, first, work, lambda _: None).path
     copy.write_bytes(b"damaged: another size")
