@@ -16,7 +16,7 @@ import pytest
 
 from bigearthnet import __version__
 from bigearthnet.errors import ChangedError, SourceError, TransferError
-from bigearthnet.source.http import Http, safe_url
+from bigearthnet.source.http import Http
 from bigearthnet.source.record import RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import reader
@@ -28,7 +28,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that 
 
 SECRET = "sesame"  # noqa: S105 - of nothing
 BACKOFF = [0, 2, 4, 8, 16, 32, 64, 120, 120]
-LIMIT = Fault(status=403, says=b"Unusual traffic")
 
 
 def everything_of(error: BaseException) -> str:
@@ -52,11 +51,9 @@ def test_requests_say_who_asks_and_want_bytes_as_they_are(server: RecordServer, 
         (Fault(status=429, retry_after="0"), 0),
         (Fault(status=503, retry_after="86400"), 600),
         (Fault(status=503, retry_after=formatdate(time() + 86400, usegmt=True)), 600),
-        (Fault(status=503, retry_after="soon"), 0),
         (Fault(status=503, retry_after="9" * 5000), 0),
         (Fault(status=503, retry_after=f"Thu, 07 Nov {10**20} 12:01:00 GMT"), 0),
         (Fault(status=408), 0),
-        (Fault(status=599), 0),
         (Fault(drop=True), 0),
         (Fault(break_after=50), 0),
         (Fault(stall_after=50), 0),
@@ -134,13 +131,6 @@ def test_an_invalid_url_is_refused(http: Http, url: str) -> None:
     assert SECRET not in everything_of(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["https://a/b", "https://a/b?token=x", "https://a/b#x", "https://me:se@x@a/b"]
-)
-def test_secrets_are_removed_from_urls(url: str) -> None:
-    assert safe_url(url) == "https://a/b"
-
-
 def test_redirects_are_followed_on_the_same_host_only(
     server: RecordServer, http: Http, waits: list[float]
 ) -> None:
@@ -174,14 +164,12 @@ def test_the_latest_version_is_followed_on_the_same_host_only(
 
 
 def test_an_archive_is_not_read_as_a_record(server: RecordServer, http: Http) -> None:
-    for size, message in ((16 << 20, None), ((16 << 20) + 1, "has more than 16 MiB, so it is not a record")):
-        with (server.folder / MAPS).open("wb") as file:
-            file.truncate(size)
-        if message is None:
-            assert len(http.document(server.file_url(MAPS))) == size
-        else:
-            with pytest.raises(SourceError, match=message):
-                http.document(server.file_url(MAPS))
+    with (server.folder / MAPS).open("wb") as file:
+        file.truncate(16 << 20)
+        assert len(http.document(server.file_url(MAPS))) == 16 << 20
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(SourceError, match="has more than 16 MiB, so it is not a record"):
+        http.document(server.file_url(MAPS))
 
 
 def test_a_certificate_that_is_not_valid_fails_at_once(
@@ -303,14 +291,13 @@ def test_another_range_than_asked_for_is_not_used(
 
 
 @pytest.mark.parametrize(
-    ("fault", "message", "requests"),
+    ("fault", "message"),
     [
-        (Fault(break_after=10), "10 tries in a row", 10),
-        (Fault(status=503), "answered 503", 11),
-        (LIMIT, r'403 \("Unusual traffic"\)\. Try again later', 11),
+        (Fault(status=503), "answered 503"),
+        (Fault(status=403, says=b"Unusual traffic"), r'403 \("Unusual traffic"\)\. Try again later'),
     ],
 )
-def test_a_file_is_given_up_after_ten_tries_that_bring_nothing(
+def test_a_file_is_given_up_after_ten_requests_in_a_row(
     *,
     server: RecordServer,
     source: ZenodoSource,
@@ -318,22 +305,25 @@ def test_a_file_is_given_up_after_ten_tries_that_bring_nothing(
     waits: list[float],
     fault: Fault,
     message: str,
-    requests: int,
 ) -> None:
     server.faults[IMAGES] = [Fault(break_after=1000), fault, fault]
     assert read_all(source, file) == CONTENT
-    server.requests.clear()
     waits.clear()
-    server.faults[IMAGES] = [Fault(break_after=1000), *[fault] * 11]
+    server.faults[IMAGES] = [Fault(break_after=1000), *[fault] * 10]
     with pytest.raises(TransferError, match=rf"cannot read {IMAGES} from {server.url}/.*: .*{message}"):
         read_all(source, file)
-    assert len(server.requests) == requests
-    assert waits == [0, *BACKOFF][-requests + 1 :]
+    assert waits == [0, *BACKOFF]
 
 
 @pytest.mark.parametrize(("received", "complete"), [(1 << 16, True), ((1 << 16) - 1, False)])
 def test_progress_between_failures_is_enough(
-    *, server: RecordServer, source: ZenodoSource, file: RecordFile, received: int, complete: bool
+    *,
+    server: RecordServer,
+    source: ZenodoSource,
+    file: RecordFile,
+    waits: list[float],
+    received: int,
+    complete: bool,
 ) -> None:
     server.faults[IMAGES] = [Fault(break_after=received)] * 15
     if complete:
@@ -342,6 +332,7 @@ def test_progress_between_failures_is_enough(
     else:
         with pytest.raises(TransferError, match="10 tries in a row brought next to nothing"):
             read_all(source, file)
+        assert (len(server.requests), waits) == (10, BACKOFF)
 
 
 def test_a_trickle_is_not_waited_for_without_end(
@@ -385,11 +376,6 @@ def test_connections_are_closed(http: Http, status: str, error: type[Exception] 
         closed = threads.submit(is_closed_after_answer)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
         opened = ZenodoSource("http://unused", http).open(RecordFile(MAPS, 10, None, url))
-        if error is None:
+        with pytest.raises(error) if error else opened as caught:
             assert opened.readinto(bytearray(5)) == 5
-            opened.close()
-            assert closed.result()
-        else:
-            with pytest.raises(error) as caught:
-                opened.read(1)
-            assert closed.result(), f"open although {caught.value}"
+        assert closed.result(), f"open although {caught}"  # `caught` keeps the frames of the error alive

@@ -49,7 +49,7 @@ def describe(folder: Path, **changes: Any) -> None:
     ("text", "shown"),
     [
         ("10891137", "https://zenodo.org/api/records/10891137"),
-        ("http://me:a@127.0.0.1/x?token=b#c", "http://127.0.0.1/x"),
+        ("http://me:a@x@127.0.0.1/x?token=b#c", "http://127.0.0.1/x"),
         (" S3://bucket/prefix", "S3://bucket/prefix"),
     ],
 )
@@ -69,10 +69,8 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
     ("text", "message"),
     [
         ("", "cannot use ''. Write the whole path"),
-        (" ", "cannot use ' '"),
         ("a\0b", "cannot use"),
         ("s3:/bucket/x", "s3:/bucket/x is not a source. Name a Zenodo record"),
-        ("s3:bucket", "is not a source"),
         ("s3:///x", "is not a source"),
         ("ftp://me:a@b/c?d", "^ftp://b/c is not a source"),
         ("$HOME/x", "without variables. A bucket"),
@@ -168,13 +166,6 @@ def test_another_record_json_is_refused(
 ) -> None:
     describe(archives, **changes)
     with pytest.raises(SourceError, match=message):
-        source.record()
-
-
-def test_a_mirror_without_one_of_its_files_is_refused(source: StoredSource, archives: Path) -> None:
-    describe(archives)
-    (archives / MAPS).unlink()
-    with pytest.raises(SourceError, match="are not those of its record"):
         source.record()
 
 

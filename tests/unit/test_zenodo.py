@@ -3,8 +3,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bigearthnet.errors import SourceError
 from bigearthnet.source.record import Record, RecordFile
@@ -21,16 +19,13 @@ URL = "https://zenodo.org/api/records/10891137"
         " 10891137\n",
         "https://zenodo.org/records/10891137",
         "https://zenodo.org/record/10891137",
-        "http://zenodo.org/records/10891137/",
-        "https://www.zenodo.org/records/10891137",
-        "https://zenodo.org/records/10891137?preview=1",
-        "https://zenodo.org/records/10891137#files",
+        "http://www.zenodo.org/records/10891137/",
+        "https://zenodo.org/records/10891137?preview=1#files",
         "https://zenodo.org/records/10891137/files/BigEarthNet-S2.tar.zst?download=1",
         "https://zenodo.org/api/records/10891137",
         "https://zenodo.org/doi/10.5281/zenodo.10891137",
         "10.5281/ZENODO.10891137",
         "DOI: 10.5281/zenodo.10891137",
-        "https://doi.org/10.5281/zenodo.10891137",
         "https://dx.doi.org/10.5281/zenodo.10891137",
     ],
 )
@@ -57,12 +52,6 @@ def test_other_urls_are_used_as_they_are(text: str) -> None:
 )
 def test_anything_else_is_no_url(text: str) -> None:
     assert record_url(text) is None
-
-
-@given(st.text())
-def test_any_text_has_an_answer(text: str) -> None:
-    url = record_url(text)
-    assert url is None or url.lower().startswith(("http://", "https://"))
 
 
 def a_file(key: str, size: int, md5: str) -> dict[str, Any]:
@@ -118,24 +107,15 @@ def test_version_and_title_can_be_missing(metadata: dict[str, Any]) -> None:
         (lambda d: d.pop("files"), r"\(files: Field required\)"),
         (lambda d: d["files"][0].update(size=-1), r"\(files\.0\.size: .*greater than or equal to 0"),
         (lambda d: d["files"][0].pop("checksum"), r"\(files\.0\.checksum: Field required"),
-        (lambda d: d["files"][1].pop("links"), r"\(files\.1\.links"),
         (lambda d: d.update(files=[]), f"has no {IMAGES} and no {MAPS}; it has no files. Choose"),
         (lambda d: d["files"].pop(1), f"has no {MAPS}; it has {IMAGES}, BigEarthNet-S1"),
         (lambda d: d["files"][0].update(checksum="sha256:" + "0" * 64), r"\(files\.0\.checksum: .*match"),
-        (lambda d: d["files"][0].update(checksum="md5:" + "g" * 32), r"\(files\.0\.checksum: .*match"),
         (lambda d: d["files"][0].update(checksum="md5:" + "0" * 31), r"\(files\.0\.checksum: .*match"),
         (lambda d: d["files"][0]["links"].update(self="/etc/passwd"), f"link to {IMAGES} .* leads to /etc"),
         (lambda d: d["files"][0]["links"].update(self="file://zenodo.org/x"), "leads to file:"),
         (lambda d: d["files"][0]["links"].update(self="https://a.zenodo.org/x"), "leads to https://a.zen"),
         (lambda d: d["files"][0]["links"].update(self="http://zenodo.org/x"), "leads to http://zen"),
-        (
-            lambda d: d["files"][0]["links"].update(self="http://169.254.169.254/x"),
-            "which is not on https://zen",
-        ),
-        (
-            lambda d: d["files"][0]["links"].update(self="https://zenodo.org:443@a/x?t=b"),
-            "leads to https://a/x,",
-        ),
+        (lambda d: d["files"][0]["links"].update(self="https://zenodo.org:443@a/x?t=b"), "to https://a/x, "),
     ],
 )
 def test_anything_but_such_a_record_is_refused(
@@ -154,19 +134,3 @@ def test_what_is_no_json_is_refused_without_the_token(data: bytes) -> None:
     ) as caught:
         parse_record(data, "https://person:secret1@zenodo.org/7?token=secret2#secret3")
     assert "secret" not in str(caught.value)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["id", "files", "key", "size", "checksum", "links", "self"]), inner)
-    ),
-    max_leaves=12,
-)
-
-
-@given(JSON)
-def test_any_json_is_a_record_or_refused(value: object) -> None:
-    with pytest.raises(SourceError):
-        parse(value)
