@@ -15,7 +15,7 @@ import ssl
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -95,7 +95,6 @@ class RecordServer:
         self.sizes: dict[str, int] = {}
         self.stalled = threading.Event()
         self.closing = threading.Event()
-        self._md5s: dict[tuple[str, int, int], str] = {}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
         if tls is not None:
@@ -127,30 +126,23 @@ class RecordServer:
         return sorted(path.name for path in self.folder.iterdir() if path.is_file())
 
     def md5(self, name: str) -> str:
-        """The file's md5, hashed anew when the file has changed."""
-        path = self.folder / name
-        key = (name, path.stat().st_size, path.stat().st_mtime_ns)
-        if key not in self._md5s:
-            with path.open("rb") as file:
-                self._md5s[key] = hashlib.file_digest(file, "md5").hexdigest()
-        return self._md5s[key]
+        return hashlib.md5((self.folder / name).read_bytes()).hexdigest()  # noqa: S324
 
     def document(self) -> bytes:
         """The record's JSON."""
-        files = [
-            {
-                "key": name,
-                "size": self.sizes.get(name, (self.folder / name).stat().st_size),
-                "checksum": self.checksums.get(name, f"md5:{self.md5(name)}"),
-                "links": {"self": self.file_url(name)},
-            }
-            for name in self.names()
-        ]
         record = {
             "id": int(self.record_id),
             "metadata": {"title": "BigEarthNet v2.0 (test data)", "version": self.version},
             "links": {"latest": self.latest} if self.latest else {},
-            "files": files,
+            "files": [
+                {
+                    "key": name,
+                    "size": self.sizes.get(name, (self.folder / name).stat().st_size),
+                    "checksum": self.checksums.get(name, f"md5:{self.md5(name)}"),
+                    "links": {"self": self.file_url(name)},
+                }
+                for name in self.names()
+            ],
         }
         return json.dumps(record).encode()
 
@@ -202,53 +194,34 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_error(407)
 
     def _send_file(self, request: Request, fault: Fault, path: Path) -> None:
-        size = stop = path.stat().st_size
-        start, status, headers = 0, 200, {}
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if match and not fault.ignore_range:
-            start, stop = int(match[1]), min(int(match[2] or size) + 1, size)
-            status, headers = 206, {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
-            if start >= size:
-                return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
-        headers["Content-Length"] = str(stop - start)
-        return self._send(request, fault, status, _blocks(path, start, stop, fault.flip), headers)
+        content = bytearray(path.read_bytes())
+        if fault.flip is not None:
+            content[fault.flip] ^= 0xFF
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not match or fault.ignore_range:
+            return self._send(request, fault, 200, content, {})
+        start, size = int(match[1]), len(content)
+        if start >= size:
+            return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
+        found = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+        return self._send(request, fault, 206, content[start:], found)
 
     def _send(
-        self,
-        request: Request,
-        fault: Fault,
-        status: int,
-        body: bytes | Iterable[bytes],
-        headers: Mapping[str, str | None],
+        self, request: Request, fault: Fault, status: int, body: bytes, headers: Mapping[str, str | None]
     ) -> None:
-        if isinstance(body, bytes):
-            headers, body = {"Content-Length": str(len(body)), **headers}, [body]
         request.status = status
         self.send_response(status)
-        for key, value in {**headers, **fault.headers}.items():
+        for key, value in {"Content-Length": str(len(body)), **headers, **fault.headers}.items():
             if value is not None:
                 self.send_header(key, value)
         self.end_headers()
         ends = [end for end in (fault.break_after, fault.stall_after) if end is not None]
-        for block in body:
-            left = block[: min(ends, default=1 << 60) - request.sent]
-            for one in (bytes([byte]) for byte in left) if fault.drip_seconds else [left]:
-                self.wfile.write(one)
-                request.sent += len(one)
-                self.server.owner.closing.wait(fault.drip_seconds)
-            if len(left) < len(block):
-                break
+        sent = body[: min(ends, default=len(body))]
+        size = 1 if fault.drip_seconds else _BLOCK
+        for start in range(0, len(sent), size):
+            self.wfile.write(sent[start : start + size])
+            request.sent += len(sent[start : start + size])
+            self.server.owner.closing.wait(fault.drip_seconds)
         if fault.stall_after is not None:
             self.server.owner.stalled.set()
             self.server.owner.closing.wait()
-
-
-def _blocks(path: Path, start: int, stop: int, flip: int | None) -> Iterator[bytes]:
-    """The bytes of a range of a file, with a wrong one if need be."""
-    with path.open("rb") as file:
-        file.seek(start)
-        for position in range(start, stop, _BLOCK):
-            block = bytearray(file.read(min(_BLOCK, stop - position)))
-            if flip is not None and position <= flip < position + len(block):
-                block[flip - position] ^= 0xFF
-            yield bytes(block)

@@ -1,7 +1,4 @@
-"""A record server, and requests that wait for nothing, for a test module that asks for them:
-
-pytest_plugins = ("tests.support.transfer_fixtures",)
-"""
+"""A record server, and requests that wait for nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
