@@ -15,9 +15,6 @@ import numpy.typing as npt
 from bigearthnet.archive.reader import ArchiveReader, plain
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Root, parse_patch
-from bigearthnet.store.disk import translate_os_errors
-
-_BUFFER = 1 << 20
 
 Cells = npt.NDArray[np.uint16]
 """Cells of a tile as 100 × column + row, ascending: the order of the patch ids."""
@@ -85,17 +82,22 @@ class Extractor:
             DestinationError: the folder cannot be written.
             SpaceError: the disk is full.
         """
+        tile, complete = request.tile, request.complete
         images = maps = None
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
-            images = folder / f"{request.tile}.images.tar"
-            others = _copy_tile(self._images, request, request.images, RGB_BANDS, images)
+            images = folder / f"{tile}.images.tar"
+            others = self._images.copy_tile(tile, request.images, RGB_BANDS, images, complete=complete)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
+            if request.last:
+                self._images.read_to_the_end()
         if request.maps:
-            maps = folder / f"{request.tile}.maps.tar"
-            _copy_tile(self._maps, request, request.maps, (MAP,), maps)
+            maps = folder / f"{tile}.maps.tar"
+            self._maps.copy_tile(tile, request.maps, (MAP,), maps, complete=complete)
+            if request.last:
+                self._maps.read_to_the_end()
         return Bundles(images, maps, unknown)
 
 
@@ -125,20 +127,6 @@ def cell_of(patch_id: str) -> int:
     """Return the cell of a patch in its tile, 100 × column + row."""
     patch = parse_patch(patch_id)
     return 100 * patch.column + patch.row
-
-
-def _copy_tile(
-    reader: ArchiveReader,
-    request: TileRequest,
-    patch_ids: Collection[str],
-    layers: Collection[str],
-    path: Path,
-) -> list[str]:
-    with translate_os_errors("write", path), path.open("wb", buffering=_BUFFER) as sink:
-        others = reader.copy_tile(request.tile, patch_ids, layers, sink, complete=request.complete)
-    if request.last:
-        reader.read_to_the_end()
-    return others
 
 
 def _files(bundle: Path | None, root: Root, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:

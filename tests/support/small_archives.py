@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from bigearthnet.archive import ArchiveReader, decompress
 from bigearthnet.archive.tar import walk
@@ -57,7 +58,10 @@ def copy_tile(
     reader: ArchiveReader, tile: str, rows: Iterable[int], layers: Iterable[str] = RGB_BANDS, **how: bool
 ) -> tuple[Members, list[str]]:
     """Copy members of a tile; returns what was copied, and the rows of the other patches."""
-    sink, patch_ids = io.BytesIO(), [f"{tile}_05_{row:02d}" for row in rows]
-    others = reader.copy_tile(tile, patch_ids, tuple(layers), sink, **{"complete": True, **how})
-    copied = [(member.path.decode(), member.content) for member in walk(iter([sink.getvalue()]))]
+    patch_ids = [f"{tile}_05_{row:02d}" for row in rows]
+    with NamedTemporaryFile() as file:
+        others = reader.copy_tile(
+            tile, patch_ids, tuple(layers), Path(file.name), **{"complete": True, **how}
+        )
+        copied = [(member.path.decode(), member.content) for member in walk(iter([file.read()]))]
     return copied, [patch_id[-2:] for patch_id in others]
