@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bigearthnet.archive.reader import ArchiveReader, plain
+from bigearthnet.archive.reader import ArchiveReader
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Root, parse_patch
+
+_READ = 1 << 17
 
 Cells = npt.NDArray[np.uint16]
 """Cells of a tile as 100 × column + row, ascending: the order of the patch ids."""
@@ -135,7 +137,7 @@ def _files(bundle: Path | None, root: Root, patch_ids: Sequence[str]) -> Iterato
         yield from ({} for _ in patch_ids)
         return
     with bundle.open("rb") as file:
-        reader = ArchiveReader(plain(file), root, bundle.name)
+        reader = ArchiveReader(iter(lambda: file.read(_READ), b""), root, bundle.name)
         patches = groupby(reader, lambda read: read[0].patch_id)
         found, members = next(patches, ("", iter(())))
         for patch_id in patch_ids:

@@ -31,12 +31,6 @@ class Readable(Protocol):
         """Return up to `size` bytes, none at the end."""
 
 
-def plain(source: Readable) -> Iterator[bytes]:
-    """Yield the content of an uncompressed tar in chunks."""
-    while raw := source.read(_READ):
-        yield raw
-
-
 def decompress(source: Readable) -> Iterator[bytes]:
     """Yield the content of a zstd stream in chunks of at most 256 KiB, and check its checksums.
 

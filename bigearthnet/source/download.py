@@ -27,13 +27,8 @@ def fetch_file(source: Source, file: RecordFile, store: Store, on_bytes: OnBytes
 
     A store that cannot read back what an earlier run wrote shows the complete file before it is checked; it
     is then read once and removed if it is wrong. Otherwise the file is not visible before it is checked.
-
-    Args:
-        source: of the record.
-        file: of the record.
-        store: where the file goes.
-        on_bytes: called with the size of each block, also of those that were there, which add up to the
-            file's; with a negative number when bytes are fetched or read again.
+    `on_bytes` is called with the size of each block, also of those that were there, which add up to the
+    file's; with a negative number when bytes are fetched or read again.
 
     Raises:
         TransferError: the source or the store did not answer; the next run goes on from there.

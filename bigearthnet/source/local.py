@@ -19,14 +19,7 @@ from bigearthnet.work.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A verified file on this machine.
-
-    Attributes:
-        path: of the file.
-        size: bytes.
-        md5: hex.
-        verification: how the md5 was checked.
-    """
+    """A verified file on this machine, and how its md5 (hex) was checked."""
 
     path: Path
     size: int

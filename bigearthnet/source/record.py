@@ -24,8 +24,6 @@ class RecordFile:
     """A file of a record.
 
     Attributes:
-        name: one of `RECORD_FILES`.
-        size: bytes.
         md5: hex, lower case; None where the source states none.
         location: URL or path of the file.
         etag: version of a file whose md5 is not known; None where it does not matter.
@@ -51,8 +49,7 @@ class Record:
     Attributes:
         kind: "zenodo", or "folder" for files that belong to no known record.
         record_id: of Zenodo; empty for a folder.
-        version: of the record; can be empty.
-        title: of the record; can be empty.
+        version: can be empty, like the title.
         files: those of `RECORD_FILES` that the record has; always both archives.
     """
 

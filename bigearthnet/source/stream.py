@@ -27,14 +27,7 @@ class Mark:
 
 
 class Stream:
-    """A streamed archive, whose md5 the record states.
-
-    Args:
-        source: of the record.
-        file: the archive.
-        marks: of what earlier runs made of it.
-        on_bytes: called with the size of each block that arrives.
-    """
+    """A streamed archive, whose md5 the record states; `marks` are of what earlier runs made of it."""
 
     def __init__(
         self, source: Source, file: RecordFile, marks: Iterable[Mark], on_bytes: Callable[[int], None]
@@ -66,7 +59,12 @@ class Stream:
         self._position += len(data)
         self._on_bytes(len(data))
         while self._marks and (not data or self._marks[0].position == self._position):
-            self._compare(self._marks.popleft())
+            expected = self._marks.popleft()
+            if self.mark() != expected:
+                raise ChecksumError(
+                    f"{self._name} has md5 {self.mark().md5} after {self._position:,} streamed bytes, but "
+                    f"should have {expected.md5} after {expected.position:,}. Run again."
+                )
         return data
 
     def verify(self) -> None:
@@ -77,10 +75,3 @@ class Stream:
     def close(self) -> None:
         """Close the connection."""
         self._reader.close()
-
-    def _compare(self, expected: Mark) -> None:
-        if self.mark() != expected:
-            raise ChecksumError(
-                f"{self._name} has md5 {self._digest.hexdigest()} after {self._position:,} streamed bytes, "
-                f"but should have {expected.md5} after {expected.position:,}. Run again."
-            )
