@@ -1,14 +1,14 @@
 """A fast reader of tar streams.
 
 In BigEarthNet's archives, all members of one size in a tile have the same header, byte for byte, so that
-headers are parsed once and then looked up. Members are handed out as views of the buffer.
+headers are parsed once, by `tarfile`, and then looked up. Members are handed out as views of the buffer.
 
-Sources of the format: POSIX.1-1988 (ustar), POSIX.1-2001 (pax), and the GNU tar manual, "Basic Tar
-Format" (long names, base-256 numbers).
+Sources of the format: POSIX.1-2001 (pax), and the GNU tar manual, "Basic Tar Format" (long names).
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
+from tarfile import HeaderError, TarInfo
 from typing import NamedTuple
 
 from bigearthnet.errors import ArchiveError
@@ -61,20 +61,16 @@ class TarMember(NamedTuple):
 @lru_cache(maxsize=4096)
 def _header(block: bytes) -> tuple[bytes, int, int, bytes]:
     """Parse a header block: path, size of the content, size of the blocks that hold it, and type."""
-    stated = _number(block[148:156], "checksum")
-    rest = block[:148] + b" " * 8 + block[156:]
-    if stated not in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest)):
-        raise ArchiveError(f"a tar header has the checksum {stated} and not {sum(rest)}: it is damaged")
-    path = block[:100].split(b"\0", 1)[0]
-    if block[257:263] == b"ustar\0" and block[345]:
-        path = block[345:500].split(b"\0", 1)[0] + b"/" + path
-    kind = block[156:157]
-    if kind in (b"\0", b"7"):
-        kind = _FOLDER if path.endswith(b"/") else _FILE
-    size = _number(block[124:136], "size")
-    if kind in _EXTENSIONS:
-        return path, size, _padded(size, _EXTENSION_LIMIT, path), kind
-    return path, size, _padded(size, MEMBER_LIMIT, path) if kind == _FILE else 0, kind
+    try:
+        info = TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except HeaderError as error:
+        raise ArchiveError(f"this is not a tar, or it is damaged ({error}). Fetch the file again.") from error
+    path, size = info.name.encode("utf-8", "surrogateescape"), info.size
+    if info.type in _EXTENSIONS:
+        return path, size, _padded(size, _EXTENSION_LIMIT, path), info.type
+    if info.isreg() and info.type != _SPARSE:
+        return path, size, _padded(size, MEMBER_LIMIT, path), _FILE
+    return path, size, 0, info.type
 
 
 def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0915 - calls cost more than the rest
@@ -158,8 +154,8 @@ def walk(chunks: Iterator[bytes]) -> Iterator[TarMember]:  # noqa: PLR0912, PLR0
 
 def _padded(size: int, limit: int, path: bytes) -> int:
     """Bytes of the whole blocks that hold `size` bytes."""
-    if size > limit:
-        raise ArchiveError(f"{_text(path)} claims {size:,} bytes, more than the limit of {limit:,}")
+    if not 0 <= size <= limit:
+        raise ArchiveError(f"{_text(path)} claims {size:,} bytes; the limit is {limit:,}")
     return size + -size % BLOCK
 
 
@@ -189,16 +185,6 @@ def _pax_records(content: bytes) -> dict[bytes, bytes]:
         records[key] = value[:-1]
         content = content[length:]
     return records
-
-
-def _number(field: bytes, what: str) -> int:
-    """Parse an octal number, or a non-negative one of GNU tar in base 256, which begins with 0x80."""
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
-    text = field.strip(b" \0")
-    if text.strip(b"01234567"):
-        raise ArchiveError(f"this is not a tar: {_text(field)} is not the octal {what} of a header")
-    return int(text or b"0", 8)
 
 
 def _decimal(text: bytes, what: str) -> int:

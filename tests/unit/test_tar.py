@@ -152,11 +152,11 @@ def test_old_form_of_a_folder_is_a_folder() -> None:
 @pytest.mark.parametrize("form", ["gnu", "pax"])
 def test_absurd_sizes_are_refused_before_anything_is_read(size: int, form: str) -> None:
     header = entry("huge.tif", size=size)[0].tobuf(FORMATS[form])
-    refused(header + bytes(10_000), rf"^'huge\.tif' claims {size:,} bytes, more than the limit of 1,048,576$")
+    refused(header + bytes(10_000), rf"^'huge\.tif' claims {size:,} bytes; the limit is 1,048,576$")
 
 
 def test_absurdly_long_names_are_refused() -> None:
-    refused(pack(entry("n" * 70_000)), r"'\./\./@LongLink' claims 70,001 bytes, more than .* 65,536")
+    refused(pack(entry("n" * 70_000)), r"'\./\./@LongLink' claims 70,001 bytes; the limit is 65,536")
 
 
 @pytest.mark.parametrize("kind", [b"L", b"x", b"g", b"K"])
@@ -184,7 +184,7 @@ def test_numbers_in_base_256(first: bytes, reads: bool) -> None:
     if reads:
         assert walked(data) == [(b"a", b"content")] == listed(data)
     else:
-        refused(data, "this is not a tar: .* is not the octal size of a header")
+        refused(data, "'a' claims -[0-9,]+ bytes; the limit")
 
 
 def test_checksums_of_signed_bytes_are_accepted() -> None:
@@ -205,7 +205,7 @@ def test_a_changed_byte_in_a_header_is_noticed(at: int, change: int) -> None:
     if 148 <= at < 156 and bytes(data[148:156]).strip(b" \0") == whole[148:154]:
         assert walked(bytes(data)) == walked(whole)
     else:
-        refused(bytes(data), "a tar header has the checksum .* damaged|this is not a tar: .* octal checksum")
+        refused(bytes(data), r"this is not a tar, or it is damaged \((bad checksum|invalid header)\)\. Fetch")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -228,7 +228,7 @@ def test_an_end_behind_a_long_name_is_refused() -> None:
 @settings(deadline=None)
 @given(st.binary(min_size=BLOCK, max_size=3 * BLOCK).filter(lambda data: data[:BLOCK].strip(b"\0")))
 def test_garbage_is_refused(data: bytes) -> None:
-    refused(data, "this is not a tar|damaged")
+    refused(data, "this is not a tar, or it is damaged")
 
 
 def test_what_is_behind_the_end_is_read_and_ignored() -> None:
