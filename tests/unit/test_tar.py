@@ -34,12 +34,6 @@ def pack(*entries: Entry, form: str = "gnu") -> bytes:
     return file.getvalue()
 
 
-def resealed(block: bytes) -> bytes:
-    """The header with the checksum of its bytes."""
-    blank = block[:148] + b" " * 8 + block[156:]
-    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
-
-
 def cut(data: bytes, size: int = 4096) -> Iterator[bytes]:
     return (data[i : i + size] for i in range(0, len(data), size))
 
@@ -141,15 +135,9 @@ def test_special_files_are_refused(form: str, kind: bytes) -> None:
     refused(data, f"^'{name}' is {KINDS[kind]}; only plain files are read$")
 
 
-def test_old_form_of_a_folder_is_a_folder() -> None:
-    data = bytearray(pack(entry("folder", b""), entry("a", b"1")))
-    block = bytes(data[:BLOCK]).replace(b"folder\0", b"folder/", 1)
-    data[:BLOCK] = resealed(block[:156] + b"\0" + block[157:])
-    assert walked(bytes(data)) == [(b"a", b"1")] == listed(bytes(data))
-
-
-@pytest.mark.parametrize("size", [MEMBER_LIMIT + 1, 10 * 10**9, 1 << 60])
-@pytest.mark.parametrize("form", ["gnu", "pax"])
+@pytest.mark.parametrize(
+    ("size", "form"), [(MEMBER_LIMIT + 1, "ustar"), (10 * 10**9, "gnu"), (1 << 60, "pax"), (-1, "gnu")]
+)
 def test_absurd_sizes_are_refused_before_anything_is_read(size: int, form: str) -> None:
     header = entry("huge.tif", size=size)[0].tobuf(FORMATS[form])
     refused(header + bytes(10_000), rf"^'huge\.tif' claims {size:,} bytes; the limit is 1,048,576$")
@@ -174,25 +162,6 @@ def test_headers_before_a_member_are_limited(kind: bytes) -> None:
 def test_a_member_of_the_largest_size_is_read() -> None:
     content = random.Random(0).randbytes(MEMBER_LIMIT)
     assert walked(pack(entry("a", content), entry("b", b"2"))) == [(b"a", content), (b"b", b"2")]
-
-
-@pytest.mark.parametrize(("first", "reads"), [(b"\x80", True), (b"\xff", False)], ids=["7", "negative"])
-def test_numbers_in_base_256(first: bytes, reads: bool) -> None:
-    data = pack(entry("a", b"content"))
-    number = first + (7).to_bytes(11, "big")
-    data = resealed(data[:124] + number + data[136:BLOCK]) + data[BLOCK:]
-    if reads:
-        assert walked(data) == [(b"a", b"content")] == listed(data)
-    else:
-        refused(data, "'a' claims -[0-9,]+ bytes; the limit")
-
-
-def test_checksums_of_signed_bytes_are_accepted() -> None:
-    data = pack(entry("ö", b"1"))
-    header = data[:148] + b" " * 8 + data[156:BLOCK]
-    signed = sum(byte - 256 * (byte > 127) for byte in header)
-    data = header[:148] + b"%06o\0 " % signed + data[156:]
-    assert walked(data) == [("ö".encode(), b"1")] == listed(data)
 
 
 @settings(deadline=None)
