@@ -1,40 +1,30 @@
-"""Requests and files over HTTP, from a real server that does everything wrong a server can do."""
+"""Requests over HTTP, to a real server that does everything wrong a server can do."""
 
-import contextlib
-import itertools
 import logging
 import socket
 import traceback
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from time import time
-from types import SimpleNamespace
 
 import pytest
 
 from bigearthnet import __version__
-from bigearthnet.errors import ChangedError, SourceError, TransferError
+from bigearthnet.errors import SourceError, TransferError
 from bigearthnet.source.http import Http
 from bigearthnet.source.record import RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
-from bigearthnet.store import reader
 from tests.support.certificate import self_signed
 from tests.support.record_server import RECORD, Fault, RecordServer
-from tests.support.transfers import CONTENT, IMAGES, MAPS, MD5, SIZE, read_all, sent_headers
+from tests.support.transfers import BACKOFF, IMAGES, MAPS, MD5, SIZE
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]  # a stall that goes unnoticed is longer
 
 SECRET = "sesame"  # noqa: S105 - of nothing
-BACKOFF = [0, 2, 4, 8, 16, 32, 64, 120, 120]
 
 
 def everything_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
-
-
-# Requests
 
 
 def test_requests_say_who_asks_and_want_bytes_as_they_are(server: RecordServer, source: ZenodoSource) -> None:
@@ -231,151 +221,3 @@ def test_a_proxy_of_another_kind_is_refused(http: Http, monkeypatch: pytest.Monk
     with pytest.raises(SourceError, match="only http and https proxies are supported") as caught:
         http.document("https://zenodo.invalid/x")
     assert SECRET not in everything_of(caught.value)
-
-
-# Files
-
-
-@pytest.mark.parametrize("start", [0, 1, SIZE - 1, SIZE])
-def test_a_file_is_read_from_a_byte_on(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, waits: list[float], start: int
-) -> None:
-    assert read_all(source, file, start) == CONTENT[start:]
-    assert (len(server.requests), waits) == (0 if start == SIZE else 1, [])
-
-
-@pytest.mark.parametrize("fault", [Fault(break_after=700_000), Fault(stall_after=700_000)])
-def test_a_broken_body_is_resumed_where_it_ended(
-    *, server: RecordServer, source: ZenodoSource, file: RecordFile, waits: list[float], fault: Fault
-) -> None:
-    server.faults[IMAGES] = [fault, Fault(break_after=400_000), Fault(status=504)]
-    assert read_all(source, file) == CONTENT
-    assert sent_headers(server, "Range") == [None, "bytes=700000-", *["bytes=1100000-"] * 2]
-    assert [request.status for request in server.requests] == [200, 206, 504, 206]
-    assert waits == [0, 0, 0], "each failure is waited for once"
-
-
-def test_a_whole_file_in_answer_to_a_range_is_not_appended(
-    server: RecordServer, source: ZenodoSource, file: RecordFile
-) -> None:
-    whole = Fault(ignore_range=True)
-    server.faults[IMAGES] = [replace(whole, break_after=700_000), replace(whole, break_after=300_000), whole]
-    assert read_all(source, file) == CONTENT
-    assert [request.status for request in server.requests] == [200, 200, 200]
-
-
-@pytest.mark.parametrize(("size", "start"), [(SIZE - 1, 0), (SIZE + 1, 0), (SIZE - 1, 5), (SIZE + 9, SIZE)])
-def test_another_size_than_the_records_is_refused(
-    source: ZenodoSource, file: RecordFile, size: int, start: int
-) -> None:
-    with pytest.raises(
-        ChangedError, match=f"{IMAGES} has {size:,} bytes in the record, but {SIZE:,} on the server"
-    ):
-        read_all(source, replace(file, size=size), start)
-
-
-def test_a_size_that_is_not_stated_is_not_compared(
-    server: RecordServer, source: ZenodoSource, file: RecordFile
-) -> None:
-    server.faults[IMAGES] = [Fault(headers={"Content-Length": None})]
-    assert read_all(source, replace(file, size=SIZE - 5)) == CONTENT[:-5], "no more than the record says"
-
-
-@pytest.mark.parametrize("content_range", [f"bytes 0-{SIZE - 1}/{SIZE}", f"bytes 700000-{SIZE - 1}/*", None])
-def test_another_range_than_asked_for_is_not_used(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, content_range: str | None
-) -> None:
-    server.faults[IMAGES] = [Fault(break_after=700_000), Fault(headers={"Content-Range": content_range})]
-    with pytest.raises(TransferError, match=f"another range of {IMAGES} than asked for"):
-        read_all(source, file)
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        (Fault(status=503), "answered 503"),
-        (Fault(status=403, says=b"Unusual traffic"), r'403 \("Unusual traffic"\)\. Try again later'),
-    ],
-)
-def test_a_file_is_given_up_after_ten_requests_in_a_row(
-    *,
-    server: RecordServer,
-    source: ZenodoSource,
-    file: RecordFile,
-    waits: list[float],
-    fault: Fault,
-    message: str,
-) -> None:
-    server.faults[IMAGES] = [Fault(break_after=1000), fault, fault]
-    assert read_all(source, file) == CONTENT
-    waits.clear()
-    server.faults[IMAGES] = [Fault(break_after=1000), *[fault] * 10]
-    with pytest.raises(TransferError, match=rf"cannot read {IMAGES} from {server.url}/.*: .*{message}"):
-        read_all(source, file)
-    assert waits == [0, *BACKOFF]
-
-
-@pytest.mark.parametrize(("received", "complete"), [(1 << 16, True), ((1 << 16) - 1, False)])
-def test_progress_between_failures_is_enough(
-    *,
-    server: RecordServer,
-    source: ZenodoSource,
-    file: RecordFile,
-    waits: list[float],
-    received: int,
-    complete: bool,
-) -> None:
-    server.faults[IMAGES] = [Fault(break_after=received)] * 15
-    if complete:
-        assert read_all(source, file) == CONTENT
-        assert len(server.requests) == 16
-    else:
-        with pytest.raises(TransferError, match="10 tries in a row brought next to nothing"):
-            read_all(source, file)
-        assert (len(server.requests), waits) == (10, BACKOFF)
-
-
-def test_a_trickle_is_not_waited_for_without_end(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = itertools.count(step=20)  # each look at it is 20 s later
-    monkeypatch.setattr(reader, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    server.faults[IMAGES] = [Fault(drip_seconds=0.01)] * 11
-    with pytest.raises(TransferError, match=r"at last: only \d+ bytes arrived in 60 s"):
-        read_all(source, file)
-    assert len(server.requests) == 10
-
-
-def test_a_slow_reader_is_not_a_slow_server(
-    server: RecordServer, source: ZenodoSource, file: RecordFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(reader, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with source.open(file) as opened:
-        for _ in range(5):
-            assert opened.read(10)
-            now[0] += 1000
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "error"), [("200 OK", None), ("404 Not Found", SourceError), ("206 Partial", ChangedError)]
-)
-def test_connections_are_closed(http: Http, status: str, error: type[Exception] | None) -> None:
-    def is_closed_after_answer() -> bool:
-        connection, _ = listener.accept()
-        with connection, contextlib.suppress(ConnectionError):  # closed before all was read
-            connection.settimeout(5)
-            connection.recv(65536)
-            head = f"HTTP/1.1 {status}\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/99\r\n\r\n"
-            connection.sendall(f"{head}12345".encode())
-            return connection.recv(1) == b""
-        return True
-
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
-        closed = threads.submit(is_closed_after_answer)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
-        opened = ZenodoSource("http://unused", http).open(RecordFile(MAPS, 10, None, url))
-        with pytest.raises(error) if error else opened as caught:
-            assert opened.readinto(bytearray(5)) == 5
-        assert closed.result(), f"open although {caught}"  # `caught` keeps the frames of the error alive

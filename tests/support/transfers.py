@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.source import Http, RecordFile, Source
+from bigearthnet.source import Http, RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
 from tests.support.record_server import RecordServer
@@ -15,6 +15,8 @@ from tests.support.record_server import RecordServer
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
 CONTENT = random.Random(1).randbytes(1_500_000)
 SIZE = len(CONTENT)
+BACKOFF = [0, 2, 4, 8, 16, 32, 64, 120, 120]
+"""Seconds between ten tries."""
 
 
 def md5(data: bytes) -> str:
@@ -22,16 +24,6 @@ def md5(data: bytes) -> str:
 
 
 MD5 = md5(CONTENT)
-
-
-def read_all(source: Source, file: RecordFile, start: int = 0) -> bytes:
-    with source.open(file, start) as reader:
-        return reader.read()
-
-
-def sent_headers(server: RecordServer, header: str) -> list[str | None]:
-    """That header of every request for the images."""
-    return [request.headers.get(header) for request in server.requests_for(IMAGES)]
 
 
 @pytest.fixture(autouse=True)
