@@ -12,7 +12,7 @@ import zstandard
 from bigearthnet.archive import ArchiveReader, decompress
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
-from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS, Member, pack_command
+from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS, pack_command
 from tests.support.small_archives import (
     TILES,
     Members,
@@ -24,18 +24,6 @@ from tests.support.small_archives import (
 )
 
 FIRST, SECOND = members_of(TILES[0], range(3)), members_of(TILES[1], range(2))
-
-
-def test_members_come_as_they_were_packed(tmp_path: Path) -> None:
-    assert everything(packed(tmp_path, FIRST + SECOND)) == FIRST + SECOND
-
-
-def test_reference_maps_have_a_layer_of_their_own(tmp_path: Path) -> None:
-    patch_id = f"{TILES[0]}_05_07"
-    data = packed(tmp_path, [(f"Reference_Maps/{TILES[0]}/{patch_id}/{patch_id}_reference_map.tif", b"map")])
-    reader = ArchiveReader(decompress(io.BytesIO(data)), MAPS_ROOT, "maps")
-    member = Member(TILES[0], patch_id, "reference_map")
-    assert [(found, blocks.content) for found, blocks in reader] == [(member, b"map")]
 
 
 def swapped(one: int, other: int) -> Members:
@@ -122,15 +110,6 @@ def test_names_that_are_not_utf8_are_refused() -> None:
         tar.addfile(tarfile.TarInfo(FIRST[0][0].replace("_B01", "_B0\udcff")))
     with pytest.raises(ArchiveError, match=r"_B0\\\\xff\.tif"):
         list(ArchiveReader(iter([data.getvalue()]), IMAGES_ROOT, "images"))
-
-
-def test_a_tile_is_copied_as_a_tar_of_what_is_wanted(tmp_path: Path) -> None:
-    tiles = [members_of(tile, range(3)) for tile in TILES[:3]]
-    reader = reader_of(packed(tmp_path, [member for tile in tiles for member in tile]))
-    copied, others = copy_tile(reader, TILES[1], [0, 2])
-    assert copied == [one for one in tiles[1] if one[0][-7:-4] in RGB_BANDS and "_05_01_" not in one[0]]
-    assert (len(copied), others) == (6, ["01"])
-    assert copy_tile(reader, TILES[2], range(3), BANDS) == (tiles[2], [])
 
 
 def test_tiles_may_end_early_or_be_missing(tmp_path: Path) -> None:
