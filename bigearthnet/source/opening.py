@@ -14,7 +14,7 @@ from bigearthnet.store.base import Store
 from bigearthnet.store.reader import ResumingReader
 from bigearthnet.work.workspace import folder
 
-FORMS: Final = (
+_FORMS: Final = (
     "Name a Zenodo record (10891137, its URL or DOI), s3://bucket/prefix, or a folder with the archives."
 )
 
@@ -68,8 +68,8 @@ def open_source(text: str, open_store: Callable[[str], Store], http: Http) -> So
     if re.match(r"s3://[^/]", text.strip(), re.IGNORECASE):
         return StoredSource(open_store(text.strip()))
     if re.match(r"[a-z][a-z0-9+.-]+:", text.strip(), re.IGNORECASE):
-        raise SourceError(f"{safe_url(text.strip())} is not a source. {FORMS}")
+        raise SourceError(f"{safe_url(text.strip())} is not a source. {_FORMS}")
     path = folder(text, SourceError)
     if not path.is_dir():
-        raise SourceError(f"there is no folder {path}. {FORMS}")
+        raise SourceError(f"there is no folder {path}. {_FORMS}")
     return StoredSource(open_store(str(path)))

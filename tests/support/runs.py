@@ -111,7 +111,7 @@ def hurry(set_attribute: Callable[[object, str, object], None], stall_seconds: f
     Without events the server knows no task runs, which would cost it more than the runs themselves.
     """
     set_attribute(prefect.events.utilities, "should_emit_events", lambda: False)
-    quick = partial(Http, stall_seconds=stall_seconds, tries=3, sleep=lambda _: None)
+    quick = partial(Http, stall_seconds=stall_seconds, sleep=lambda _: None)
     set_attribute(tasks.connect, "Http", quick)
     set_attribute(tasks.connect, "_ATTEMPTS", 2)
     set_attribute(bigearthnet.store.reader, "backoff_seconds", lambda _: 0.0)
