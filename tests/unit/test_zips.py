@@ -116,21 +116,18 @@ def test_an_offset_of_4_gib_goes_into_a_zip64_extra() -> None:
 
 @pytest.mark.parametrize(
     ("count", "size", "offset"),
-    [(0xFFFF, 5, 6), (1, 0xFFFF_FFFF, 6), (1, 5, 0xFFFF_FFFF), (549_488, 6, 5 << 32)],
+    [(0xFFFF, 5, 6), (1, 0xFFFF_FFFF, 6), (1, 5, 0xFFFF_FFFF), (0xFFFE, 0xFFFF_FFFE, 0xFFFF_FFFE)],
 )
 def test_end_records_have_zip64_from_the_limits_on(count: int, size: int, offset: int) -> None:
     records = end_records(count, size, offset)
-    signature, rest, made_by, needed, *numbers = struct.unpack("<4sQHHIIQQQQ", records[:56])
-    assert (signature, rest, made_by, needed) == (b"PK\6\6", 44, 3 << 8 | 45, 45)
-    assert numbers == [0, 0, count, count, size, offset]
-    assert struct.unpack("<4sIQI", records[56:76]) == (b"PK\6\7", 0, offset + size, 1)
     clipped = (min(count, 0xFFFF),) * 2 + (min(size, 0xFFFF_FFFF), min(offset, 0xFFFF_FFFF))
-    assert struct.unpack("<4s4H2IH", records[76:]) == (b"PK\5\6", 0, 0, *clipped, 0)
-
-
-def test_end_records_are_classic_below_the_limits() -> None:
-    numbers = (0xFFFE, 0xFFFE, 0xFFFF_FFFE, 0xFFFF_FFFE)
-    assert struct.unpack("<4s4H2IH", end_records(*numbers[1:])) == (b"PK\5\6", 0, 0, *numbers, 0)
+    assert struct.unpack("<4s4H2IH", records[-22:]) == (b"PK\5\6", 0, 0, *clipped, 0)
+    if count == 0xFFFE:
+        assert len(records) == 22
+    else:
+        numbers = (44, 3 << 8 | 45, 45, 0, 0, count, count, size, offset)
+        assert struct.unpack("<4sQHHIIQQQQ", records[:56]) == (b"PK\6\6", *numbers)
+        assert struct.unpack("<4sIQI", records[56:-22]) == (b"PK\6\7", 0, offset + size, 1)
 
 
 @pytest.mark.parametrize("make", [local_header, lambda *member: central_entry(*member, 0)])
