@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bigearthnet.names import PATCH_PIXELS, parse_patch
-from bigearthnet.options import SPLITS
-from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, Metadata
+from bigearthnet.options import COUNTRIES, SPLITS
+from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, patch_id
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, offset_column, size_column
 from bigearthnet.zips import data_offsets
@@ -124,18 +124,15 @@ class ManifestWriter:
 
 def _facts(tile: str, ids: list[str], metadata: Metadata | None) -> dict[str, list[Any]]:
     """Return the metadata's columns for these patches; null for those that it does not list."""
-    listed = {int(row["cell"]): row for row in metadata.rows(tile)} if metadata is not None else {}
-    countries = () if metadata is None else metadata.countries
-    values = []
-    for patch_id in ids:
-        row = listed.get(int(patch_id[-5:-3]) * 100 + int(patch_id[-2:]))
-        values.append([None] * len(_FACTS) if row is None else _values(row, countries))
-    return {name: [row[i] for row in values] for i, name in enumerate(_FACTS)}
+    listed = {patch_id(tile, row["cell"]): _values(row) for row in (metadata or {}).get(tile, NO_ROWS)}
+    nothing = [None] * len(_FACTS)
+    return {name: [listed.get(one, nothing)[i] for one in ids] for i, name in enumerate(_FACTS)}
 
 
-def _values(row: np.void, countries: tuple[str, ...]) -> list[Any]:
+def _values(row: np.void) -> list[Any]:
+    """Return what a row states, in the order of `_FACTS`."""
     labels = [label for i, label in enumerate(LABELS) if int(row["labels"]) >> i & 1]
-    return [SPLITS[row["split"]], labels, countries[row["country"]], bool(row["snow"]), bool(row["cloud"])]
+    return [SPLITS[row["split"]], labels, COUNTRIES[row["country"]], bool(row["snow"]), bool(row["cloud"])]
 
 
 def _totals(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bigearthnet.errors import SourceError
 from bigearthnet.names import METADATA_FILE, METADATA_SNOW_CLOUD_SHADOW_FILE
 from bigearthnet.options import COUNTRIES
-from bigearthnet.plan.metadata import LABELS, Metadata, read_metadata
+from bigearthnet.plan.metadata import LABELS, Metadata, patch_id, read_metadata
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2B_MSIL2A_20180506T105029_N9999_R051_T31UER"
@@ -45,15 +45,15 @@ def write(path: Path, rows: list[Row], **options: Any) -> Path:
 def read(metadata: Metadata) -> dict[str, tuple[Any, ...]]:
     """Metadata of each patch, in the words of the files."""
     return {
-        f"{tile}_{one['cell'] // 100:02d}_{one['cell'] % 100:02d}": (
+        patch_id(tile, one["cell"]): (
             frozenset(label for i, label in enumerate(LABELS) if int(one["labels"]) & 1 << i),
             SPLITS[one["split"]],
-            metadata.countries[one["country"]],
+            COUNTRIES[one["country"]],
             bool(one["snow"]),
             bool(one["cloud"]),
         )
-        for tile in metadata.tiles
-        for one in metadata.rows(tile)
+        for tile, of_tile in metadata.items()
+        for one in of_tile
     }
 
 
@@ -99,11 +99,9 @@ def test_files_are_read_as_they_state(
     ]
     metadata = read_metadata(files)
     assert read(metadata) == stated(rows)
-    assert list(metadata.tiles) == sorted(metadata.tiles)
-    for tile in metadata.tiles:
-        places = metadata.rows(tile)["cell"].tolist()
-        assert places == sorted(set(places))
-    assert len(metadata.rows("S2C_MSIL2A_20180506T105029_N9999_R051_T31UER")) == 0
+    assert list(metadata) == sorted(metadata)
+    for of_tile in metadata.values():
+        assert of_tile["cell"].tolist() == sorted(set(of_tile["cell"].tolist()))
 
 
 def test_batches_and_row_groups_do_not_matter(tmp_path: Path) -> None:
@@ -122,18 +120,18 @@ def test_batches_and_row_groups_do_not_matter(tmp_path: Path) -> None:
 def test_the_real_files_are_read_as_they_state() -> None:
     files = [REAL / METADATA_FILE, REAL / METADATA_SNOW_CLOUD_SHADOW_FILE]
     clear, both = read_metadata(files[:1]), read_metadata(files)
-    splits = Counter(split for tile in clear.tiles for split in clear.rows(tile)["split"].tolist())
+    splits = Counter(split for rows in clear.values() for split in rows["split"].tolist())
     assert [splits[i] for i in range(3)] == [237_871, 122_342, 119_825]
-    sizes = [len(rows) for rows in both.tiles.values()]
+    sizes = [len(rows) for rows in both.values()]
     assert (len(sizes), sum(sizes), min(sizes), max(sizes)) == (115, 480_038 + 69_450, 95, 8_269)
-    assert sum(int((rows["snow"] | rows["cloud"]).sum()) for rows in both.tiles.values()) == 69_450
-    assert sorted(both.countries) == sorted(COUNTRIES)
-    assert sum(rows.nbytes for rows in both.tiles.values()) < 6_000_000
+    assert sum(int((rows["snow"] | rows["cloud"]).sum()) for rows in both.values()) == 69_450
+    assert {i for rows in both.values() for i in rows["country"].tolist()} == set(range(len(COUNTRIES)))
+    assert sum(rows.nbytes for rows in both.values()) < 6_000_000
     for file in files:
         table = pq.read_table(file)
         rows = [*table.slice(0, 900).to_pylist(), *table.slice(len(table) - 900).to_pylist()]
         tiles = {r["patch_id"][:-6] for r in rows}
-        found = read(Metadata({tile: both.rows(tile) for tile in tiles}, both.countries))
+        found = read({tile: both[tile] for tile in tiles})
         assert {r["patch_id"]: found[r["patch_id"]] for r in rows} == stated(rows)
 
 
@@ -175,6 +173,7 @@ NOT_OURS = "this is not a metadata file of the record, or damaged ("
     [
         ({"split": "val"}, "'val' is not a split of BigEarthNet: train, validation, test"),
         ({"split": 3}, "'3' is not a split"),
+        ({"country": "Germany"}, "'Germany' is not a country of BigEarthNet: Austria, Belgium, "),
         ({"labels": ["Pastures", "Grass"]}, "'Grass' is not a label of BigEarthNet: Urban fabric, "),
         ({"labels": ["Pastures", None]}, "None is not a label"),
         ({"labels": "Pastures"}, NOT_OURS),
@@ -194,16 +193,6 @@ def test_missing_values_and_columns_are_refused(tmp_path: Path, column: str) -> 
     refused(file, f"there is no column {column}")
 
 
-@pytest.mark.parametrize(("count", "is_read"), [(255, True), (256, False)])
-def test_the_number_of_countries_is_limited(tmp_path: Path, count: int, is_read: bool) -> None:
-    rows = [row(f"{A}_{i // 99:02d}_{i % 99:02d}", country=f"country {i}") for i in range(count)]
-    file = write(tmp_path / "metadata.parquet", rows)
-    if is_read:
-        assert read(read_metadata([file])) == stated(rows)
-    else:
-        refused(file, "there are more than 255 countries")
-
-
 def test_a_patch_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "one.parquet", [row(f"{A}_05_07"), row()])
     other = write(tmp_path / "other.parquet", [row(f"{A}_05_07", contains_seasonal_snow=True)])
@@ -220,7 +209,7 @@ def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [row(f"{A}_{i // 90:02d}_{i % 90:02d}", country=f"Country {i % 9}") for i in range(300)]
+    rows = [row(f"{A}_{i // 90:02d}_{i % 90:02d}", country=COUNTRIES[i % 9]) for i in range(300)]
     return write(tmp_path_factory.mktemp("intact") / "metadata.parquet", rows)
 
 

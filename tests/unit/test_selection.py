@@ -14,7 +14,7 @@ from bigearthnet.archive import Index
 from bigearthnet.errors import SelectionError
 from bigearthnet.options import Selection
 from bigearthnet.plan import Metadata, Plan, plan_tiles, read_metadata
-from bigearthnet.plan.selection import patch_id
+from bigearthnet.plan.metadata import patch_id
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2A_MSIL2A_20170704T112111_N9999_R037_T29SND"
