@@ -95,10 +95,10 @@ def build_card(
             splits=statistics.splits,
         ),
         mask_classes=tuple(
-            ClassEntry(**asdict(entry), pixels=statistics.class_pixels.get(entry.value, 0))
+            ClassEntry(**asdict(entry), pixels=statistics.class_pixels[entry.value])
             for entry in mask_classes(recipe.rendering.mask_classes)
         ),
-        images=ImageStatistics.model_validate(statistics.moments()),
+        images=ImageStatistics(all=statistics.all.moments(), train=statistics.train.moments()),
         rejected=rejected,
         tiles=tile_entries(tiles),
         files=tuple(files),

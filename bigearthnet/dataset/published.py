@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,17 +20,11 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published dataset.
-
-    Attributes:
-        card: its card.
-        data: the card's bytes.
-        intact: the files that are there with the size and SHA-256 of the card, by name.
-    """
+    """A published dataset."""
 
     card: Card
-    data: bytes
-    intact: Mapping[str, StoredFile]
+    data: bytes  # of the card
+    intact: Mapping[str, StoredFile]  # files that are there as the card says, by name
 
     @property
     def missing(self) -> tuple[PublishedFile, ...]:
@@ -45,16 +39,21 @@ class Published:
         return replace(self, intact=intact)
 
 
-def find_published(store: Store) -> Published | None:
+def find_published(store: Store, *, digests: bool = True) -> Published | None:
     """Return the dataset that a store holds, None if there is none.
 
     A folder's files are read where they changed since their digests were last noted. A bucket's are not read:
-    an object without a noted digest counts as another file.
+    an object without a noted digest counts as another file. Without `digests` only sizes are compared.
 
     Raises:
         SourceError: there is a file with the card's name that is no card.
     """
-    return _find(store, digests=True)
+    data = store.read(CARD)
+    if data is None:
+        return None
+    card = parse_card(data, f"{store.url}/{CARD}")
+    found = {file.name: intact(file, store, digests=digests) for file in card.files}
+    return Published(card, data, {name: there for name, there in found.items() if there is not None})
 
 
 def require_published(store: Store) -> Published:
@@ -63,14 +62,14 @@ def require_published(store: Store) -> Published:
     Raises:
         SourceError: there is none, or files of it are missing.
     """
-    published = _find(store, digests=False)
-    if published is not None and published.missing:
-        names = ", ".join(file.name for file in published.missing)
-        raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
+    published = find_published(store, digests=False)
     if published is None:
         raise SourceError(
             f"there is no dataset in {store.url}: it has no {CARD}. Check the name, or publish it first."
         )
+    if published.missing:
+        names = ", ".join(file.name for file in published.missing)
+        raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
     return published
 
 
@@ -93,10 +92,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tile_rows(manifest: pq.ParquetFile, card: Card, tile: str) -> pa.Table:
-    """Return the rows of a tile, which is a row group of the manifest."""
+def tile_rows(
+    manifest: pq.ParquetFile, card: Card, tile: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the rows of a tile, which is a row group of the manifest; all columns by default."""
     names = [entry.tile for entry in card.tiles if entry.patches]
-    return manifest.read_row_group(names.index(tile))
+    return manifest.read_row_group(names.index(tile), columns, use_threads=False)
 
 
 def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:
@@ -105,12 +106,3 @@ def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> Stored
     if found is None or found.size != file.size or (digests and store.digest(found) != file.sha256):
         return None
     return found
-
-
-def _find(store: Store, *, digests: bool) -> Published | None:
-    data = store.read(CARD)
-    if data is None:
-        return None
-    card = parse_card(data, f"{store.url}/{CARD}")
-    found = {file.name: intact(file, store, digests=digests) for file in card.files}
-    return Published(card, data, {name: there for name, there in found.items() if there is not None})

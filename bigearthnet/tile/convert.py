@@ -10,17 +10,10 @@ from bigearthnet.archive.bundle import Bundles, PatchFiles, patch_files
 from bigearthnet.errors import ArchiveError, PatchError
 from bigearthnet.names import MAP, RGB_BANDS, Patch, parse_patch
 from bigearthnet.options import Rendering
-from bigearthnet.plan.recipe import KINDS, Kind
+from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import Image, render_image, render_mask
-from bigearthnet.tile.rows import (
-    BOUND_COLUMNS,
-    SQUARE_COLUMNS,
-    SUFFIXES,
-    SUM_COLUMNS,
-    crc32_column,
-    write_rows,
-)
+from bigearthnet.tile.rows import BOUND_COLUMNS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column, write_rows
 from bigearthnet.zips import ShardWriter
 
 
@@ -83,8 +76,8 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
     """
     rejected = dict.fromkeys(bundles.unknown, "neither a reference map nor metadata of it")
     rejected |= wanted.rejected
-    rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in KINDS}
-    renderer = _Renderer(rendering, wanted.held)
+    rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in wanted.kinds}
+    renderer, patches = _Renderer(rendering, wanted.held), 0
     with ExitStack() as stack:
         writers = {kind: stack.enter_context(ShardWriter(folder / shard_file(kind))) for kind in wanted.kinds}
         files = patch_files(bundles, wanted.patch_ids)
@@ -96,16 +89,15 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
             except PatchError as error:
                 rejected[patch_id] = str(error)
                 continue
-            for kind in KINDS:
+            patches += 1
+            for kind, writer in writers.items():
                 row, png = made[kind]
-                if kind in writers:
-                    row = _add(writers[kind], kind, row, png or wanted.held[kind].read(row))
-                rows[kind].append(row)
+                rows[kind].append(_add(writer, kind, row, png or wanted.held[kind].read(row)))
     for kind in wanted.kinds:
         write_rows(rows[kind], kind, folder / rows_file(kind))
     return ConvertedTile(
         wanted.tile,
-        len(rows["images"]),
+        patches,
         tuple(Rejected(*one) for one in sorted(rejected.items())),
         {kind: writer.size for kind, writer in writers.items()},
     )
@@ -148,14 +140,14 @@ class _Renderer:
 
 
 def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) -> Mapping[str, Any]:
-    name, column = f"{row['patch_id']}{SUFFIXES[kind]}", crc32_column(kind)
+    name, crc32_column = f"{row['patch_id']}{SUFFIXES[kind]}", column(kind, "crc32")
     crc32 = writer.add(name, png)
-    if row.get(column, crc32) != crc32:
+    if row.get(crc32_column, crc32) != crc32:
         raise ArchiveError(
             f"cannot reuse {name}: the published zip has other bytes than the manifest says. "
             "Delete the dataset and prepare it again."
         )
-    return {**row, column: crc32}
+    return {**row, crc32_column: crc32}
 
 
 def _image_row(patch: Patch, tile: Georeference, image: Image) -> Mapping[str, Any]:

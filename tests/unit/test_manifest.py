@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import rasterio
 
 from bigearthnet.classes import BEN19
+from bigearthnet.dataset.card import Moments
 from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, ManifestWriter
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
@@ -149,8 +151,8 @@ def test_without_metadata_its_columns_are_null(
     assert pq.read_table(path).drop_columns(FACTS).equals(table.drop_columns(FACTS))
     assert all(pq.read_table(path).column(name).null_count == len(table) for name in FACTS)
     assert without.statistics.splits == {}
-    assert without.statistics.all.mean_and_deviation() == same.statistics.all.mean_and_deviation()
-    assert without.statistics.train.mean_and_deviation() is None
+    assert without.statistics.all == same.statistics.all
+    assert without.statistics.train.moments() is None
     one = written(path, read_metadata([sample.folder / METADATA_FILES[0]]), table)
     listed = set(pq.read_table(sample.folder / METADATA_FILES[0]).column("patch_id").to_pylist())
     for row in pq.read_table(path).to_pylist():
@@ -162,20 +164,18 @@ def test_without_metadata_its_columns_are_null(
 def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int]) -> None:
     patches, pixels = 549_488, 549_488 * 14_400
     # Every pixel has one value, but a single one has 0.
-    sums = [pixels * value - value for value in values]
-    squares = [pixels * value**2 - value**2 for value in values]
-    found = ChannelSums(patches, np.array(sums, np.uint64), np.array(squares, np.uint64)).mean_and_deviation()
+    sums = {name: (pixels - 1) * value for name, value in zip(SUM_COLUMNS, values, strict=True)}
+    squares = {name: (pixels - 1) * value**2 for name, value in zip(SQUARE_COLUMNS, values, strict=True)}
+    found = ChannelSums(patches, Counter(sums | squares)).moments()
     assert found is not None
     share = 1 / pixels
-    np.testing.assert_allclose(found["mean"], [value * (1 - share) for value in values], rtol=1e-12)
-    np.testing.assert_allclose(
-        found["std"], [value * np.sqrt(share * (1 - share)) for value in values], rtol=1e-9
-    )
+    np.testing.assert_allclose(found.mean, [value * (1 - share) for value in values], rtol=1e-12)
+    np.testing.assert_allclose(found.std, np.array(values) * np.sqrt(share * (1 - share)), rtol=1e-9)
 
 
 def test_sums_of_a_bright_tile_do_not_overflow(tmp_path: Path, table: pa.Table) -> None:
     white = dict.fromkeys(SUM_COLUMNS, 14_400 * 255) | dict.fromkeys(SQUARE_COLUMNS, 14_400 * 255**2)
     row = table.slice(0, 1).to_pylist()[0] | white
     bright = pa.Table.from_pylist([row] * 50, table.schema)
-    found = written(tmp_path / "m", None, bright).statistics.all.mean_and_deviation()
-    assert found == {"mean": [255.0] * 3, "std": [0.0] * 3}
+    found = written(tmp_path / "m", None, bright).statistics.all.moments()
+    assert found == Moments(mean=(255, 255, 255), std=(0, 0, 0))
