@@ -1,7 +1,7 @@
 """Copy a published dataset, or files and tiles of it, to a folder."""
 
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from io import BufferedReader
@@ -16,11 +16,9 @@ from bigearthnet.dataset.published import Published, find_published, intact
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import Kind
 from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
-from bigearthnet.store.transfer import complete
+from bigearthnet.store.transfer import OnBytes, complete
 from bigearthnet.tile.rows import members
 from bigearthnet.zips import CentralDirectory, local_header
-
-OnBytes = Callable[[int], None]
 
 _TILES_NAMED: Final = 3
 

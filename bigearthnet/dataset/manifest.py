@@ -1,15 +1,14 @@
 """The manifest, a row a patch in the order of the zips, and the statistics that are sums over its rows."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Moments
 from bigearthnet.names import PATCH_PIXELS, parse_patch
@@ -85,38 +84,24 @@ class Statistics:
             self.class_pixels[value] += count
 
 
-class ManifestWriter:
-    """Writes a manifest, a row group a tile, and adds up its `statistics`; a context manager."""
-
-    def __init__(self, path: Path, metadata: Metadata | None) -> None:
-        self.statistics = Statistics()
-        self._metadata = metadata
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def add(self, tile: str, rows: dict[Kind, pa.Table], starts: dict[Kind, int]) -> None:
-        """Add a tile's rows, with the columns of `SCHEMAS`; its shards begin at `starts` in the zips."""
-        ids = rows["images"].column("patch_id").to_pylist()
-        patches = [parse_patch(patch_id) for patch_id in ids]
-        columns: dict[str, Any] = {
-            "tile": [tile] * len(ids),
-            "column": [patch.column for patch in patches],
-            "row": [patch.row for patch in patches],
-            **_facts(tile, ids, self._metadata),
-        }
-        for kind in KINDS:
-            lengths = [len(patch_id) + len(SUFFIXES[kind]) for patch_id in ids]
-            sizes = rows[kind].column(column(kind, "size")).to_numpy()
-            columns[column(kind, "offset")] = data_offsets(lengths, sizes, starts[kind])
-            columns |= {name: rows[kind].column(name) for name in SCHEMAS[kind].names}
-        table = pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
-        self.statistics.add(table)
-        self._writer.write_table(table)
+def manifest_rows(
+    tile: str, rows: Mapping[Kind, pa.Table], starts: Mapping[Kind, int], metadata: Metadata | None
+) -> pa.Table:
+    """Return a tile's rows, made of those of both kinds; its shards begin at `starts` in the zips."""
+    ids = rows["images"].column("patch_id").to_pylist()
+    patches = [parse_patch(patch_id) for patch_id in ids]
+    columns: dict[str, Any] = {
+        "tile": [tile] * len(ids),
+        "column": [patch.column for patch in patches],
+        "row": [patch.row for patch in patches],
+        **_facts(tile, ids, metadata),
+    }
+    for kind in KINDS:
+        lengths = [len(patch_id) + len(SUFFIXES[kind]) for patch_id in ids]
+        sizes = rows[kind].column(column(kind, "size")).to_numpy()
+        columns[column(kind, "offset")] = data_offsets(lengths, sizes, starts[kind])
+        columns |= {name: rows[kind].column(name) for name in SCHEMAS[kind].names}
+    return pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
 
 
 def _facts(tile: str, ids: list[str], metadata: Metadata | None) -> dict[str, list[Any]]:

@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from bigearthnet.dataset.build import build_card
 from bigearthnet.dataset.card import Card, PublishedFile
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
-from bigearthnet.dataset.manifest import ManifestWriter, Statistics
+from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
 from bigearthnet.dataset.preview import preview_png
 from bigearthnet.dataset.published import Published, sha256_of
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
@@ -82,20 +84,12 @@ def _holds(published: Published | None, kind: Kind, keys: Sequence[str]) -> bool
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is to be published.
-
-    Attributes:
-        recipe: what it is made of.
-        asked_for: number of selected patches.
-        tiles: in the order of the archives.
-        digests: of the members of each zip that changes; the published zip stays for other kinds.
-        metadata: the record's metadata, None without its files.
-    """
+    """What is to be published."""
 
     recipe: Recipe
-    asked_for: int
-    tiles: Sequence[FinishedTile]
-    digests: Mapping[Kind, ZipDigest]
+    asked_for: int  # number of selected patches
+    tiles: Sequence[FinishedTile]  # in the order of the archives
+    digests: Mapping[Kind, ZipDigest]  # of each zip that changes; published zips of other kinds stay
     metadata: Metadata | None
 
 
@@ -106,9 +100,8 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
 
     Raises:
         ArchiveError: a shard is damaged.
-        ChangedError: a shard or a zip was replaced meanwhile.
-        DestinationError, SpaceError, TransferError: the destination cannot be written.
         BusyError: another run has taken the destination over.
+        Others as `Store`.
     """
     published = cache.published
     with translate_os_errors("write", scratch):
@@ -162,10 +155,10 @@ def replace_dataset(
 
 
 def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Statistics:
-    """Write the manifest and both central directories to `scratch`."""
-    directories = {kind: CentralDirectory() for kind in KINDS}
+    """Write the manifest, a row group a tile, and both central directories to `scratch`."""
+    statistics, directories = Statistics(), {kind: CentralDirectory() for kind in KINDS}
     with ExitStack() as stack:
-        writer = stack.enter_context(ManifestWriter(scratch / MANIFEST, what.metadata))
+        manifest = stack.enter_context(pq.ParquetWriter(scratch / MANIFEST, SCHEMA, compression="zstd"))
         files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
         for tile in what.tiles:
             rows = {kind: cache.rows(tile.shard(kind)) for kind in KINDS}
@@ -179,7 +172,9 @@ def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Stati
                         "Delete the dataset and prepare it again."
                     )
             if tile.patches:
-                writer.add(tile.tile, rows, starts)
+                table = manifest_rows(tile.tile, rows, starts, what.metadata)
+                statistics.add(table)
+                manifest.write_table(table)
         for kind in KINDS:
             files[kind].write(directories[kind].end())
-    return writer.statistics
+    return statistics

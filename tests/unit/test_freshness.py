@@ -77,14 +77,6 @@ def test_each_change_is_a_reason(record: Record, published: Published) -> None:
         assert found.decision == f"The dataset will be prepared again: {found.changes[0]}."
 
 
-def test_many_missing_files_are_counted(record: Record, published: Published) -> None:
-    file = published.card.files[0]
-    for count, end in [(5, "f4"), (8, "f4 and 3 more")]:
-        files = tuple(file.model_copy(update={"name": f"f{i}"}) for i in range(count))
-        many = Published(published.card.model_copy(update={"files": files}), b"", {})
-        assert str(compared(record, many).changes[0]).endswith(f"damaged: f0, f1, f2, f3, {end}")
-
-
 def test_the_comparison_is_shown_as_a_table(record: Record, published: Published) -> None:
     text = comparison_markdown(compared(replace(record, version="3"), published), "s3://a/b")
     assert text.startswith("# s3://a/b\n\nThe dataset will be prepared again: record: 1 2.0.0 → 1 3.\n")
