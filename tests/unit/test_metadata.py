@@ -201,12 +201,6 @@ def test_a_patch_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
         read_metadata([one, other])
 
 
-@pytest.mark.parametrize("data", [b"", b"PAR1", b"<html>" * 100, b"PAR1" + bytes(100) + b"PAR1"])
-def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "metadata.parquet").write_bytes(data)
-    refused(tmp_path / "metadata.parquet", NOT_OURS)
-
-
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [row(f"{A}_{i // 90:02d}_{i % 90:02d}", country=COUNTRIES[i % 9]) for i in range(300)]
@@ -228,8 +222,9 @@ def test_a_damaged_file_is_refused_or_read(file: Path, data: st.DataObject) -> N
         file.write_bytes(whole)
 
 
-def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, file: Path) -> None:
+def test_other_files_and_files_cut_off_are_refused(tmp_path: Path, file: Path) -> None:
     whole = file.read_bytes()
-    for size in range(0, len(whole), 199):
-        (tmp_path / "metadata.parquet").write_bytes(whole[:size])
+    others = [b"<html>" * 100, b"PAR1" + bytes(100) + b"PAR1"]
+    for data in [*others, *(whole[:size] for size in range(0, len(whole), 199))]:
+        (tmp_path / "metadata.parquet").write_bytes(data)
         refused(tmp_path / "metadata.parquet", NOT_OURS)

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.classes import MASK_FORMS, MaskForm, mask_classes
 from bigearthnet.dataset import CARD, MANIFEST, PREVIEW, Effort, report_markdown, summary
 from bigearthnet.dataset.card import Card, parse_card
-from bigearthnet.dataset.preview import colours, contact_sheet, pick
+from bigearthnet.dataset.preview import contact_sheet, pick
 from bigearthnet.dataset.report import table
 from tests.support import archives
 from tests.support.published import member
@@ -33,12 +32,6 @@ def test_picked_patches_are_spread_evenly_over_all(counts: list[int], limit: int
     chosen, total = min(limit, sum(counts)), sum(counts)
     # The middle of each of so many equal parts.
     assert numbered == [int((i + 0.5) * total / chosen) for i in range(chosen)]
-
-
-@pytest.mark.parametrize("form", MASK_FORMS)
-def test_each_value_has_the_colour_of_its_class(form: MaskForm) -> None:
-    found = {i: tuple(rgb) for i, rgb in enumerate(colours(form).tolist()) if any(rgb)}
-    assert found == {one.value: one.colour for one in mask_classes(form) if any(one.colour)}
 
 
 @pytest.mark.parametrize(

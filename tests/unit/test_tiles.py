@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -58,23 +59,22 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def without_mark(path: Path) -> None:
+def of_another_version(path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "mark": "another form"}))
 
 
-@pytest.mark.parametrize("name", ["members", "rows.parquet", "tile.json"])
-@pytest.mark.parametrize("damage", [cut, Path.unlink])
-def test_a_tile_with_a_file_cut_off_or_removed_is_not_found(
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *product(("members", "rows.parquet", "tile.json"), (cut, Path.unlink)),
+        ("tile.json", of_another_version),
+    ],
+)
+def test_a_tile_with_a_file_damaged_or_removed_is_not_found(
     tmp_path: Path, made: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     damage(tmp_path / "d" / ".tiles" / "a-key" / name)
-    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
-
-
-def test_a_description_in_another_form_is_not_taken(tmp_path: Path, made: Path) -> None:
-    cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
-    without_mark(tmp_path / "d" / ".tiles" / "a-key" / "tile.json")
     assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
 
 
