@@ -15,8 +15,6 @@ _CHANNELS = ("red", "green", "blue")
 SUM_COLUMNS = tuple(f"{channel}_sum" for channel in _CHANNELS)
 SQUARE_COLUMNS = tuple(f"{channel}_squares" for channel in _CHANNELS)
 
-CLASS_PIXELS = pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.uint32())]))
-
 SCHEMAS: Final[dict[Kind, pa.Schema]] = {
     "images": pa.schema(
         [
@@ -33,7 +31,7 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
             ("patch_id", pa.string()),
             ("mask_size", pa.uint32()),
             ("mask_crc32", pa.uint32()),
-            ("class_pixels", CLASS_PIXELS),
+            ("class_pixels", pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.uint32())]))),
         ]
     ),
 }
