@@ -101,7 +101,6 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
     Raises:
         ArchiveError: a shard is damaged.
         BusyError: another run has taken the destination over.
-        Others as `Store`.
     """
     published = cache.published
     with translate_os_errors("write", scratch):

@@ -15,8 +15,6 @@ from bigearthnet.errors import SourceError
 from bigearthnet.plan.recipe import RecordUsed
 from bigearthnet.store import Store, StoredFile
 
-_BLOCK_BYTES = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -82,7 +80,7 @@ def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
         return path
     scratch.mkdir(parents=True, exist_ok=True)
     with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target, _BLOCK_BYTES)
+        shutil.copyfileobj(source, target)
     return path
 
 
