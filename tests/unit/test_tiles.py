@@ -11,12 +11,10 @@ import pytest
 from bigearthnet.dataset import Job, TileCache
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.plan import TilePlan
-from bigearthnet.sample import Sample
 from bigearthnet.source import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import ConvertedTile, Rejected
 from bigearthnet.tile.rows import write_rows
-from tests.support.pipeline import recipe_of
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 MADE = ConvertedTile(TILE, 1, (Rejected(f"{TILE}_00_01", "bad"),), {"masks": 5})
@@ -88,11 +86,6 @@ def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == names[:nth]
     (folder / names[nth]).rmdir()
     assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
-
-
-def test_nothing_is_held_without_a_dataset(tmp_path: Path, sample: Sample) -> None:
-    plan = TilePlan(TILE, np.array([1], np.uint16), np.array([1], np.uint16), whole=True)
-    assert cache_of(tmp_path).held("images", plan, recipe_of(sample.folder)) is None
 
 
 def test_a_tile_of_a_stream_is_reused_by_streams_alone_which_verify_it(tmp_path: Path, made: Path) -> None:
