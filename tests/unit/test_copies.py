@@ -10,24 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bigearthnet.dataset import (
-    CARD,
-    IMAGES_ZIP,
-    MANIFEST,
-    MASKS_ZIP,
-    PREVIEW,
-    Published,
-    choose,
-    copy_file,
-    copy_tile,
-    finish,
-    local_manifest,
-    matching,
-    missing_files,
-    require_published,
-    tile_rows,
-    tile_zip,
-)
+from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, Published, require_published
+from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files, tile_zip
+from bigearthnet.dataset.published import local_manifest, tile_rows
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import KINDS, Kind
 from bigearthnet.sample import Sample

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.dataset import (
-    CARD,
-    Card,
+from bigearthnet.dataset import CARD, Card, Published
+from bigearthnet.dataset.card import parse_card
+from bigearthnet.dataset.freshness import (
     Comparison,
-    Published,
     compare_with_record,
     comparison_markdown,
     option_changes,
     record_of,
 )
-from bigearthnet.dataset.card import parse_card
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.source import Record, RecordFile

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.dataset import CARD, MANIFEST, PREVIEW, Effort, report_markdown, summary
+from bigearthnet.dataset import CARD, MANIFEST, PREVIEW
 from bigearthnet.dataset.card import Card, parse_card
 from bigearthnet.dataset.preview import contact_sheet, pick
-from bigearthnet.dataset.report import table
+from bigearthnet.dataset.report import Effort, report_markdown, summary, table
 from tests.support import archives
 from tests.support.published import member
 

@@ -19,12 +19,12 @@ from bigearthnet.dataset import (
     MANIFEST,
     MASKS_ZIP,
     PREVIEW,
-    FinishedTile,
     find_published,
-    require_few_rejected,
     require_published,
 )
+from bigearthnet.dataset.build import require_few_rejected
 from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import (
     ArchiveError,
     BusyError,

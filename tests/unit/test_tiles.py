@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigearthnet.dataset import Job, TileCache
+from bigearthnet.dataset.jobs import Job
+from bigearthnet.dataset.tiles import TileCache
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.plan import TilePlan
 from bigearthnet.source import Mark
