@@ -28,7 +28,7 @@ class Finding:
         return self.published != self.now
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.published} → {self.now}" if self.differs else f"{self.what}: {self.now}"
+        return f"{self.what}: {self.published} → {self.now}"
 
 
 @dataclass(frozen=True, slots=True)

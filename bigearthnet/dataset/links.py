@@ -1,6 +1,7 @@
 """Links to files of a dataset in a bucket. They are secrets: whoever has one can download the file."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bigearthnet.errors import DestinationError
 from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
+from bigearthnet.work.workspace import folder
 
 _SIGNED: Final = "%Y%m%dT%H%M%SZ"
 _FIRST_LINE: Final = "# Links to files of "
@@ -66,12 +68,13 @@ def links_path(text: str) -> Path:
     """The absolute path of the file that a person names.
 
     Raises:
-        DestinationError: it is a URL, a folder, or nothing.
+        DestinationError: it is a URL, a folder, or no path.
     """
-    path = Path(text).expanduser().absolute()
-    if not text.strip() or "://" in text or path.is_dir():
-        raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
-    return path
+    with suppress(DestinationError):
+        path = folder(text)
+        if not path.is_dir():
+            return path
+    raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
 
 
 def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime) -> None:

@@ -41,20 +41,18 @@ class ZipDigest:
 
     def add(self, source: Path | Range, store: Store) -> None:
         """Add the bytes of a shard: a local file, or bytes of a stored file, which are read for it."""
-        self._digest = self._with(source, store)
-
-    def of_zip(self, central_directory: Path, store: Store) -> str:
-        """Return the SHA-256 (hex) of the zip that ends with this central directory."""
-        return self._with(central_directory, store).hexdigest()
-
-    def _with(self, source: Path | Range, store: Store) -> "hashlib._Hash":
-        digest = self._digest.copy()  # so that a shard whose reading fails is not added in part
         with (
             source.open("rb")
             if isinstance(source, Path)
             else store.open(source.file, source.start, source.stop)
         ) as reader:
-            return hashlib.file_digest(reader, lambda: digest)
+            hashlib.file_digest(reader, lambda: self._digest)
+
+    def of_zip(self, central_directory: Path) -> str:
+        """Return the SHA-256 (hex) of the zip that ends with this central directory."""
+        digest = self._digest.copy()
+        with central_directory.open("rb") as reader:
+            return hashlib.file_digest(reader, lambda: digest).hexdigest()
 
 
 def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
@@ -122,7 +120,7 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
             central = scratch / f"{kind}.central"
             ranges = [tile.shard(kind).source for tile in what.tiles]
             pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
-            stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central, store))
+            stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central))
         for name in (MANIFEST, PREVIEW):
             stage(name, [scratch / name], sha256_of(scratch / name))
         card = build_card(what.recipe, what.asked_for, what.tiles, statistics, files)

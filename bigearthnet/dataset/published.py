@@ -31,7 +31,7 @@ class Published:
 
     def verified_as(self, source: RecordUsed) -> "Published":
         """Return it without its images if they came from a stream that was not verified, unlike `source`."""
-        if source.is_verified <= self.card.source.is_verified:
+        if self.card.source.is_verified or not source.is_verified:
             return self
         intact = {name: file for name, file in self.intact.items() if name != ZIPS["images"]}
         return replace(self, intact=intact)
