@@ -1,7 +1,7 @@
 """The manifest, a row a patch in the order of the zips, and the statistics that are sums over its rows."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any, Final
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bigearthnet.dataset.card import Moments
-from bigearthnet.names import PATCH_PIXELS, parse_patch
+from bigearthnet.names import PATCH_PIXELS, Patch, parse_patch
 from bigearthnet.options import COUNTRIES, SPLITS
-from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, patch_id
+from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, Rows
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column
 from bigearthnet.zips import data_offsets
@@ -94,7 +94,7 @@ def manifest_rows(
         "tile": [tile] * len(ids),
         "column": [patch.column for patch in patches],
         "row": [patch.row for patch in patches],
-        **_facts(tile, ids, metadata),
+        **_facts(patches, (metadata or {}).get(tile, NO_ROWS)),
     }
     for kind in KINDS:
         lengths = [len(patch_id) + len(SUFFIXES[kind]) for patch_id in ids]
@@ -104,11 +104,12 @@ def manifest_rows(
     return pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
 
 
-def _facts(tile: str, ids: list[str], metadata: Metadata | None) -> dict[str, list[Any]]:
-    """Return the metadata's columns for these patches; null for those that it does not list."""
-    listed = {patch_id(tile, row["cell"]): _values(row) for row in (metadata or {}).get(tile, NO_ROWS)}
+def _facts(patches: Sequence[Patch], listed: Rows) -> dict[str, list[Any]]:
+    """Return the metadata's columns for patches of a tile; null for those that are not listed."""
+    stated = {int(row["cell"]): _values(row) for row in listed}
     nothing = [None] * len(_FACTS)
-    return {name: [listed.get(one, nothing)[i] for one in ids] for i, name in enumerate(_FACTS)}
+    values = [stated.get(100 * patch.column + patch.row, nothing) for patch in patches]
+    return {name: [row[i] for row in values] for i, name in enumerate(_FACTS)}
 
 
 def _values(row: np.void) -> list[Any]:

@@ -85,9 +85,7 @@ def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pyte
     assert "5ec2e7" not in str(caught.value) + caplog.text
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", "x\0", "/tmp"]
-)  # noqa: S108
+@pytest.mark.parametrize("text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", "x\0"])
 def test_what_is_no_file_is_refused(text: str) -> None:
     with pytest.raises(DestinationError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
         links_path(text)
