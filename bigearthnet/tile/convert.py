@@ -12,7 +12,7 @@ from bigearthnet.names import MAP, RGB_BANDS, Patch, parse_patch
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
-from bigearthnet.tile.render import Image, render_image, render_mask
+from bigearthnet.tile.render import render_image, render_mask
 from bigearthnet.tile.rows import BOUND_COLUMNS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column, write_rows
 from bigearthnet.zips import ShardWriter
 
@@ -112,31 +112,42 @@ class _Renderer:
 
     def __init__(self, rendering: Rendering, held: Mapping[Kind, Held]) -> None:
         self._rendering = rendering
-        self._images = held["images"].rows if "images" in held else {}
-        self._masks = held["masks"].rows if "masks" in held else {}
+        self._held = held
         self._tile: Georeference | None = None
 
     def render(self, patch_id: str, files: PatchFiles) -> dict[Kind, Made]:
         """Return image and mask of a patch; raises PatchError where they cannot be made."""
-        image, mask = self._images.get(patch_id), self._masks.get(patch_id)
-        missing = [] if image else [band for band in RGB_BANDS if band not in files.bands]
-        if missing:
+        made: dict[Kind, Made] = {
+            kind: (held.rows[patch_id], None) for kind, held in self._held.items() if patch_id in held.rows
+        }
+        missing = [band for band in RGB_BANDS if band not in files.bands]
+        if "images" not in made and missing:
             raise PatchError(f"missing in the images' archive: {', '.join(missing)}")
-        if mask is None and files.map is None:
-            raise PatchError("missing in the reference maps' archive: its map")
-        bands = [] if image else [decode(files.bands[band], band) for band in RGB_BANDS]
-        made_mask: Made = (mask, None) if mask else self._mask(patch_id, files.map or b"")
-        if image:
-            return {"images": (image, None), "masks": made_mask}
-        patch = parse_patch(patch_id)
-        rendered = render_image(bands, self._rendering)
-        self._tile = self._tile or georeference(files.bands[RGB_BANDS[0]], patch)
-        return {"images": (_image_row(patch, self._tile, rendered), rendered.png), "masks": made_mask}
+        if "masks" not in made:
+            made["masks"] = self._mask(patch_id, files.map)
+        if "images" not in made:
+            made["images"] = self._image(parse_patch(patch_id), files.bands)
+        return made
 
-    def _mask(self, patch_id: str, tiff: bytes) -> Made:
+    def _mask(self, patch_id: str, tiff: bytes | None) -> Made:
+        if tiff is None:
+            raise PatchError("missing in the reference maps' archive: its map")
         mask = render_mask(decode(tiff, MAP), self._rendering, MAP)
         pixels = [{"value": value, "pixels": count} for value, count in mask.pixels.items()]
         return {"patch_id": patch_id, "mask_size": len(mask.png), "class_pixels": pixels}, mask.png
+
+    def _image(self, patch: Patch, bands: Mapping[str, bytes]) -> Made:
+        image = render_image([decode(bands[band], band) for band in RGB_BANDS], self._rendering)
+        self._tile = self._tile or georeference(bands[RGB_BANDS[0]], patch)
+        row = {
+            "patch_id": patch.patch_id,
+            "image_size": len(image.png),
+            "crs": self._tile.epsg,
+            **dict(zip(BOUND_COLUMNS, self._tile.bounds(patch), strict=True)),
+            **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
+            **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
+        }
+        return row, image.png
 
 
 def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) -> Mapping[str, Any]:
@@ -148,14 +159,3 @@ def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) ->
             "Delete the dataset and prepare it again."
         )
     return {**row, crc32_column: crc32}
-
-
-def _image_row(patch: Patch, tile: Georeference, image: Image) -> Mapping[str, Any]:
-    return {
-        "patch_id": patch.patch_id,
-        "image_size": len(image.png),
-        "crs": tile.epsg,
-        **dict(zip(BOUND_COLUMNS, tile.bounds(patch), strict=True)),
-        **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
-        **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
-    }
