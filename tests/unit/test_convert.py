@@ -50,7 +50,6 @@ def convert(
     files: Files,
     patch_ids: Iterable[str] = (),
     *,
-    kinds: tuple[Kind, ...] = KINDS,
     held: Mapping[Kind, Held] = {},
     rejected: Mapping[str, str] = {},
     unknown: tuple[str, ...] = (),
@@ -63,7 +62,7 @@ def convert(
         bundled(folder, files, [MAP], "Reference_Maps"),
         unknown,
     )
-    return convert_tile(Conversion(ids[0][:-6], ids, kinds, held, rejected), bundles, RENDERING, folder)
+    return convert_tile(Conversion(ids[0][:-6], ids, KINDS, held, rejected), bundles, RENDERING, folder)
 
 
 def pngs(folder: Path, kind: Kind) -> dict[str, bytes]:
