@@ -1,5 +1,6 @@
 """Links to files of a dataset in a bucket. They are secrets: whoever has one can download the file."""
 
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from bigearthnet.errors import DestinationError
 from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
-from bigearthnet.work.workspace import folder
 
 _SIGNED: Final = "%Y%m%dT%H%M%SZ"
 _FIRST_LINE: Final = "# Links to files of "
@@ -70,9 +70,9 @@ def links_path(text: str) -> Path:
     Raises:
         DestinationError: it is a URL, a folder, or no path.
     """
-    with suppress(DestinationError):
-        path = folder(text)
-        if not path.is_dir():
+    with suppress(RuntimeError):  # no such user
+        path = Path(text).expanduser().absolute()
+        if text.strip() and not re.search(r"\0|://|(^|/)\$", text) and not path.is_dir():
             return path
     raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
 
