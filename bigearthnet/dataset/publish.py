@@ -40,7 +40,7 @@ class ZipDigest:
         self._digest = hashlib.sha256()
 
     def add(self, source: Path | Range, store: Store) -> None:
-        """Add the bytes of a shard: a local file, or bytes of a stored file, which are read for it."""
+        """Add the bytes of a shard, which are read; after an error the digest must not be used."""
         with (
             source.open("rb")
             if isinstance(source, Path)
