@@ -19,8 +19,6 @@ UNCLASSIFIED = 999
 UNLABELLED = 255
 """Value in a `ben19` mask of a pixel that belongs to none of the 19 classes."""
 
-Colour = tuple[int, int, int]
-
 
 @dataclass(frozen=True, slots=True)
 class LandClass:
@@ -28,7 +26,7 @@ class LandClass:
 
     value: int
     name: str
-    colour: Colour
+    colour: tuple[int, int, int]
 
 
 CLC: Final = (

@@ -37,8 +37,8 @@ PIXEL_METRES = 10
 PATCH_METRES = PATCH_PIXELS * PIXEL_METRES
 
 _TILE = r"S2[A-D]_MSIL2A_[0-9]{8}T[0-9]{6}_N[0-9]{4}_R[0-9]{3}_T[0-9]{2}[A-Z]{3}"
-PATCH_PATTERN: Final = rf"({_TILE})_([0-9]{{2}})_([0-9]{{2}})"
-"""Regular expression of a patch id (for Python and RE2): tile, column, row."""
+PATCH_PATTERN: Final = rf"(?P<tile>{_TILE})_(?P<column>[0-9]{{2}})_(?P<row>[0-9]{{2}})"
+"""Regular expression of a patch id, for Python and RE2."""
 _MEMBER_RE = re.compile(rf"(?:\./)?([^/]+)/({_TILE})/(\2_[0-9]{{2}}_[0-9]{{2}})/\3_(\w+)\.tif", re.ASCII)
 
 
@@ -73,7 +73,7 @@ def parse_patch(patch_id: str) -> Patch:
     match = re.fullmatch(PATCH_PATTERN, patch_id)
     if match is None:
         raise ValueError(f"{patch_id!r} is not a patch id, which has the form <tile>_26_57")
-    return Patch(match[1], int(match[2]), int(match[3]))
+    return Patch(match["tile"], int(match["column"]), int(match["row"]))
 
 
 def parse_member(path: str, root: Root) -> Member:

@@ -49,11 +49,13 @@ Country = Annotated[CountryName, BeforeValidator(_one_of(COUNTRIES))]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class _Options(BaseModel):
+class Frozen(BaseModel):
+    """A model that is not changed, and has no other fields than its own."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Selection(_Options):
+class Selection(Frozen):
     """Which patches to prepare; all of them by default."""
 
     tiles: tuple[str, ...] = Field(
@@ -85,7 +87,7 @@ class Selection(_Options):
         return bool(self.splits or self.countries or self.snow_cloud_shadow == "exclude")
 
 
-class Rendering(_Options):
+class Rendering(Frozen):
     """How reflectance becomes RGB, and how reference maps become masks."""
 
     stretch: Literal["reflectance", "percentile", "minmax"] = Field(

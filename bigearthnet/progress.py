@@ -1,20 +1,17 @@
 """Progress of long work, as text. The clock is passed in."""
 
-from collections import deque
 from collections.abc import Callable
 
 _EVERY_SECONDS = 60
-_RATE_LINES = 3
-"""The rate is measured over this many lines: steady, but quick to follow a change."""
 
 
 class Progress:
-    """Bytes done, rate and time left of a transfer of `total` bytes; `clock` gives seconds."""
+    """Bytes done, rate since the last line, and time left of a transfer of `total` bytes, by a clock."""
 
     def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
         self._name, self._total, self._clock = name, total, clock
         self._done = 0
-        self._lines = deque([(clock(), 0)], maxlen=_RATE_LINES)
+        self._last = (clock(), 0)
 
     @property
     def percent(self) -> float:
@@ -24,11 +21,10 @@ class Progress:
     def advance(self, count: int) -> str | None:
         """Count bytes (a negative number takes some back); return a line once a minute."""
         self._done += count
-        now = self._clock()
-        if now - self._lines[-1][0] < _EVERY_SECONDS:
+        now, (then, before) = self._clock(), self._last
+        if now - then < _EVERY_SECONDS:
             return None
-        then, before = self._lines[0]
-        self._lines.append((now, self._done))
+        self._last = (now, self._done)
         rate = max(self._done - before, 0) / (now - then)
         left = self._total - self._done
         line = f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of "

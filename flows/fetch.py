@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from bigearthnet.dataset import choose
+from bigearthnet.dataset.copies import choose
 from bigearthnet.errors import SourceError
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import folder

@@ -6,7 +6,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from bigearthnet.dataset import Stopwatch, converted_patches, plan_jobs, require_few_rejected, zip_digests
+from bigearthnet.dataset.build import require_few_rejected
+from bigearthnet.dataset.jobs import converted_patches, plan_jobs
+from bigearthnet.dataset.publish import zip_digests
+from bigearthnet.dataset.report import Stopwatch
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.store import FolderStore

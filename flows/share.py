@@ -4,7 +4,9 @@ from typing import Annotated, Any
 
 from prefect import flow
 
-from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, links_path, matching
+from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP
+from bigearthnet.dataset.copies import matching
+from bigearthnet.dataset.links import links_path
 from flows.fields import Credentials, PublishedUrl, titled
 from tasks.connect import open_signing_store
 from tasks.freshness import read_published

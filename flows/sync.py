@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from bigearthnet.dataset import record_of
+from bigearthnet.dataset.freshness import record_of
 from bigearthnet.work.workspace import Workspace, folder
 from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordSource, WorkFolder
 from flows.prepare import prepare

@@ -8,7 +8,7 @@ from typing import Final
 from prefect import get_run_logger, task
 
 from bigearthnet.archive import Bundles
-from bigearthnet.dataset import Shard, TileCache
+from bigearthnet.dataset.tiles import Shard, TileCache
 from bigearthnet.options import Rendering
 from bigearthnet.plan import Kind
 from bigearthnet.progress import human_bytes

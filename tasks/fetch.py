@@ -6,20 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from prefect import get_run_logger, task
 
-from bigearthnet.dataset import (
-    CARD,
-    Choice,
-    Published,
-    PublishedFile,
-    TileEntry,
-    copy_file,
-    copy_tile,
-    finish,
-    local_manifest,
-    missing_files,
-    tile_rows,
-    tile_zip,
-)
+from bigearthnet.dataset import CARD, Published
+from bigearthnet.dataset.card import PublishedFile, TileEntry
+from bigearthnet.dataset.copies import Choice, copy_file, copy_tile, finish, missing_files, tile_zip
+from bigearthnet.dataset.published import local_manifest, tile_rows
 from bigearthnet.plan import KINDS
 from bigearthnet.progress import human_bytes
 from bigearthnet.store import Partial, Store

@@ -5,8 +5,10 @@ from shutil import rmtree
 
 from prefect import get_run_logger, task
 
-from bigearthnet.dataset import CARD, Card, FinishedTile, Publication, TileCache, ZipDigest, is_published
-from bigearthnet.dataset import publish as publish_dataset
+from bigearthnet.dataset import CARD, Card
+from bigearthnet.dataset.publish import Publication, ZipDigest, is_published
+from bigearthnet.dataset.publish import publish as publish_dataset
+from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.plan import Kind
 from bigearthnet.progress import human_bytes
 from bigearthnet.store import Lock

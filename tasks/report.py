@@ -3,7 +3,8 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.dataset import PREVIEW, Card, Effort, report_markdown, summary
+from bigearthnet.dataset import PREVIEW, Card
+from bigearthnet.dataset.report import Effort, report_markdown, summary
 from bigearthnet.store import Store
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.dataset import Link, life_of, links_as_markdown, saved_as, utc, write_links
+from bigearthnet.dataset.links import Link, life_of, links_as_markdown, saved_as, utc, write_links
 from bigearthnet.store.s3 import S3Store
 from tasks import policy
 

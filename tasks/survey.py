@@ -8,7 +8,10 @@ import numpy as np
 from prefect import get_run_logger, task
 
 from bigearthnet.archive import ArchiveReader, Index, decompress, index_archive
-from bigearthnet.dataset import Job, TileCache, find_published, needs_images, option_changes
+from bigearthnet.dataset import find_published
+from bigearthnet.dataset.freshness import option_changes
+from bigearthnet.dataset.jobs import Job, needs_images
+from bigearthnet.dataset.tiles import TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
 from bigearthnet.options import Rendering, Selection, Transfer
 from bigearthnet.plan import (

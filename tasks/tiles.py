@@ -12,7 +12,9 @@ from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
 from bigearthnet.archive import ArchiveReader, Extractor, decompress
-from bigearthnet.dataset import FinishedTile, Job, Shard, TileCache, ZipDigest, needs_images, plan_tile
+from bigearthnet.dataset.jobs import Job, needs_images, plan_tile
+from bigearthnet.dataset.publish import ZipDigest
+from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
 from bigearthnet.plan import Kind

@@ -7,17 +7,7 @@ from typing import Final
 
 from bigearthnet import __version__
 from bigearthnet.classes import mask_classes
-from bigearthnet.dataset.card import (
-    FORMAT,
-    Card,
-    ClassEntry,
-    Counts,
-    ImageStatistics,
-    Parameters,
-    PublishedFile,
-    ShardEntry,
-    TileEntry,
-)
+from bigearthnet.dataset import card
 from bigearthnet.dataset.manifest import Statistics
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
@@ -53,7 +43,7 @@ def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: i
     )
 
 
-def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[TileEntry, ...]:
+def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[card.TileEntry, ...]:
     """Return the card's entries of tiles whose shards follow each other in the zips."""
     entries, starts = [], dict.fromkeys(KINDS, 0)
     for tile in tiles:
@@ -61,8 +51,8 @@ def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[TileEntry, ...]:
         for kind in KINDS:
             shard, start = tile.shard(kind), starts[kind]
             starts[kind] += shard.source.stop - shard.source.start
-            places[str(kind)] = ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        entries.append(TileEntry(tile=tile.tile, patches=tile.patches, **places))
+            places[str(kind)] = card.ShardEntry(key=shard.key, start=start, stop=starts[kind])
+        entries.append(card.TileEntry(tile=tile.tile, patches=tile.patches, **places))
     return tuple(entries)
 
 
@@ -71,23 +61,23 @@ def build_card(
     asked_for: int,
     tiles: Sequence[FinishedTile],
     statistics: Statistics,
-    files: Sequence[PublishedFile],
-) -> Card:
+    files: Sequence[card.PublishedFile],
+) -> card.Card:
     """Build the card of a dataset whose `files` are all made; `tiles` are in the order of the zips."""
     rejected = tuple(one for tile in tiles for one in tile.rejected)
-    return Card(
-        format=FORMAT,
+    return card.Card(
+        format=card.FORMAT,
         title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
         license=LICENSE,
         citation=CITATION,
         source=recipe.source,
-        parameters=Parameters(
+        parameters=card.Parameters(
             selection=recipe.selection,
             rendering=recipe.rendering,
             digests={kind: recipe.digest(kind) for kind in KINDS},
         ),
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
-        counts=Counts(
+        counts=card.Counts(
             tiles=sum(tile.patches > 0 for tile in tiles),
             asked_for=asked_for,
             patches=sum(tile.patches for tile in tiles),
@@ -95,10 +85,10 @@ def build_card(
             splits=statistics.splits,
         ),
         mask_classes=tuple(
-            ClassEntry(**asdict(entry), pixels=statistics.class_pixels.get(entry.value, 0))
+            card.ClassEntry(**asdict(entry), pixels=statistics.class_pixels[entry.value])
             for entry in mask_classes(recipe.rendering.mask_classes)
         ),
-        images=ImageStatistics.model_validate(statistics.moments()),
+        images=card.ImageStatistics(all=statistics.all.moments(), train=statistics.train.moments()),
         rejected=rejected,
         tiles=tile_entries(tiles),
         files=tuple(files),

@@ -4,11 +4,11 @@ import json
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from bigearthnet.dataset.layout import CARD
 from bigearthnet.errors import SourceError
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.recipe import Kind, RecordUsed
 from bigearthnet.tile.convert import Rejected
 
@@ -30,11 +30,7 @@ def _require_distinct(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFil
     return files
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Parameters(_Part):
+class Parameters(Frozen):
     """The options that the dataset was made with, and the digests of its recipe."""
 
     selection: Selection
@@ -42,7 +38,7 @@ class Parameters(_Part):
     digests: dict[Kind, str]
 
 
-class Counts(_Part):
+class Counts(Frozen):
     """Tiles with patches, patches asked for, patches in the zips, rejected ones, and patches by split."""
 
     tiles: int
@@ -52,7 +48,7 @@ class Counts(_Part):
     splits: dict[str, int]
 
 
-class ClassEntry(_Part):
+class ClassEntry(Frozen):
     """A value of the masks: its name, official colour (RGB) and number of pixels."""
 
     value: int
@@ -61,21 +57,21 @@ class ClassEntry(_Part):
     pixels: int
 
 
-class Moments(_Part):
+class Moments(Frozen):
     """Mean and standard deviation of red, green, blue over all pixels, in 0 to 255."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
-class ImageStatistics(_Part):
+class ImageStatistics(Frozen):
     """Statistics of the 8-bit images; `train` is null without metadata or without patches of that split."""
 
     all: Moments | None
     train: Moments | None
 
 
-class ShardEntry(_Part):
+class ShardEntry(Frozen):
     """Bytes `start` to `stop` of a zip that hold a tile's members, and the key of what is there."""
 
     key: str
@@ -83,7 +79,7 @@ class ShardEntry(_Part):
     stop: int = Field(ge=0)
 
 
-class TileEntry(_Part):
+class TileEntry(Frozen):
     """A tile: where its members are in both zips."""
 
     tile: str
@@ -96,7 +92,7 @@ class TileEntry(_Part):
         return self.images if kind == "images" else self.masks
 
 
-class PublishedFile(_Part):
+class PublishedFile(Frozen):
     """A file beside the card: name relative to it, size in bytes, SHA-256 in hex."""
 
     name: Annotated[str, AfterValidator(_require_plain)]
@@ -104,7 +100,7 @@ class PublishedFile(_Part):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Card(_Part):
+class Card(Frozen):
     """A published dataset."""
 
     format: Literal["bigearthnet-prefect/2"]

@@ -1,7 +1,7 @@
 """Copy a published dataset, or files and tiles of it, to a folder."""
 
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from io import BufferedReader
@@ -16,13 +16,11 @@ from bigearthnet.dataset.published import Published, find_published, intact
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import Kind
 from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
-from bigearthnet.store.transfer import complete
+from bigearthnet.store.transfer import OnBytes, complete
 from bigearthnet.tile.rows import members
 from bigearthnet.zips import CentralDirectory, local_header
 
-OnBytes = Callable[[int], None]
-
-_TILES_NAMED: Final = 3
+_NAMES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def matching(names: Collection[str], patterns: Collection[str], what: str) -> li
     """
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
     if unknown:
-        some = ", ".join(list(names)[:_TILES_NAMED]) + (", ..." if len(names) > _TILES_NAMED else "")
+        some = ", ".join(list(names)[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
         raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}: {some}.")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
@@ -75,7 +73,6 @@ def copy_file(
     Raises:
         ChecksumError: it has another SHA-256 than the card says; nothing of it is kept.
         ChangedError: the dataset was published anew meanwhile.
-        TransferError, SourceError, SpaceError: it cannot be read or written.
     """
     found = published.intact[file.name]
 
@@ -122,7 +119,6 @@ def copy_tile(
 
     Raises:
         ChecksumError: a member is not the one that the manifest lists; nothing of the zip is kept.
-        TransferError, SourceError, SpaceError: it cannot be read or written.
     """
     place, listed, directory = entry.shard(kind), members(rows, kind), CentralDirectory()
     end = directory.add(listed) + directory.end()

@@ -11,7 +11,7 @@ from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.source import Record
 
-_NAMED: Final = 5
+_ABSENT: Final = "not there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Finding:
         return self.published != self.now
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.published} → {self.now}" if self.differs else f"{self.what}: {self.now}"
+        return f"{self.what}: {self.published} → {self.now}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,10 @@ def compare_with_record(record: Record, md5s: Mapping[str, str | None], publishe
         file.name: f"{file.size:,} bytes, md5 {md5s.get(file.name) or 'not known yet'}"
         for file in record.files
     }
-    files = [
-        Finding(name, before.get(name, "not there"), now.get(name, "not there"))
-        for name in [*before, *(name for name in now if name not in before)]
-    ]
-    missing = [file.name for file in published.missing]
-    shown = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
-    state = f"missing or damaged: {shown}" if missing else "all intact"
     before_id, now_id = _edition(made_of.record, made_of.version), _edition(record.record_id, record.version)
+    files = [Finding(name, before.get(name, _ABSENT), now.get(name, _ABSENT)) for name in before | now]
+    missing = ", ".join(file.name for file in published.missing)
+    state = f"missing or damaged: {missing}" if missing else "all intact"
     edition, intact = Finding("record", before_id, now_id), Finding("published files", "all intact", state)
     return Comparison((edition, *files, intact))
 

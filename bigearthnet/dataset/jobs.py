@@ -11,28 +11,20 @@ from bigearthnet.plan.selection import Plan, TilePlan
 from bigearthnet.source import Mark
 from bigearthnet.store import Store
 from bigearthnet.tile.convert import Conversion, Held
-from bigearthnet.tile.rows import offset_column, size_column
+from bigearthnet.tile.rows import column
 
 _BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A tile of a run.
-
-    Attributes:
-        plan: its selected patches.
-        last: it is the archives' last tile, so that they are to be read to their ends.
-        keys: of its images and masks.
-        finished: shards with these keys.
-        held: published shards of other patches of the tile, made in the same way.
-    """
+    """A tile of a run."""
 
     plan: TilePlan
-    last: bool
+    last: bool  # the archives' last tile, so that they are to be read to their ends
     keys: Mapping[Kind, str]
-    finished: Mapping[Kind, Shard]
-    held: Mapping[Kind, Shard]
+    finished: Mapping[Kind, Shard]  # with these keys
+    held: Mapping[Kind, Shard]  # published, of other patches of the tile, made in the same way
 
     @property
     def tile(self) -> FinishedTile | None:
@@ -57,11 +49,15 @@ def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache) -> list[Job]:
     jobs = []
     for tile in plan.tiles:
         keys: dict[Kind, str] = {kind: recipe.key(kind, tile) for kind in KINDS}
-        found = {k: shard for k in KINDS if (shard := cache.find(k, tile.tile, keys[k])) is not None}
-        others = [kind for kind in KINDS if kind not in found]
-        held = {k: shard for k in others if (shard := cache.held(k, tile, recipe)) is not None}
+        finished: dict[Kind, Shard] = {}
+        held: dict[Kind, Shard] = {}
+        for kind in KINDS:
+            if shard := cache.find(kind, tile.tile, keys[kind]):
+                finished[kind] = shard
+            elif shard := cache.held(kind, tile, recipe):
+                held[kind] = shard
         last = plan.reads_to_the_end and tile is plan.tiles[-1]
-        jobs.append(Job(tile, last, keys, found, held))
+        jobs.append(Job(tile, last, keys, finished, held))
     return jobs
 
 
@@ -109,17 +105,17 @@ def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int
 
 def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:
     """Return what reads the PNGs of a published shard by their rows, in ascending order, in one request."""
-    offset, size = offset_column(shard.kind), size_column(shard.kind)
+    offset, size = column(shard.kind, "offset"), column(shard.kind, "size")
     stream = store.open(shard.source.file, shard.source.start, shard.source.stop)
 
-    def read(row: Mapping[str, Any]) -> bytes:
-        for _ in _blocks(row[offset] - stream.position):
-            pass
-        return b"".join(_blocks(row[size]))
-
-    def _blocks(count: int) -> Iterator[bytes]:
+    def blocks(count: int) -> Iterator[bytes]:
         while count and (block := stream.read(min(count, _BLOCK_BYTES))):
             count -= len(block)
             yield block
+
+    def read(row: Mapping[str, Any]) -> bytes:
+        for _ in blocks(row[offset] - stream.position):
+            pass
+        return b"".join(blocks(row[size]))
 
     return read

@@ -1,6 +1,8 @@
 """Links to files of a dataset in a bucket. They are secrets: whoever has one can download the file."""
 
+import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,11 +30,6 @@ class Link:
         signed_at = datetime.strptime(query["X-Amz-Date"][0], _SIGNED).replace(tzinfo=UTC)
         return signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
 
-    @property
-    def is_temporary(self) -> bool:
-        """True if it is signed with temporary credentials, and ends with them."""
-        return "X-Amz-Security-Token" in parse_qs(urlsplit(self.url).query)
-
 
 @dataclass(frozen=True, slots=True)
 class Life:
@@ -50,35 +47,34 @@ def saved_as(name: str, names: Sequence[str], download_name: str) -> str:
 
 
 def life_of(links: Collection[Link], credentials_end: datetime | None) -> Life:
-    """When the first of the links, and the credentials that they are signed with, end; None: not known."""
+    """Return when the first link ends; `credentials_end` is None if they last, or do not say when."""
     ends_at = min(link.ends_at for link in links)
-    if not any(link.is_temporary for link in links):
-        return Life(ends_at)
-    if credentials_end is None:
+    if credentials_end is None and any("X-Amz-Security-Token=" in link.url for link in links):
         return Life(
             ends_at,
             "The links are signed with temporary credentials that do not say when they end. "
             f"The links end with them, which may be before {utc(ends_at)}.",
         )
-    if credentials_end >= ends_at:
-        return Life(ends_at)
-    return Life(
-        credentials_end,
-        f"The links are signed with temporary credentials that end at {utc(credentials_end)}, and end with "
-        f"them, not at {utc(ends_at)}. Share again then, or sign with lasting credentials.",
-    )
+    if credentials_end is not None and credentials_end < ends_at:
+        return Life(
+            credentials_end,
+            f"The links are signed with temporary credentials that end at {utc(credentials_end)}, and end "
+            f"with them, not at {utc(ends_at)}. Share again then, or sign with lasting credentials.",
+        )
+    return Life(ends_at)
 
 
 def links_path(text: str) -> Path:
     """The absolute path of the file that a person names.
 
     Raises:
-        DestinationError: it is a URL, a folder, or nothing.
+        DestinationError: it is a URL, a folder, or no path.
     """
-    path = Path(text).expanduser().absolute()
-    if not text.strip() or "://" in text or path.is_dir():
-        raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
-    return path
+    with suppress(RuntimeError):  # no such user
+        path = Path(text).expanduser().absolute()
+        if text.strip() and not re.search(r"\0|://|(^|/)\$", text) and not path.is_dir():
+            return path
+    raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
 
 
 def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime) -> None:

@@ -1,20 +1,21 @@
 """The manifest, a row a patch in the order of the zips, and the statistics that are sums over its rows."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from bigearthnet.names import PATCH_PIXELS, parse_patch
-from bigearthnet.options import SPLITS
-from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, Metadata
+from bigearthnet.dataset.card import Moments
+from bigearthnet.names import PATCH_PIXELS, Patch, parse_patch
+from bigearthnet.options import COUNTRIES, SPLITS
+from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, Rows
 from bigearthnet.plan.recipe import KINDS, Kind
-from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, offset_column, size_column
+from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column
 from bigearthnet.zips import data_offsets
 
 _PIXELS: Final = PATCH_PIXELS * PATCH_PIXELS
@@ -38,109 +39,80 @@ other columns are those of `tile.rows.SCHEMAS`."""
 
 @dataclass(slots=True)
 class ChannelSums:
-    """Sums over the pixels of 8-bit images, for each channel."""
+    """Sums over the pixels of 8-bit images, by the columns of the manifest."""
 
     patches: int = 0
-    sums: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(3, np.uint64))
-    squares: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(3, np.uint64))
+    sums: Counter[str] = field(default_factory=Counter)
 
-    def mean_and_deviation(self) -> dict[str, list[float]] | None:
-        """Mean and population standard deviation of red, green, blue, in 0 to 255; None without patches."""
+    def add(self, rows: pa.Table) -> None:
+        """Add the images of these rows."""
+        self.patches += len(rows)
+        for name in (*SUM_COLUMNS, *SQUARE_COLUMNS):
+            self.sums[name] += pc.sum(rows.column(name), min_count=0).as_py()
+
+    def moments(self) -> Moments | None:
+        """Return mean and population standard deviation of each channel; None without patches."""
         if not self.patches:
             return None
         pixels = self.patches * _PIXELS
         means, deviations = [], []
-        for total, squares in zip(self.sums.tolist(), self.squares.tolist(), strict=True):
-            means.append(total / pixels)
+        for total, squares in zip(SUM_COLUMNS, SQUARE_COLUMNS, strict=True):
+            means.append(self.sums[total] / pixels)
             # In integers until the root: the difference of two large floats would lose digits.
-            deviations.append(sqrt(pixels * squares - total * total) / pixels)
-        return {"mean": means, "std": deviations}
+            deviations.append(sqrt(pixels * self.sums[squares] - self.sums[total] ** 2) / pixels)
+        return Moments.model_validate({"mean": means, "std": deviations})
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Sums over the rows of a manifest."""
+    """Sums over the rows of a manifest: of all images, of those of the split train, of pixels and patches."""
 
     all: ChannelSums = field(default_factory=ChannelSums)
     train: ChannelSums = field(default_factory=ChannelSums)
-    class_pixels: dict[int, int] = field(default_factory=dict)
-    splits: dict[str, int] = field(default_factory=dict)
-
-    def moments(self) -> dict[str, Any]:
-        """Mean and standard deviation of all images, and of those of the split train."""
-        return {"all": self.all.mean_and_deviation(), "train": self.train.mean_and_deviation()}
+    class_pixels: Counter[int] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
 
     def add(self, rows: pa.Table) -> None:
         """Add the rows of a tile."""
-        splits = rows.column("split").to_pylist()
-        train = np.array([split == "train" for split in splits], np.bool_)
-        for sums, chosen in ((self.all, np.ones(len(train), np.bool_)), (self.train, train)):
-            sums.patches += int(chosen.sum())
-            sums.sums += _totals(rows, SUM_COLUMNS, chosen)
-            sums.squares += _totals(rows, SQUARE_COLUMNS, chosen)
-        for split in SPLITS:
-            if split in splits:
-                self.splits[split] = self.splits.get(split, 0) + splits.count(split)
+        self.all.add(rows)
+        self.train.add(rows.filter(pc.equal(rows.column("split"), "train")))
+        splits = Counter(rows.column("split").to_pylist())
+        self.splits.update({split: splits[split] for split in SPLITS if split in splits})
         pixels = rows.column("class_pixels").combine_chunks().flatten()
-        for value, count in zip(
-            pixels.field("value").to_pylist(), pixels.field("pixels").to_pylist(), strict=True
-        ):
-            self.class_pixels[value] = self.class_pixels.get(value, 0) + count
+        values, counts = (pixels.field(name).to_pylist() for name in ("value", "pixels"))
+        for value, count in zip(values, counts, strict=True):
+            self.class_pixels[value] += count
 
 
-class ManifestWriter:
-    """Writes a manifest, a row group a tile, and adds up its `statistics`; a context manager."""
-
-    def __init__(self, path: Path, metadata: Metadata | None) -> None:
-        self.statistics = Statistics()
-        self._metadata = metadata
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def add(self, tile: str, rows: dict[Kind, pa.Table], starts: dict[Kind, int]) -> None:
-        """Add a tile's rows, with the columns of `SCHEMAS`; its shards begin at `starts` in the zips."""
-        ids = rows["images"].column("patch_id").to_pylist()
-        patches = [parse_patch(patch_id) for patch_id in ids]
-        columns: dict[str, Any] = {
-            "tile": [tile] * len(ids),
-            "column": [patch.column for patch in patches],
-            "row": [patch.row for patch in patches],
-            **_facts(tile, ids, self._metadata),
-        }
-        for kind in KINDS:
-            lengths = [len(patch_id) + len(SUFFIXES[kind]) for patch_id in ids]
-            sizes = rows[kind].column(size_column(kind)).to_numpy()
-            columns[offset_column(kind)] = data_offsets(lengths, sizes, starts[kind])
-            columns |= {name: rows[kind].column(name) for name in SCHEMAS[kind].names}
-        table = pa.table([columns[column.name] for column in SCHEMA], SCHEMA)
-        self.statistics.add(table)
-        self._writer.write_table(table)
+def manifest_rows(
+    tile: str, rows: Mapping[Kind, pa.Table], starts: Mapping[Kind, int], metadata: Metadata | None
+) -> pa.Table:
+    """Return a tile's rows, made of those of both kinds; its shards begin at `starts` in the zips."""
+    ids = rows["images"].column("patch_id").to_pylist()
+    patches = [parse_patch(patch_id) for patch_id in ids]
+    columns: dict[str, Any] = {
+        "tile": [tile] * len(ids),
+        "column": [patch.column for patch in patches],
+        "row": [patch.row for patch in patches],
+        **_facts(patches, (metadata or {}).get(tile, NO_ROWS)),
+    }
+    for kind in KINDS:
+        lengths = [len(patch_id) + len(SUFFIXES[kind]) for patch_id in ids]
+        sizes = rows[kind].column(column(kind, "size")).to_numpy()
+        columns[column(kind, "offset")] = data_offsets(lengths, sizes, starts[kind])
+        columns |= {name: rows[kind].column(name) for name in SCHEMAS[kind].names}
+    return pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
 
 
-def _facts(tile: str, ids: list[str], metadata: Metadata | None) -> dict[str, list[Any]]:
-    """Return the metadata's columns for these patches; null for those that it does not list."""
-    listed = {int(row["cell"]): row for row in metadata.rows(tile)} if metadata is not None else {}
-    countries = () if metadata is None else metadata.countries
-    values = []
-    for patch_id in ids:
-        row = listed.get(int(patch_id[-5:-3]) * 100 + int(patch_id[-2:]))
-        values.append([None] * len(_FACTS) if row is None else _values(row, countries))
+def _facts(patches: Sequence[Patch], listed: Rows) -> dict[str, list[Any]]:
+    """Return the metadata's columns for patches of a tile; null for those that are not listed."""
+    stated = {int(row["cell"]): _values(row) for row in listed}
+    nothing = [None] * len(_FACTS)
+    values = [stated.get(100 * patch.column + patch.row, nothing) for patch in patches]
     return {name: [row[i] for row in values] for i, name in enumerate(_FACTS)}
 
 
-def _values(row: np.void, countries: tuple[str, ...]) -> list[Any]:
+def _values(row: np.void) -> list[Any]:
+    """Return what a row states, in the order of `_FACTS`."""
     labels = [label for i, label in enumerate(LABELS) if int(row["labels"]) >> i & 1]
-    return [SPLITS[row["split"]], labels, countries[row["country"]], bool(row["snow"]), bool(row["cloud"])]
-
-
-def _totals(
-    rows: pa.Table, columns: tuple[str, ...], chosen: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.uint64]:
-    return np.array(
-        [rows.column(name).to_numpy()[chosen].sum(dtype=np.uint64) for name in columns], np.uint64
-    )
+    return [SPLITS[row["split"]], labels, COUNTRIES[row["country"]], bool(row["snow"]), bool(row["cloud"])]

@@ -63,12 +63,10 @@ def colours(form: MaskForm) -> Sheet:
 def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
     """Images and masks side by side, three pairs a row, as an RGB PNG."""
     side = _SCALE * PATCH_PIXELS
-    columns = min(_PAIRS_A_ROW, max(len(pairs), 1))
-    rows = -(-max(len(pairs), 1) // _PAIRS_A_ROW)
     pair_width = 2 * side + _GAP // 2
-    sheet = np.full(
-        (rows * (side + _GAP) + _GAP, columns * (pair_width + _GAP) + _GAP, 3), _BACKGROUND, np.uint8
-    )
+    height = -(-len(pairs) // _PAIRS_A_ROW) * (side + _GAP) + _GAP
+    width = min(len(pairs), _PAIRS_A_ROW) * (pair_width + _GAP) + _GAP
+    sheet = np.full((height, width, 3), _BACKGROUND, np.uint8)
     for i, pair in enumerate(pairs):
         top = _GAP + i // _PAIRS_A_ROW * (side + _GAP)
         left = _GAP + i % _PAIRS_A_ROW * (pair_width + _GAP)

@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from bigearthnet.dataset.build import build_card
 from bigearthnet.dataset.card import Card, PublishedFile
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
-from bigearthnet.dataset.manifest import ManifestWriter, Statistics
+from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
 from bigearthnet.dataset.preview import preview_png
 from bigearthnet.dataset.published import Published, sha256_of
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
@@ -38,21 +40,19 @@ class ZipDigest:
         self._digest = hashlib.sha256()
 
     def add(self, source: Path | Range, store: Store) -> None:
-        """Add the bytes of a shard: a local file, or bytes of a stored file, which are read for it."""
-        self._digest = self._with(source, store)
-
-    def of_zip(self, central_directory: Path, store: Store) -> str:
-        """Return the SHA-256 (hex) of the zip that ends with this central directory."""
-        return self._with(central_directory, store).hexdigest()
-
-    def _with(self, source: Path | Range, store: Store) -> "hashlib._Hash":
-        digest = self._digest.copy()  # so that a shard whose reading fails is not added in part
+        """Add the bytes of a shard, which are read; after an error the digest must not be used."""
         with (
             source.open("rb")
             if isinstance(source, Path)
             else store.open(source.file, source.start, source.stop)
         ) as reader:
-            return hashlib.file_digest(reader, lambda: digest)
+            hashlib.file_digest(reader, lambda: self._digest)
+
+    def of_zip(self, central_directory: Path) -> str:
+        """Return the SHA-256 (hex) of the zip that ends with this central directory."""
+        digest = self._digest.copy()
+        with central_directory.open("rb") as reader:
+            return hashlib.file_digest(reader, lambda: digest).hexdigest()
 
 
 def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
@@ -82,20 +82,12 @@ def _holds(published: Published | None, kind: Kind, keys: Sequence[str]) -> bool
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is to be published.
-
-    Attributes:
-        recipe: what it is made of.
-        asked_for: number of selected patches.
-        tiles: in the order of the archives.
-        digests: of the members of each zip that changes; the published zip stays for other kinds.
-        metadata: the record's metadata, None without its files.
-    """
+    """What is to be published."""
 
     recipe: Recipe
-    asked_for: int
-    tiles: Sequence[FinishedTile]
-    digests: Mapping[Kind, ZipDigest]
+    asked_for: int  # number of selected patches
+    tiles: Sequence[FinishedTile]  # in the order of the archives
+    digests: Mapping[Kind, ZipDigest]  # of each zip that changes; published zips of other kinds stay
     metadata: Metadata | None
 
 
@@ -106,8 +98,6 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
 
     Raises:
         ArchiveError: a shard is damaged.
-        ChangedError: a shard or a zip was replaced meanwhile.
-        DestinationError, SpaceError, TransferError: the destination cannot be written.
         BusyError: another run has taken the destination over.
     """
     published = cache.published
@@ -130,7 +120,7 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
             central = scratch / f"{kind}.central"
             ranges = [tile.shard(kind).source for tile in what.tiles]
             pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
-            stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central, store))
+            stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central))
         for name in (MANIFEST, PREVIEW):
             stage(name, [scratch / name], sha256_of(scratch / name))
         card = build_card(what.recipe, what.asked_for, what.tiles, statistics, files)
@@ -162,10 +152,10 @@ def replace_dataset(
 
 
 def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Statistics:
-    """Write the manifest and both central directories to `scratch`."""
-    directories = {kind: CentralDirectory() for kind in KINDS}
+    """Write the manifest, a row group a tile, and both central directories to `scratch`."""
+    statistics, directories = Statistics(), {kind: CentralDirectory() for kind in KINDS}
     with ExitStack() as stack:
-        writer = stack.enter_context(ManifestWriter(scratch / MANIFEST, what.metadata))
+        manifest = stack.enter_context(pq.ParquetWriter(scratch / MANIFEST, SCHEMA, compression="zstd"))
         files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
         for tile in what.tiles:
             rows = {kind: cache.rows(tile.shard(kind)) for kind in KINDS}
@@ -179,7 +169,9 @@ def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Stati
                         "Delete the dataset and prepare it again."
                     )
             if tile.patches:
-                writer.add(tile.tile, rows, starts)
+                table = manifest_rows(tile.tile, rows, starts, what.metadata)
+                statistics.add(table)
+                manifest.write_table(table)
         for kind in KINDS:
             files[kind].write(directories[kind].end())
-    return writer.statistics
+    return statistics

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,22 +15,14 @@ from bigearthnet.errors import SourceError
 from bigearthnet.plan.recipe import RecordUsed
 from bigearthnet.store import Store, StoredFile
 
-_BLOCK_BYTES = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published dataset.
-
-    Attributes:
-        card: its card.
-        data: the card's bytes.
-        intact: the files that are there with the size and SHA-256 of the card, by name.
-    """
+    """A published dataset."""
 
     card: Card
-    data: bytes
-    intact: Mapping[str, StoredFile]
+    data: bytes  # of the card
+    intact: Mapping[str, StoredFile]  # files that are there as the card says, by name
 
     @property
     def missing(self) -> tuple[PublishedFile, ...]:
@@ -39,22 +31,27 @@ class Published:
 
     def verified_as(self, source: RecordUsed) -> "Published":
         """Return it without its images if they came from a stream that was not verified, unlike `source`."""
-        if source.is_verified <= self.card.source.is_verified:
+        if self.card.source.is_verified or not source.is_verified:
             return self
         intact = {name: file for name, file in self.intact.items() if name != ZIPS["images"]}
         return replace(self, intact=intact)
 
 
-def find_published(store: Store) -> Published | None:
+def find_published(store: Store, *, digests: bool = True) -> Published | None:
     """Return the dataset that a store holds, None if there is none.
 
     A folder's files are read where they changed since their digests were last noted. A bucket's are not read:
-    an object without a noted digest counts as another file.
+    an object without a noted digest counts as another file. Without `digests` only sizes are compared.
 
     Raises:
         SourceError: there is a file with the card's name that is no card.
     """
-    return _find(store, digests=True)
+    data = store.read(CARD)
+    if data is None:
+        return None
+    card = parse_card(data, f"{store.url}/{CARD}")
+    found = {file.name: intact(file, store, digests=digests) for file in card.files}
+    return Published(card, data, {name: there for name, there in found.items() if there is not None})
 
 
 def require_published(store: Store) -> Published:
@@ -63,14 +60,14 @@ def require_published(store: Store) -> Published:
     Raises:
         SourceError: there is none, or files of it are missing.
     """
-    published = _find(store, digests=False)
-    if published is not None and published.missing:
-        names = ", ".join(file.name for file in published.missing)
-        raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
+    published = find_published(store, digests=False)
     if published is None:
         raise SourceError(
             f"there is no dataset in {store.url}: it has no {CARD}. Check the name, or publish it first."
         )
+    if published.missing:
+        names = ", ".join(file.name for file in published.missing)
+        raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
     return published
 
 
@@ -83,7 +80,7 @@ def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
         return path
     scratch.mkdir(parents=True, exist_ok=True)
     with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target, _BLOCK_BYTES)
+        shutil.copyfileobj(source, target)
     return path
 
 
@@ -93,10 +90,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tile_rows(manifest: pq.ParquetFile, card: Card, tile: str) -> pa.Table:
-    """Return the rows of a tile, which is a row group of the manifest."""
+def tile_rows(
+    manifest: pq.ParquetFile, card: Card, tile: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the rows of a tile, which is a row group of the manifest; all columns by default."""
     names = [entry.tile for entry in card.tiles if entry.patches]
-    return manifest.read_row_group(names.index(tile))
+    return manifest.read_row_group(names.index(tile), columns, use_threads=False)
 
 
 def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:
@@ -105,12 +104,3 @@ def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> Stored
     if found is None or found.size != file.size or (digests and store.digest(found) != file.sha256):
         return None
     return found
-
-
-def _find(store: Store, *, digests: bool) -> Published | None:
-    data = store.read(CARD)
-    if data is None:
-        return None
-    card = parse_card(data, f"{store.url}/{CARD}")
-    found = {file.name: intact(file, store, digests=digests) for file in card.files}
-    return Published(card, data, {name: there for name, there in found.items() if there is not None})

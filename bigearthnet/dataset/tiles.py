@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from bigearthnet.dataset.card import TileEntry
+from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.layout import MANIFEST, TILES, ZIPS
-from bigearthnet.dataset.published import Published, local_manifest
+from bigearthnet.dataset.published import Published, local_manifest, tile_rows
 from bigearthnet.errors import ChangedError
-from bigearthnet.plan.recipe import Kind, Recipe
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import Range, Store, StoredFile
 from bigearthnet.tile.convert import ConvertedTile, Rejected, rows_file, shard_file
-from bigearthnet.tile.rows import SCHEMAS, offset_column
+from bigearthnet.tile.rows import SCHEMAS, column
 
 _DESCRIPTION: Final = "tile.json"
 _SHARD: Final = "members"
@@ -33,19 +33,15 @@ _ROWS: Final = "rows.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The images or masks of a tile, in a store.
-
-    `source` is the bytes of its members, `rejected` the patches of the tile that were left out, `mark` the
-    position in the stream that it was made from: None where it was no stream, or is published.
-    """
+    """The images or masks of a tile, in a store."""
 
     tile: str
     kind: Kind
     key: str
-    source: Range
+    source: Range  # the bytes of its members
     patches: int
-    rejected: tuple[Rejected, ...]
-    mark: Mark | None
+    rejected: tuple[Rejected, ...]  # patches of the tile that were left out
+    mark: Mark | None  # position in the stream that it was made from; None if of a file, or published
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +90,22 @@ class TileCache:
     """
 
     def __init__(self, store: Store, published: Published | None, scratch: Path, *, streams: bool) -> None:
-        self._store = store
-        self._streams = streams
         self.published = published
+        self._store = store
         self._scratch = scratch
-        tiles = published.card.tiles if published is not None and MANIFEST in published.intact else ()
-        self._digests = {} if published is None else published.card.parameters.digests
-        self._entries = {entry.tile: entry for entry in tiles}
-        self._row_groups = {tile: i for i, tile in enumerate(t.tile for t in tiles if t.patches)}
+        self._streams = streams
+        self._in_zips = {} if published is None else _shards_of(published)
 
     def find(self, kind: Kind, tile: str, key: str) -> Shard | None:
         """Return the shard with a key, published or in `.tiles/`; None if it has to be made."""
-        entry = self._entry(kind, tile)
-        if entry is not None and entry.shard(kind).key == key:
-            return self._published_shard(kind, entry)
-        return self._staged_shard(kind, tile, key)
+        shard = self._in_zips.get((kind, tile))
+        return shard if shard is not None and shard.key == key else self._staged_shard(kind, tile, key)
 
     def held(self, kind: Kind, tile: TilePlan, recipe: Recipe) -> Shard | None:
         """Return a published shard of other patches of the tile that were made in the same way."""
-        entry = self._entry(kind, tile.tile)
-        if entry is None or self._digests.get(kind) != recipe.digest(kind):
+        if self.published is None or self.published.card.parameters.digests.get(kind) != recipe.digest(kind):
             return None
-        return self._published_shard(kind, entry)
+        return self._in_zips.get((kind, tile.tile))
 
     def rows(self, shard: Shard) -> pa.Table:
         """Return the rows of a shard, with the columns of `SCHEMAS`; of a published one also its offsets.
@@ -126,8 +116,9 @@ class TileCache:
         if not shard.patches:
             return SCHEMAS[shard.kind].empty_table()
         if not shard.source.file.name.startswith(TILES):
-            columns = [*SCHEMAS[shard.kind].names, offset_column(shard.kind)]
-            return self._manifest.read_row_group(self._row_groups[shard.tile], columns, use_threads=False)
+            columns = [*SCHEMAS[shard.kind].names, column(shard.kind, "offset")]
+            manifest, card = self._manifest
+            return tile_rows(manifest, card, shard.tile, columns)
         name = _name(shard.key, _ROWS)
         data = self._store.read(name)
         if data is None:
@@ -144,28 +135,15 @@ class TileCache:
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove unpublished shards, their descriptions first."""
-        names = [_name(key, name) for key in keys for name in (_DESCRIPTION, _SHARD, _ROWS)]
-        self._store.delete(name for name in names if name.endswith(_DESCRIPTION))
-        self._store.delete(names)
+        keys = list(keys)
+        self._store.delete(_name(key, _DESCRIPTION) for key in keys)
+        self._store.delete(_name(key, name) for key in keys for name in (_SHARD, _ROWS))
 
     def clear(self) -> None:
         """Remove all unpublished shards."""
         self._store.delete([file.name for file in self._store.list(TILES)])
         if self._store.folder is not None:
             rmtree(self._store.folder / TILES, ignore_errors=True)  # folders that a killed run left empty
-
-    def _entry(self, kind: Kind, tile: str) -> TileEntry | None:
-        if self.published is None or ZIPS[kind] not in self.published.intact:
-            return None
-        return self._entries.get(tile)
-
-    def _published_shard(self, kind: Kind, entry: TileEntry) -> Shard:
-        assert self.published is not None  # noqa: S101
-        place = entry.shard(kind)
-        card = self.published.card
-        rejected = tuple(one for one in card.rejected if one.patch_id[:-6] == entry.tile)
-        source = Range(self.published.intact[ZIPS[kind]], place.start, place.stop)
-        return Shard(entry.tile, kind, place.key, source, entry.patches, rejected, None)
 
     def _staged_shard(self, kind: Kind, tile: str, key: str) -> Shard | None:
         shard, rows, description = (
@@ -188,9 +166,25 @@ class TileCache:
         return {file.name: file for file in self._store.list(TILES)}
 
     @cached_property
-    def _manifest(self) -> pq.ParquetFile:
-        assert self.published is not None  # noqa: S101
-        return pq.ParquetFile(local_manifest(self.published, self._store, self._scratch))
+    def _manifest(self) -> tuple[pq.ParquetFile, Card]:
+        assert self.published is not None  # noqa: S101 - a shard is in its zips
+        path = local_manifest(self.published, self._store, self._scratch)
+        return pq.ParquetFile(path), self.published.card
+
+
+def _shards_of(published: Published) -> dict[tuple[Kind, str], Shard]:
+    """Return the shards in the published zips that are intact, by kind and tile; none without a manifest."""
+    kinds = [kind for kind in KINDS if {ZIPS[kind], MANIFEST} <= published.intact.keys()]
+    shards = {}
+    for entry in published.card.tiles:
+        rejected = tuple(one for one in published.card.rejected if one.patch_id[:-6] == entry.tile)
+        for kind in kinds:
+            place = entry.shard(kind)
+            source = Range(published.intact[ZIPS[kind]], place.start, place.stop)
+            shards[kind, entry.tile] = Shard(
+                entry.tile, kind, place.key, source, entry.patches, rejected, None
+            )
+    return shards
 
 
 def _name(key: str, name: str) -> str:

@@ -4,9 +4,9 @@ Stored as small arrays, one a tile: all 549,488 patches take 5 MB.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from bigearthnet.classes import BEN19
 from bigearthnet.errors import SourceError
-from bigearthnet.names import PATCH_PATTERN
-from bigearthnet.options import SPLITS
+from bigearthnet.names import PATCH_PATTERN, Patch
+from bigearthnet.options import COUNTRIES, SPLITS
 
 LABELS = tuple(name for name, _ in BEN19)
 METADATA_SCHEMA = pa.schema(
@@ -31,7 +31,15 @@ METADATA_SCHEMA = pa.schema(
     ]
 )
 _BATCH_ROWS = 1 << 12
-_COUNTRIES_LIMIT = 255
+
+Rows = npt.NDArray[np.void]
+"""A row a patch, sorted by cell.
+
+cell: 100 × column + row. labels: bit i for `LABELS[i]`. split, country: index in `SPLITS`, `COUNTRIES`. snow,
+cloud: contains_seasonal_snow and contains_cloud_or_shadow.
+"""
+Metadata = Mapping[str, Rows]
+"""The rows of each tile, ascending."""
 
 _ROW = np.dtype(
     [
@@ -43,25 +51,7 @@ _ROW = np.dtype(
         ("cloud", np.bool_),
     ]
 )
-
-Rows = npt.NDArray[np.void]
-"""A row a patch, sorted by place.
-
-place: 100 × column + row. labels: bit i for `LABELS[i]`. split: index in `SPLITS`. country: index in
-`Metadata.countries`. snow, cloud: contains_seasonal_snow and contains_cloud_or_shadow.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """Rows of each tile, and the names of the countries that occur."""
-
-    tiles: dict[str, Rows]
-    countries: tuple[str, ...]
-
-    def rows(self, tile: str) -> Rows:
-        """Return the rows of a tile; none if it is not listed."""
-        return self.tiles.get(tile, np.empty(0, _ROW))
+NO_ROWS: Final[Rows] = np.empty(0, _ROW)
 
 
 def read_metadata(paths: Sequence[Path]) -> Metadata:
@@ -72,10 +62,9 @@ def read_metadata(paths: Sequence[Path]) -> Metadata:
             is listed twice.
     """
     pieces: dict[str, list[Rows]] = defaultdict(list)
-    countries: list[str] = []
     for path in paths:
         for batch in _batches(path):
-            for tile, rows in _by_tile(batch, countries, path.name):
+            for tile, rows in _by_tile(batch, path.name):
                 pieces[tile].append(rows)
     tiles = {}
     for tile in sorted(pieces):
@@ -83,11 +72,16 @@ def read_metadata(paths: Sequence[Path]) -> Metadata:
         rows = rows[np.argsort(rows["cell"], kind="stable")]
         twice = rows["cell"][1:][rows["cell"][1:] == rows["cell"][:-1]]
         if twice.size:
-            column, row = divmod(int(twice[0]), 100)
             names = " and ".join(path.name for path in paths)
-            raise SourceError(f"{names}: the patch {tile}_{column:02d}_{row:02d} is listed twice")
+            raise SourceError(f"{names}: the patch {patch_id(tile, twice[0])} is listed twice")
         tiles[tile] = rows
-    return Metadata(tiles, tuple(countries))
+    return tiles
+
+
+def patch_id(tile: str, cell: int) -> str:
+    """Return the id of the patch in a cell."""
+    column, row = divmod(int(cell), 100)
+    return Patch(tile, column, row).patch_id
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -107,39 +101,27 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         ) from error
 
 
-def _by_tile(batch: pa.RecordBatch, countries: list[str], where: str) -> Iterator[tuple[str, Rows]]:
-    """Yield the rows of each tile in a batch; appends new countries to `countries`."""
+def _by_tile(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, Rows]]:
+    """Yield the rows of each tile in a batch."""
     for name in METADATA_SCHEMA.names:
         if batch.column(name).null_count:
             raise SourceError(f"{where}: a patch has no {name}")
     ids = batch.column("patch_id")
-    valid = pc.match_substring_regex(ids, f"^{PATCH_PATTERN}$")
-    if not pc.all(valid).as_py():
-        wrong = ids.filter(pc.invert(valid))[0].as_py()
+    parts = pc.extract_regex(ids, f"^{PATCH_PATTERN}$")
+    if parts.null_count:
+        wrong = ids.filter(pc.is_null(parts))[0].as_py()
         raise SourceError(f"{where}: {wrong!r} is not a patch id, which has the form <tile>_26_57")
-    countries += [c for c in pc.unique(batch.column("country")).to_pylist() if c not in countries]
-    if len(countries) > _COUNTRIES_LIMIT:
-        raise SourceError(
-            f"{where}: there are more than {_COUNTRIES_LIMIT} countries; is the column damaged?"
-        )
+    tiles, column, row = parts.flatten()
     rows = np.empty(len(batch), _ROW)
-    rows["cell"] = 100 * _digits(ids, -5, -3) + _digits(ids, -2, None)
+    rows["cell"] = pc.add(pc.multiply(column.cast(pa.uint16()), 100), row.cast(pa.uint16()))
     rows["labels"] = _label_bits(batch.column("labels"), where)
     rows["split"] = _indices(batch.column("split"), SPLITS, "split", where)
-    rows["country"] = _indices(batch.column("country"), countries, "country", where)
-    rows["snow"] = batch.column("contains_seasonal_snow").to_numpy(zero_copy_only=False)
-    rows["cloud"] = batch.column("contains_cloud_or_shadow").to_numpy(zero_copy_only=False)
-    tiles = pc.utf8_slice_codeunits(ids, 0, -6).dictionary_encode()
-    indices = tiles.indices.to_numpy()
-    for i, tile in enumerate(tiles.dictionary.to_pylist()):
-        yield tile, rows[indices == i]
-
-
-def _digits(ids: pa.Array, start: int, stop: int | None) -> npt.NDArray[np.uint16]:
-    number: npt.NDArray[np.uint16] = pc.cast(pc.utf8_slice_codeunits(ids, start, stop), pa.uint16()).to_numpy(
-        zero_copy_only=False
-    )
-    return number
+    rows["country"] = _indices(batch.column("country"), COUNTRIES, "country", where)
+    rows["snow"] = batch.column("contains_seasonal_snow")
+    rows["cloud"] = batch.column("contains_cloud_or_shadow")
+    encoded = tiles.dictionary_encode()
+    for i, tile in enumerate(encoded.dictionary.to_pylist()):
+        yield tile, rows[encoded.indices.to_numpy() == i]
 
 
 def _indices(column: pa.Array, values: Sequence[str], what: str, where: str) -> npt.NDArray[np.uint32]:
@@ -148,8 +130,7 @@ def _indices(column: pa.Array, values: Sequence[str], what: str, where: str) -> 
     if found.null_count:
         unknown = column.filter(pc.is_null(found))[0].as_py()
         raise SourceError(f"{where}: {unknown!r} is not a {what} of BigEarthNet: {', '.join(values)}")
-    indices: npt.NDArray[np.uint32] = found.to_numpy(zero_copy_only=False).astype(np.uint32)
-    return indices
+    return np.asarray(found, np.uint32)
 
 
 def _label_bits(column: pa.Array, where: str) -> npt.NDArray[np.uint32]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.source.record import Verification
 
@@ -24,11 +22,7 @@ Raise both when other patches are rejected: images and masks of a tile have to b
 _ENCODER: Final = "opencv-python-headless"  # its version can change the bytes of PNGs
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceFile(_Part):
+class SourceFile(Frozen):
     """A file of the record: size in bytes, md5 in hex, and how the md5 was verified."""
 
     name: str
@@ -37,7 +31,7 @@ class SourceFile(_Part):
     verification: Verification
 
 
-class RecordUsed(_Part):
+class RecordUsed(Frozen):
     """The record that a dataset is made from; nothing in it depends on the machine or the time."""
 
     kind: Literal["zenodo", "folder"]

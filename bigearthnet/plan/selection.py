@@ -1,6 +1,5 @@
 """Which patches there are, and which of them are selected."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -8,9 +7,9 @@ import numpy as np
 
 from bigearthnet.archive.bundle import Cells, Index
 from bigearthnet.errors import SelectionError
-from bigearthnet.names import Patch, pattern_hint
-from bigearthnet.options import SPLITS, Selection
-from bigearthnet.plan.metadata import Metadata
+from bigearthnet.names import pattern_hint
+from bigearthnet.options import COUNTRIES, SPLITS, Selection
+from bigearthnet.plan.metadata import NO_ROWS, Metadata, Rows, patch_id
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +48,6 @@ class Plan:
         return sum(len(tile.cells) for tile in self.tiles)
 
 
-def patch_id(tile: str, cell: int) -> str:
-    """Return the id of the patch in a cell."""
-    column, row = divmod(int(cell), 100)
-    return Patch(tile, column, row).patch_id
-
-
 def plan_tiles(index: Index, metadata: Metadata | None, selection: Selection) -> Plan:
     """Decide which of the patches that the reference maps' archive or the metadata lists to make.
 
@@ -66,16 +59,16 @@ def plan_tiles(index: Index, metadata: Metadata | None, selection: Selection) ->
             "cannot select by split, country, snow or cloud: the source has no metadata files. "
             "Put metadata.parquet beside the archives, or select by tiles and max_patches only."
         )
-    listed = metadata.tiles if metadata is not None else {}
+    listed = metadata or {}
     known = {
-        tile: np.union1d(index.get(tile, _NONE), listed[tile]["cell"] if tile in listed else _NONE)
+        tile: np.union1d(index.get(tile, _NONE), listed.get(tile, NO_ROWS)["cell"])
         for tile in sorted(index.keys() | listed.keys())
     }
-    wanted = _first(_matching(known, metadata, selection), selection.max_patches)
-    if not wanted:
-        raise SelectionError(_nothing_found(selection, known, metadata))
+    selected = _select(known, listed, selection)
+    if not selected:
+        raise SelectionError(_nothing_found(selection, known, listed))
     tiles = []
-    for tile, cells in wanted.items():
+    for tile, cells in selected.items():
         whole = not selection.needs_metadata and len(cells) == len(known[tile])
         tiles.append(TilePlan(tile, cells, known[tile], whole))
     return Plan(tuple(tiles), tiles[-1].tile == max(known) and tiles[-1].is_complete)
@@ -84,45 +77,39 @@ def plan_tiles(index: Index, metadata: Metadata | None, selection: Selection) ->
 _NONE: Cells = np.empty(0, np.uint16)
 
 
-def _matching(known: Index, metadata: Metadata | None, selection: Selection) -> Iterable[tuple[str, Cells]]:
+def _select(known: Index, metadata: Metadata, selection: Selection) -> Index:
+    """Select cells; tiles without any are left out."""
+    selected = {}
+    left = selection.max_patches or sum(len(cells) for cells in known.values())
     for tile, cells in known.items():
         if selection.tiles and not any(fnmatchcase(tile, pattern) for pattern in selection.tiles):
             continue
-        used = metadata if selection.needs_metadata else None
-        yield tile, cells if used is None else _chosen(used, tile, selection)
+        rows = metadata.get(tile, NO_ROWS)
+        first = (_matching(rows, selection) if selection.needs_metadata else cells)[:left]
+        if len(first):
+            selected[tile] = first
+        left -= len(first)
+    return selected
 
 
-def _chosen(metadata: Metadata, tile: str, selection: Selection) -> Cells:
-    rows = metadata.rows(tile)
-    chosen = np.ones(len(rows), np.bool_)
+def _matching(rows: Rows, selection: Selection) -> Cells:
+    """Return the cells of the rows that match splits, countries, snow, clouds and shadow."""
+    matches = np.ones(len(rows), np.bool_)
     if selection.splits:
-        chosen &= np.isin(rows["split"], [SPLITS.index(split) for split in selection.splits])
+        matches &= np.isin(rows["split"], [SPLITS.index(split) for split in selection.splits])
     if selection.countries:
-        countries = [i for i, name in enumerate(metadata.countries) if name in selection.countries]
-        chosen &= np.isin(rows["country"], countries)
+        matches &= np.isin(rows["country"], [COUNTRIES.index(country) for country in selection.countries])
     if selection.snow_cloud_shadow == "exclude":
-        chosen &= ~(rows["snow"] | rows["cloud"])
-    return np.ascontiguousarray(rows["cell"][chosen])
+        matches &= ~(rows["snow"] | rows["cloud"])
+    return np.ascontiguousarray(rows["cell"][matches])
 
 
-def _first(wanted: Iterable[tuple[str, Cells]], limit: int) -> dict[str, Cells]:
-    """Take the first `limit` patches (0 = all); tiles without any are left out."""
-    left, taken = limit, {}
-    for tile, cells in wanted:
-        chosen = cells[:left] if limit else cells
-        if len(chosen):
-            taken[tile] = chosen
-        left -= len(chosen)
-        if limit and left == 0:
-            break
-    return taken
-
-
-def _nothing_found(selection: Selection, known: Index, metadata: Metadata | None) -> str:
+def _nothing_found(selection: Selection, known: Index, metadata: Metadata) -> str:
     tiles = sorted(known)
     there = f"{len(tiles)} tiles ({', '.join(tiles[:3])}{', ...' if len(tiles) > 3 else ''})"
-    if metadata is not None:
-        there += f", the countries {', '.join(sorted(metadata.countries))} and the splits {', '.join(SPLITS)}"
+    if metadata:
+        countries = sorted({COUNTRIES[i] for rows in metadata.values() for i in np.unique(rows["country"])})
+        there += f", the countries {', '.join(countries)} and the splits {', '.join(SPLITS)}"
     asked = ", ".join(f"{k} = {v}" for k, v in selection.model_dump(exclude_defaults=True).items())
     hints = [hint for pattern in selection.tiles if (hint := pattern_hint(pattern, tiles))]
     return " ".join([f"no patch matches {asked or 'an empty selection'}. The source has {there}.", *hints])

@@ -10,17 +10,10 @@ from bigearthnet.archive.bundle import Bundles, PatchFiles, patch_files
 from bigearthnet.errors import ArchiveError, PatchError
 from bigearthnet.names import MAP, RGB_BANDS, Patch, parse_patch
 from bigearthnet.options import Rendering
-from bigearthnet.plan.recipe import KINDS, Kind
+from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
-from bigearthnet.tile.render import Image, render_image, render_mask
-from bigearthnet.tile.rows import (
-    BOUND_COLUMNS,
-    SQUARE_COLUMNS,
-    SUFFIXES,
-    SUM_COLUMNS,
-    crc32_column,
-    write_rows,
-)
+from bigearthnet.tile.render import render_image, render_mask
+from bigearthnet.tile.rows import BOUND_COLUMNS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column, write_rows
 from bigearthnet.zips import ShardWriter
 
 
@@ -83,8 +76,8 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
     """
     rejected = dict.fromkeys(bundles.unknown, "neither a reference map nor metadata of it")
     rejected |= wanted.rejected
-    rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in KINDS}
-    renderer = _Renderer(rendering, wanted.held)
+    rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in wanted.kinds}
+    renderer, patches = _Renderer(rendering, wanted.held), 0
     with ExitStack() as stack:
         writers = {kind: stack.enter_context(ShardWriter(folder / shard_file(kind))) for kind in wanted.kinds}
         files = patch_files(bundles, wanted.patch_ids)
@@ -96,16 +89,15 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
             except PatchError as error:
                 rejected[patch_id] = str(error)
                 continue
-            for kind in KINDS:
+            patches += 1
+            for kind, writer in writers.items():
                 row, png = made[kind]
-                if kind in writers:
-                    row = _add(writers[kind], kind, row, png or wanted.held[kind].read(row))
-                rows[kind].append(row)
+                rows[kind].append(_add(writer, kind, row, png or wanted.held[kind].read(row)))
     for kind in wanted.kinds:
         write_rows(rows[kind], kind, folder / rows_file(kind))
     return ConvertedTile(
         wanted.tile,
-        len(rows["images"]),
+        patches,
         tuple(Rejected(*one) for one in sorted(rejected.items())),
         {kind: writer.size for kind, writer in writers.items()},
     )
@@ -120,50 +112,50 @@ class _Renderer:
 
     def __init__(self, rendering: Rendering, held: Mapping[Kind, Held]) -> None:
         self._rendering = rendering
-        self._images = held["images"].rows if "images" in held else {}
-        self._masks = held["masks"].rows if "masks" in held else {}
+        self._held = held
         self._tile: Georeference | None = None
 
     def render(self, patch_id: str, files: PatchFiles) -> dict[Kind, Made]:
         """Return image and mask of a patch; raises PatchError where they cannot be made."""
-        image, mask = self._images.get(patch_id), self._masks.get(patch_id)
-        missing = [] if image else [band for band in RGB_BANDS if band not in files.bands]
-        if missing:
+        made: dict[Kind, Made] = {
+            kind: (held.rows[patch_id], None) for kind, held in self._held.items() if patch_id in held.rows
+        }
+        missing = [band for band in RGB_BANDS if band not in files.bands]
+        if "images" not in made and missing:
             raise PatchError(f"missing in the images' archive: {', '.join(missing)}")
-        if mask is None and files.map is None:
-            raise PatchError("missing in the reference maps' archive: its map")
-        bands = [] if image else [decode(files.bands[band], band) for band in RGB_BANDS]
-        made_mask: Made = (mask, None) if mask else self._mask(patch_id, files.map or b"")
-        if image:
-            return {"images": (image, None), "masks": made_mask}
-        patch = parse_patch(patch_id)
-        rendered = render_image(bands, self._rendering)
-        self._tile = self._tile or georeference(files.bands[RGB_BANDS[0]], patch)
-        return {"images": (_image_row(patch, self._tile, rendered), rendered.png), "masks": made_mask}
+        if "masks" not in made:
+            made["masks"] = self._mask(patch_id, files.map)
+        if "images" not in made:
+            made["images"] = self._image(parse_patch(patch_id), files.bands)
+        return made
 
-    def _mask(self, patch_id: str, tiff: bytes) -> Made:
+    def _mask(self, patch_id: str, tiff: bytes | None) -> Made:
+        if tiff is None:
+            raise PatchError("missing in the reference maps' archive: its map")
         mask = render_mask(decode(tiff, MAP), self._rendering, MAP)
         pixels = [{"value": value, "pixels": count} for value, count in mask.pixels.items()]
         return {"patch_id": patch_id, "mask_size": len(mask.png), "class_pixels": pixels}, mask.png
 
+    def _image(self, patch: Patch, bands: Mapping[str, bytes]) -> Made:
+        image = render_image([decode(bands[band], band) for band in RGB_BANDS], self._rendering)
+        self._tile = self._tile or georeference(bands[RGB_BANDS[0]], patch)
+        row = {
+            "patch_id": patch.patch_id,
+            "image_size": len(image.png),
+            "crs": self._tile.epsg,
+            **dict(zip(BOUND_COLUMNS, self._tile.bounds(patch), strict=True)),
+            **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
+            **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
+        }
+        return row, image.png
+
 
 def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) -> Mapping[str, Any]:
-    name, column = f"{row['patch_id']}{SUFFIXES[kind]}", crc32_column(kind)
+    name, crc32_column = f"{row['patch_id']}{SUFFIXES[kind]}", column(kind, "crc32")
     crc32 = writer.add(name, png)
-    if row.get(column, crc32) != crc32:
+    if row.get(crc32_column, crc32) != crc32:
         raise ArchiveError(
             f"cannot reuse {name}: the published zip has other bytes than the manifest says. "
             "Delete the dataset and prepare it again."
         )
-    return {**row, column: crc32}
-
-
-def _image_row(patch: Patch, tile: Georeference, image: Image) -> Mapping[str, Any]:
-    return {
-        "patch_id": patch.patch_id,
-        "image_size": len(image.png),
-        "crs": tile.epsg,
-        **dict(zip(BOUND_COLUMNS, tile.bounds(patch), strict=True)),
-        **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
-        **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
-    }
+    return {**row, crc32_column: crc32}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,8 +14,6 @@ BOUND_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _CHANNELS = ("red", "green", "blue")
 SUM_COLUMNS = tuple(f"{channel}_sum" for channel in _CHANNELS)
 SQUARE_COLUMNS = tuple(f"{channel}_squares" for channel in _CHANNELS)
-
-CLASS_PIXELS = pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.uint32())]))
 
 SCHEMAS: Final[dict[Kind, pa.Schema]] = {
     "images": pa.schema(
@@ -33,7 +31,7 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
             ("patch_id", pa.string()),
             ("mask_size", pa.uint32()),
             ("mask_crc32", pa.uint32()),
-            ("class_pixels", CLASS_PIXELS),
+            ("class_pixels", pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.uint32())]))),
         ]
     ),
 }
@@ -42,22 +40,11 @@ squares of a channel's 14,400 pixels (0 to 255); class_pixels has the values tha
 
 SUFFIXES: Final[dict[Kind, str]] = {"images": ".png", "masks": "_mask.png"}
 """What follows the patch id in a member's name."""
-_COLUMN: Final[dict[Kind, str]] = {"images": "image", "masks": "mask"}
 
 
-def size_column(kind: Kind) -> str:
-    """Return the name of the column with the PNGs' sizes."""
-    return f"{_COLUMN[kind]}_size"
-
-
-def crc32_column(kind: Kind) -> str:
-    """Return the name of the column with the PNGs' CRC-32s."""
-    return f"{_COLUMN[kind]}_crc32"
-
-
-def offset_column(kind: Kind) -> str:
-    """Return the name of the manifest's column with the offsets of the PNGs in the zip."""
-    return f"{_COLUMN[kind]}_offset"
+def column(kind: Kind, what: Literal["size", "crc32", "offset"]) -> str:
+    """Return the name of a column about the PNGs of a kind; only the manifest has offsets."""
+    return f"{kind.removesuffix('s')}_{what}"
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], kind: Kind, path: Path) -> None:
@@ -69,5 +56,5 @@ def write_rows(rows: Sequence[Mapping[str, Any]], kind: Kind, path: Path) -> Non
 def members(rows: pa.Table, kind: Kind) -> list[tuple[bytes, int, int]]:
     """Return name, size and CRC-32 of each row's member in the zip."""
     names = [f"{patch_id}{SUFFIXES[kind]}".encode() for patch_id in rows.column("patch_id").to_pylist()]
-    sizes = rows.column(size_column(kind)).to_pylist()
-    return list(zip(names, sizes, rows.column(crc32_column(kind)).to_pylist(), strict=True))
+    sizes, crc32s = (rows.column(column(kind, what)).to_pylist() for what in ("size", "crc32"))
+    return list(zip(names, sizes, crc32s, strict=True))

@@ -9,19 +9,10 @@ from shutil import rmtree
 from typing import Any
 
 from bigearthnet.archive import ArchiveReader, Extractor, TileRequest, decompress, index_archive
-from bigearthnet.dataset import (
-    Card,
-    FinishedTile,
-    Publication,
-    TileCache,
-    find_published,
-    is_published,
-    needs_images,
-    plan_jobs,
-    plan_tile,
-    publish,
-    zip_digests,
-)
+from bigearthnet.dataset import Card, find_published
+from bigearthnet.dataset.jobs import needs_images, plan_jobs, plan_tile
+from bigearthnet.dataset.publish import Publication, is_published, publish, zip_digests
+from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan import Recipe, RecordUsed, SourceFile, plan_tiles, read_metadata

@@ -3,7 +3,6 @@ import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -51,7 +50,6 @@ def convert(
     files: Files,
     patch_ids: Iterable[str] = (),
     *,
-    kinds: tuple[Kind, ...] = KINDS,
     held: Mapping[Kind, Held] = {},
     rejected: Mapping[str, str] = {},
     unknown: tuple[str, ...] = (),
@@ -64,7 +62,7 @@ def convert(
         bundled(folder, files, [MAP], "Reference_Maps"),
         unknown,
     )
-    return convert_tile(Conversion(ids[0][:-6], ids, kinds, held, rejected), bundles, RENDERING, folder)
+    return convert_tile(Conversion(ids[0][:-6], ids, KINDS, held, rejected), bundles, RENDERING, folder)
 
 
 def pngs(folder: Path, kind: Kind) -> dict[str, bytes]:
@@ -77,18 +75,6 @@ def pngs(folder: Path, kind: Kind) -> dict[str, bytes]:
     with ZipFile(io.BytesIO(shard + entries + directory.end())) as file:
         assert file.testzip() is None
         return {name.removesuffix(SUFFIXES[kind]): file.read(name) for name in file.namelist()}
-
-
-def held_of(folder: Path, kind: Kind, patch_ids: Iterable[str], asked: list[str]) -> Held:
-    """What an earlier conversion made of these patches; notes which are asked for."""
-    made = pngs(folder, kind)
-
-    def read(row: Mapping[str, Any]) -> bytes:
-        asked.append(row["patch_id"])
-        return made[row["patch_id"]]
-
-    rows = pq.read_table(folder / rows_file(kind)).to_pylist()
-    return Held({row["patch_id"]: row for row in rows if row["patch_id"] in patch_ids}, read)
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
@@ -176,47 +162,12 @@ def test_a_tile_of_bad_patches_becomes_two_empty_shards(tmp_path: Path, whole: F
     assert pngs(tmp_path, "images") == pngs(tmp_path, "masks") == {}
 
 
-@pytest.mark.parametrize(
-    ("images", "masks"), [([0, 1, 2, 3, 4], []), ([], [0, 4]), ([1, 2], [0, 2, 4]), ([3], [3])]
-)
-def test_what_was_made_before_is_taken_over(
-    tmp_path: Path, whole: Files, images: list[int], masks: list[int]
-) -> None:
-    ids, asked = list(whole), {"images": list[str](), "masks": list[str]()}
-    convert(tmp_path / "fresh", whole)
-    chosen: dict[Kind, list[str]] = {"images": [ids[i] for i in images], "masks": [ids[i] for i in masks]}
-    held = {kind: held_of(tmp_path / "fresh", kind, chosen[kind], asked[kind]) for kind in KINDS}
-    files = {
-        p: without(*(RGB_BANDS if p in chosen["images"] else ()), *([MAP] if p in chosen["masks"] else ()))(
-            of
-        )
-        for p, of in whole.items()
-    }
-    made = convert(tmp_path / "some", files, ids, held=held)
-    assert (made.patches, made.rejected) == (5, ())
-    assert outcome(tmp_path / "some") == outcome(tmp_path / "fresh")
-    assert asked == chosen
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_kind_alone_is_written_where_the_other_is_there(tmp_path: Path, whole: Files, kind: Kind) -> None:
-    other: Kind = "masks" if kind == "images" else "images"
-    convert(tmp_path / "fresh", whole)
-    asked: list[str] = []
-    held = {other: held_of(tmp_path / "fresh", other, whole, asked)}
-    files = {p: without(*([MAP] if kind == "images" else RGB_BANDS))(layers) for p, layers in whole.items()}
-    made = convert(tmp_path / "some", files, kinds=(kind,), held=held)
-    assert (made.patches, made.rejected, asked) == (5, (), [])
-    fresh = outcome(tmp_path / "fresh")
-    assert outcome(tmp_path / "some") == {name: fresh[name] for name in (shard_file(kind), rows_file(kind))}
-
-
 def test_a_damaged_image_of_an_earlier_run_ends_the_conversion(tmp_path: Path, whole: Files) -> None:
     convert(tmp_path / "fresh", whole)
-    first = next(iter(whole))
-    rows = held_of(tmp_path / "fresh", "images", [first], []).rows
-    with pytest.raises(ArchiveError, match=rf"cannot reuse {first}\.png: .* Delete the dataset"):
-        convert(tmp_path / "some", whole, held={"images": Held(rows, lambda _: b"other bytes")})
+    first, *_ = pq.read_table(tmp_path / "fresh" / rows_file("images")).to_pylist()
+    held = Held({first["patch_id"]: first}, lambda _: b"other bytes")
+    with pytest.raises(ArchiveError, match=rf"cannot reuse {first['patch_id']}\.png: .* Delete the dataset"):
+        convert(tmp_path / "some", whole, held={"images": held})
 
 
 def test_a_damaged_bundle_and_a_full_disk_are_named(tmp_path: Path, whole: Files) -> None:

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.dataset import (
-    CARD,
-    Card,
+from bigearthnet.dataset import CARD, Card, Published
+from bigearthnet.dataset.card import parse_card
+from bigearthnet.dataset.freshness import (
     Comparison,
-    Published,
     compare_with_record,
     comparison_markdown,
     option_changes,
     record_of,
 )
-from bigearthnet.dataset.card import parse_card
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.source import Record, RecordFile
@@ -75,14 +73,6 @@ def test_each_change_is_a_reason(record: Record, published: Published) -> None:
         assert len(found.changes) == 1
         assert re.match(what, str(found.changes[0])), found.changes
         assert found.decision == f"The dataset will be prepared again: {found.changes[0]}."
-
-
-def test_many_missing_files_are_counted(record: Record, published: Published) -> None:
-    file = published.card.files[0]
-    for count, end in [(5, "f4"), (8, "f4 and 3 more")]:
-        files = tuple(file.model_copy(update={"name": f"f{i}"}) for i in range(count))
-        many = Published(published.card.model_copy(update={"files": files}), b"", {})
-        assert str(compared(record, many).changes[0]).endswith(f"damaged: f0, f1, f2, f3, {end}")
 
 
 def test_the_comparison_is_shown_as_a_table(record: Record, published: Published) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 import rasterio
 
 from bigearthnet.classes import BEN19
-from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, ManifestWriter
+from bigearthnet.dataset.card import Moments
+from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, Statistics, manifest_rows
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
 from bigearthnet.sample import Sample
@@ -122,60 +124,52 @@ def test_the_card_has_the_statistics_of_the_pixels(
     }
 
 
-def written(path: Path, metadata: Metadata | None, table: pa.Table) -> ManifestWriter:
-    """Write the rows of a manifest again, with other metadata."""
-    with ManifestWriter(path, metadata) as writer:
-        for tile in dict.fromkeys(table.column("tile").to_pylist()):
-            of_tile = table.filter(pa.compute.equal(table.column("tile"), tile))
-            tables = {kind: of_tile.select(SCHEMAS[kind].names) for kind in KINDS}
-            first = of_tile.slice(0, 1).to_pylist()[0]
-            header = len(local_header(first["patch_id"].encode(), 0, 0))
-            starts: dict[Kind, int] = {
-                "images": first["image_offset"] - header - len(".png"),
-                "masks": first["mask_offset"] - header - len("_mask.png"),
-            }
-            writer.add(tile, tables, starts)
-    return writer
+def again(metadata: Metadata | None, table: pa.Table) -> tuple[pa.Table, Statistics]:
+    """Make the rows of a manifest again, with other metadata."""
+    tables, statistics = [], Statistics()
+    for tile in dict.fromkeys(table.column("tile").to_pylist()):
+        of_tile = table.filter(pa.compute.equal(table.column("tile"), tile))
+        first = of_tile.slice(0, 1).to_pylist()[0]
+        header = len(local_header(first["patch_id"].encode(), 0, 0))
+        starts: dict[Kind, int] = {
+            "images": first["image_offset"] - header - len(".png"),
+            "masks": first["mask_offset"] - header - len("_mask.png"),
+        }
+        rows = {kind: of_tile.select(SCHEMAS[kind].names) for kind in KINDS}
+        tables.append(manifest_rows(tile, rows, starts, metadata))
+        statistics.add(tables[-1])
+    return pa.concat_tables(tables), statistics
 
 
-def test_without_metadata_its_columns_are_null(
-    tmp_path: Path, table: pa.Table, sample: Sample, published_sample: Path
-) -> None:
-    path = tmp_path / "manifest.parquet"
-    both = read_metadata([sample.folder / name for name in METADATA_FILES])
-    same = written(path, both, table)
-    assert path.read_bytes() == (published_sample / "manifest.parquet").read_bytes()
-    without = written(path, None, table)
-    assert pq.read_table(path).drop_columns(FACTS).equals(table.drop_columns(FACTS))
-    assert all(pq.read_table(path).column(name).null_count == len(table) for name in FACTS)
-    assert without.statistics.splits == {}
-    assert without.statistics.all.mean_and_deviation() == same.statistics.all.mean_and_deviation()
-    assert without.statistics.train.mean_and_deviation() is None
-    one = written(path, read_metadata([sample.folder / METADATA_FILES[0]]), table)
+def test_without_metadata_its_columns_are_null(table: pa.Table, sample: Sample) -> None:
+    same, of_all = again(read_metadata([sample.folder / name for name in METADATA_FILES]), table)
+    assert same.equals(table)
+    without, of_none = again(None, table)
+    assert without.drop_columns(FACTS).equals(table.drop_columns(FACTS))
+    assert all(without.column(name).null_count == len(table) for name in FACTS)
+    assert (of_none.all, of_none.splits, of_none.train.moments()) == (of_all.all, {}, None)
+    one, of_one = again(read_metadata([sample.folder / METADATA_FILES[0]]), table)
     listed = set(pq.read_table(sample.folder / METADATA_FILES[0]).column("patch_id").to_pylist())
-    for row in pq.read_table(path).to_pylist():
+    for row in one.to_pylist():
         assert [row[name] is None for name in FACTS] == [row["patch_id"] not in listed] * 5
-    assert sum(one.statistics.splits.values()) == len(listed) < len(table)
+    assert sum(of_one.splits.values()) == len(listed) < len(table)
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0), (255, 255, 255), (254, 255, 1)])
 def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int]) -> None:
     patches, pixels = 549_488, 549_488 * 14_400
     # Every pixel has one value, but a single one has 0.
-    sums = [pixels * value - value for value in values]
-    squares = [pixels * value**2 - value**2 for value in values]
-    found = ChannelSums(patches, np.array(sums, np.uint64), np.array(squares, np.uint64)).mean_and_deviation()
+    sums = {name: (pixels - 1) * value for name, value in zip(SUM_COLUMNS, values, strict=True)}
+    squares = {name: (pixels - 1) * value**2 for name, value in zip(SQUARE_COLUMNS, values, strict=True)}
+    found = ChannelSums(patches, Counter(sums | squares)).moments()
     assert found is not None
     share = 1 / pixels
-    np.testing.assert_allclose(found["mean"], [value * (1 - share) for value in values], rtol=1e-12)
-    np.testing.assert_allclose(
-        found["std"], [value * np.sqrt(share * (1 - share)) for value in values], rtol=1e-9
-    )
+    np.testing.assert_allclose(found.mean, [value * (1 - share) for value in values], rtol=1e-12)
+    np.testing.assert_allclose(found.std, np.array(values) * np.sqrt(share * (1 - share)), rtol=1e-9)
 
 
-def test_sums_of_a_bright_tile_do_not_overflow(tmp_path: Path, table: pa.Table) -> None:
+def test_sums_of_a_bright_tile_do_not_overflow(table: pa.Table) -> None:
     white = dict.fromkeys(SUM_COLUMNS, 14_400 * 255) | dict.fromkeys(SQUARE_COLUMNS, 14_400 * 255**2)
     row = table.slice(0, 1).to_pylist()[0] | white
     bright = pa.Table.from_pylist([row] * 50, table.schema)
-    found = written(tmp_path / "m", None, bright).statistics.all.mean_and_deviation()
-    assert found == {"mean": [255.0] * 3, "std": [0.0] * 3}
+    assert again(None, bright)[1].all.moments() == Moments(mean=(255, 255, 255), std=(0, 0, 0))

@@ -7,23 +7,6 @@ from pydantic import ValidationError
 from bigearthnet.options import SPLITS, CountryName, Rendering, Selection, explain
 
 
-def test_defaults() -> None:
-    assert Selection().model_dump() == {
-        "tiles": (),
-        "splits": (),
-        "countries": (),
-        "snow_cloud_shadow": "include",
-        "max_patches": 0,
-    }
-    assert Rendering().model_dump() == {
-        "stretch": "reflectance",
-        "reflectance_max": 3000,
-        "percentiles": (2.0, 98.0),
-        "mask_classes": "ben19",
-        "png_compression": 1,
-    }
-
-
 def test_forms_show_titles_limits_and_choices() -> None:
     for model in (Selection, Rendering):
         for name, field in model.model_json_schema()["properties"].items():
@@ -36,64 +19,27 @@ def test_forms_show_titles_limits_and_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "needed"),
-    [
-        ({}, False),
-        ({"tiles": ["*"], "max_patches": 3}, False),
-        ({"splits": ["train"]}, True),
-        ({"countries": ["Austria"]}, True),
-        ({"snow_cloud_shadow": "exclude"}, True),
-        ({"snow_cloud_shadow": "include"}, False),
-    ],
-)
-def test_metadata_is_needed_for_what_only_it_knows(choice: dict[str, Any], needed: bool) -> None:
-    assert Selection.model_validate(choice).needs_metadata is needed
-
-
-@pytest.mark.parametrize(
     ("model", "choice", "message"),
     [
         (Selection, {"splits": ["val"]}, "splits: there is no 'val'. Did you mean validation?"),
         (Selection, {"splits": ["TRAINING"]}, "splits: there is no 'TRAINING'. Did you mean train?"),
         (Selection, {"splits": [""]}, "splits: there is no ''. Choose from train, validation, test."),
-        (Selection, {"splits": [3]}, "splits: Input should be 'train', 'validation' or 'test'"),
         (Selection, {"countries": ["swiss"]}, "countries: there is no 'swiss'. Did you mean Switzerland?"),
         (Selection, {"countries": ["Germany"]}, "countries: there is no 'Germany'. Choose from Austria, Bel"),
-        (
-            Selection,
-            {"snow_cloud_shadow": "only"},
-            "snow_cloud_shadow: Input should be 'include' or 'exclude'",
-        ),
-        (
-            Selection,
-            {"max_patches": -5},
-            "max_patches: the number of patches cannot be negative (-5). Use 0 for all patches.",
-        ),
+        (Selection, {"snow_cloud_shadow": "only"}, "snow_cloud_shadow: Input should be 'include' or 'excl"),
+        (Selection, {"max_patches": -5}, "max_patches: the number of patches cannot be negative (-5). Use "),
         (Selection, {"max_patches": "-5"}, "max_patches: Input should be greater than or equal to 0"),
         (Selection, {"patches": 3}, "patches: Extra inputs are not permitted"),
-        (
-            Selection,
-            {"splits": ["val"], "max_patches": -1},
-            "splits: there is no 'val'. Did you mean validation?\nm",
-        ),
+        (Selection, {"splits": ["s"], "patches": 3}, "splits: there is no 's'. Choose from train, vali"),
         (Rendering, {"stretch": "gamma"}, "stretch: Input should be 'reflectance', 'percentile' or 'minmax'"),
         (Rendering, {"reflectance_max": 0}, "reflectance_max: Input should be greater than or equal to 1"),
-        (
-            Rendering,
-            {"reflectance_max": 65536},
-            "reflectance_max: Input should be less than or equal to 65535",
-        ),
+        (Rendering, {"reflectance_max": 65536}, "reflectance_max: Input should be less than or equal to 65"),
         (Rendering, {"percentiles": [98, 2]}, "percentiles: the first must be below the second"),
         (Rendering, {"percentiles": [2, 2]}, "percentiles: the first must be below the second"),
         (Rendering, {"percentiles": [-1, 98]}, "percentiles: Input should be greater than or equal to 0"),
         (Rendering, {"percentiles": [2, 100.5]}, "percentiles: Input should be less than or equal to 100"),
         (Rendering, {"percentiles": [float("nan"), 98]}, "percentiles: Input should be"),
-        (Rendering, {"percentiles": [2]}, "percentiles: Field required"),
-        (
-            Rendering,
-            {"mask_classes": "clc_l2"},
-            "mask_classes: Input should be 'clc', 'clc_l3', 'clc_l1' or 'b",
-        ),
+        (Rendering, {"mask_classes": "clc_l2"}, "mask_classes: Input should be 'clc', 'clc_l3', 'clc_l1'"),
         (Rendering, {"png_compression": 10}, "png_compression: Input should be less than or equal to 9"),
         (Rendering, {"png_compression": -1}, "png_compression: Input should be greater than or equal to 0"),
     ],
@@ -104,6 +50,7 @@ def test_invalid_options_are_explained(
     with pytest.raises(ValidationError) as caught:
         model.model_validate(choice)
     assert explain(caught.value).startswith(message)
+    assert len(explain(caught.value).splitlines()) == len(choice)
 
 
 @pytest.mark.parametrize(

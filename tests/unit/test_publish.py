@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from shutil import copytree
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,12 +20,12 @@ from bigearthnet.dataset import (
     MANIFEST,
     MASKS_ZIP,
     PREVIEW,
-    FinishedTile,
     find_published,
-    require_few_rejected,
     require_published,
 )
+from bigearthnet.dataset.build import require_few_rejected
 from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import (
     ArchiveError,
     BusyError,
@@ -132,15 +133,9 @@ def test_what_is_published_is_reused_and_gives_the_bytes_of_a_fresh_run(
 )
 @pytest.mark.parametrize("damage", ["removed", "changed"])
 def test_a_lost_file_costs_what_only_it_held(
-    tmp_path: Path,
-    sample: Sample,
-    published_sample: Path,
-    lost: str,
-    asked: tuple[int, int],
-    damage: str,
+    tmp_path: Path, sample: Sample, published_sample: Path, lost: str, asked: tuple[int, int], damage: str
 ) -> None:
-    prepare(sample.folder, tmp_path / "d")
-    path = tmp_path / "d" / lost
+    path = copytree(published_sample, tmp_path / "d") / lost
     data = path.read_bytes()
     path.unlink()
     if damage == "changed" and lost != CARD:

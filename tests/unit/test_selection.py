@@ -14,7 +14,7 @@ from bigearthnet.archive import Index
 from bigearthnet.errors import SelectionError
 from bigearthnet.options import Selection
 from bigearthnet.plan import Metadata, Plan, plan_tiles, read_metadata
-from bigearthnet.plan.selection import patch_id
+from bigearthnet.plan.metadata import patch_id
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2A_MSIL2A_20170704T112111_N9999_R037_T29SND"
@@ -114,7 +114,7 @@ def test_the_plan_is_the_selection_patch_by_patch(
 
 
 def test_cells_are_columns_and_rows() -> None:
-    plan = plan_tiles(index_of({A: {0, 9, 100, 2657, 9999}}), None, Selection())
+    plan = plan_tiles(index_of({A: {0, 9, 100, 2657, 9999}}), None, Selection(tiles=("S2A*",), max_patches=5))
     assert [one[len(A) :] for one in planned(plan)] == ["_00_00", "_00_09", "_01_00", "_26_57", "_99_99"]
 
 

@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bigearthnet.dataset import Job, TileCache
+from bigearthnet.dataset.jobs import Job
+from bigearthnet.dataset.tiles import TileCache
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.plan import TilePlan
-from bigearthnet.sample import Sample
 from bigearthnet.source import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import ConvertedTile, Rejected
 from bigearthnet.tile.rows import write_rows
-from tests.support.pipeline import recipe_of
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 MADE = ConvertedTile(TILE, 1, (Rejected(f"{TILE}_00_01", "bad"),), {"masks": 5})
@@ -58,23 +58,22 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def without_mark(path: Path) -> None:
+def of_another_version(path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "mark": "another form"}))
 
 
-@pytest.mark.parametrize("name", ["members", "rows.parquet", "tile.json"])
-@pytest.mark.parametrize("damage", [cut, Path.unlink])
-def test_a_tile_with_a_file_cut_off_or_removed_is_not_found(
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *product(("members", "rows.parquet", "tile.json"), (cut, Path.unlink)),
+        ("tile.json", of_another_version),
+    ],
+)
+def test_a_tile_with_a_file_damaged_or_removed_is_not_found(
     tmp_path: Path, made: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     damage(tmp_path / "d" / ".tiles" / "a-key" / name)
-    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
-
-
-def test_a_description_in_another_form_is_not_taken(tmp_path: Path, made: Path) -> None:
-    cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
-    without_mark(tmp_path / "d" / ".tiles" / "a-key" / "tile.json")
     assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
 
 
@@ -88,11 +87,6 @@ def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == names[:nth]
     (folder / names[nth]).rmdir()
     assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
-
-
-def test_nothing_is_held_without_a_dataset(tmp_path: Path, sample: Sample) -> None:
-    plan = TilePlan(TILE, np.array([1], np.uint16), np.array([1], np.uint16), whole=True)
-    assert cache_of(tmp_path).held("images", plan, recipe_of(sample.folder)) is None
 
 
 def test_a_tile_of_a_stream_is_reused_by_streams_alone_which_verify_it(tmp_path: Path, made: Path) -> None:
