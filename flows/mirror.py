@@ -8,8 +8,7 @@ from prefect.runtime import flow_run
 from bigearthnet.source import Mirror
 from flows.fields import BucketUrl, Credentials, RecordSource
 from tasks.connect import open_record, open_store
-from tasks.mirror import copy_to_mirror
-from tasks.resolve import resolve
+from tasks.record import copy_to_mirror, resolve
 
 
 @flow(name="mirror")

@@ -6,26 +6,16 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from bigearthnet.dataset import Stopwatch, converted_patches, plan_jobs, require_few_rejected, zip_digests
+from bigearthnet.dataset import Stopwatch, converted_patches, require_few_rejected
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
-from flows.fields import (
-    Archives,
-    Credentials,
-    DatasetUrl,
-    MaxRejected,
-    Patches,
-    Pixels,
-    RecordSource,
-    WorkFolder,
-)
-from tasks.connect import Opened, open_destination, open_record
+from flows import fields
+from tasks.connect import Opened, open_destination, open_record, scratch_folders
 from tasks.convert import CONVERTERS
-from tasks.publish import publish
-from tasks.report import report
-from tasks.resolve import resolve
+from tasks.publish import publish_dataset, report
+from tasks.record import resolve
 from tasks.survey import announce, find_finished, survey
 from tasks.tiles import make_tiles
 
@@ -35,14 +25,14 @@ from tasks.tiles import make_tiles
     task_runner=ThreadPoolTaskRunner(max_workers=CONVERTERS),  # type: ignore[arg-type]  # invariant in its futures
 )
 def prepare(
-    source: RecordSource = ZENODO_RECORD,
-    destination: DatasetUrl = "~/bigearthnet/dataset",
-    selection: Patches = Selection(),  # noqa: B008 - frozen
-    rendering: Pixels = Rendering(),  # noqa: B008 - frozen
-    transfer: Archives = "keep",
-    max_rejected: MaxRejected = 0,
-    work_dir: WorkFolder = "~/bigearthnet/work",
-    aws_credentials: Credentials = "",
+    source: fields.RecordSource = ZENODO_RECORD,
+    destination: fields.DatasetUrl = "~/bigearthnet/dataset",
+    selection: fields.Patches = Selection(),  # noqa: B008 - frozen
+    rendering: fields.Pixels = Rendering(),  # noqa: B008 - frozen
+    transfer: fields.Archives = "keep",
+    max_rejected: fields.MaxRejected = 0,
+    work_dir: fields.WorkFolder = "~/bigearthnet/work",
+    aws_credentials: fields.Credentials = "",
 ) -> dict[str, Any]:
     """Convert BigEarthNet v2 to zips of RGB and mask PNGs, with a manifest and a dataset card.
 
@@ -64,18 +54,15 @@ def prepare(
     watch = Stopwatch()
     work = Workspace(folder(work_dir))
     store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
-    with FolderStore(work.root).lock(run), store.lock(run) as lock:
+    with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
         opened = Opened(open_record(source, aws_credentials, work), store, work)
-        record = resolve(opened.source)
-        known = survey(record, opened.source, selection, rendering, transfer, work)
-        cache = find_finished(known, store, work)
-        jobs = plan_jobs(known.plan, known.recipe, cache)
-        announce(known, jobs, cache, opened)
-        digests = zip_digests(jobs, cache.published)
-        tiles = make_tiles(known, jobs, cache, digests, opened)
+        known = survey(resolve(opened.source), opened, selection, rendering, transfer)
+        todo = find_finished(known)
+        announce(todo)
+        tiles = make_tiles(todo)
         require_few_rejected(tiles, known.plan.patches, max_rejected)
-        card = publish(known, tiles, digests, cache, lock, opened)
-        effort = watch.effort(converted_patches(jobs, tiles))
+        card = publish_dataset(todo, tiles, lock)
+        effort = watch.effort(converted_patches(todo.jobs, tiles))
         report(card, store, effort)
     return {
         "destination": store.url,

@@ -3,14 +3,8 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.dataset import (
-    Comparison,
-    Published,
-    compare_with_record,
-    comparison_markdown,
-    find_published,
-    require_published,
-)
+from bigearthnet.dataset import Published, find_published, require_published
+from bigearthnet.dataset.freshness import Comparison, compare_with_record, comparison_markdown
 from bigearthnet.progress import human_bytes
 from bigearthnet.source import Record, Source, find_local
 from bigearthnet.store import Store
