@@ -78,7 +78,7 @@ def test_the_list_of_commands_needs_no_prefect(tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         (("prepare", "--splits", "val"), "validation"),
-        (("prepare", "--max-patches", "-5"), "max_patches"),
+        (("prepare", "--max-patches", "-5"), "cannot be negative"),
         (("prepare", "--max-rejected", "-1"), "--max-rejected"),
         (("prepare", "--percentiles", "5", "5"), "percentiles"),
         (("mirror", "10891137"), "DESTINATION|--destination"),

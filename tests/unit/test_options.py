@@ -69,7 +69,11 @@ def test_metadata_is_needed_for_what_only_it_knows(choice: dict[str, Any], neede
             {"max_patches": -5},
             "max_patches: the number of patches cannot be negative (-5). Use 0 for all patches.",
         ),
-        (Selection, {"max_patches": "-5"}, "max_patches: Input should be greater than or equal to 0"),
+        (
+            Selection,
+            {"max_patches": "-5"},  # as the command line gives it
+            "max_patches: the number of patches cannot be negative (-5). Use 0 for all patches.",
+        ),
         (Selection, {"patches": 3}, "patches: Extra inputs are not permitted"),
         (
             Selection,
