@@ -17,11 +17,6 @@ WINDOW_SECONDS = 10
 """The least that Prefect allows. It is 90 s in automations.yaml; heartbeats come every 30 s, here 1 s."""
 
 
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("served")) as (served, _):

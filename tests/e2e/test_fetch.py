@@ -40,7 +40,7 @@ from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 from tests.support.zygote import KILLED, Kill, Zygote
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,6 @@ pytestmark = pytest.mark.e2e
 GUESS = "bigearthnet:guess"
 
 
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Override the fixture of whole flows: no flow runs in this process."""
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("host")

@@ -14,7 +14,7 @@ from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 DESCRIPTION = "record.json"
 

@@ -25,7 +25,7 @@ from tests.support.rasters import geotiff
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 
 @pytest.fixture

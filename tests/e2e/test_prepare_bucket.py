@@ -16,7 +16,7 @@ from tests.support.record_server import RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 
 def test_credentials_that_do_not_suffice(

@@ -18,7 +18,7 @@ from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import DEADLINE_SECONDS, Home
 from tests.support.zygote import KILLED, Kill, Zygote
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(1800)]
 
 SLICES = 6
 EVERY = 5

@@ -13,7 +13,7 @@ from tests.support.published import Published, patch_ids, read_card, require_who
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 OUTAGE = [Fault(drop=True)] * 40
 

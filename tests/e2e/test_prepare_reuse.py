@@ -21,7 +21,7 @@ from tests.support.published import (
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 STREAM = {"transfer": "stream"}
 

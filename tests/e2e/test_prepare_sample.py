@@ -29,7 +29,7 @@ from tests.support.published import (
 )
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 Pixels = npt.NDArray[Any]
 CLC = {"mask_classes": "clc"}

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.test_deployments import DEPLOYMENTS, full_name
 from tests.support.served import Served, eventually, free_port, serving
+from tests.unit.test_deployments import DEPLOYMENTS, full_name
 
 pytestmark = pytest.mark.e2e
 
@@ -34,11 +34,6 @@ PERSONAL = {
     "job_variables": {"stream_output": False},
 }
 """What a person can set on a deployment's page, beside schedules."""
-
-
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.support.published import IMAGES_ZIP, MANIFEST, require_whole
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 MADE = {
     "selection": {"splits": ["train", "test"]},

@@ -18,11 +18,6 @@ pytestmark = [
 SAMPLE, SHARE, NIGHTLY = "prepare/prepare-sample", "share/share-links", "sync/nightly-sync"
 
 
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("served")) as (served, _):
