@@ -162,12 +162,6 @@ def test_a_run_is_told_in_the_log_and_in_a_report(
     assert all(file["sha256"] in report for file in read_card(home.destination)["files"])
 
 
-def test_the_same_bytes_come_out_elsewhere(everything: Path, sample: Sample, tmp_path: Path) -> None:
-    home = Home.folder(tmp_path / "there")
-    home.prepare(linked(sample.folder, tmp_path / "copy"), work_dir=str(tmp_path / "other"), rendering=CLC)
-    assert Published.read(home.destination) == Published.read(everything)
-
-
 def test_percentiles_and_level_one_classes(sample: Sample, source: dict[str, bytes], home: Home) -> None:
     rendering = {"stretch": "percentile", "percentiles": (5, 90), "mask_classes": "clc_l1"}
     home.prepare(sample.folder, rendering=rendering, selection={"max_patches": 3})

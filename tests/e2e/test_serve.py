@@ -37,9 +37,15 @@ PERSONAL = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("served")) as (served, _):
-        yield served
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, subprocess.Popen[str]]]:
+    """What is served, and the process that serves it."""
+    with serving(tmp_path_factory.mktemp("served")) as (served, process):
+        yield served, process
+
+
+@pytest.fixture(scope="module")
+def served(serve: tuple[Served, subprocess.Popen[str]]) -> Served:
+    return serve[0]
 
 
 def block(served: Served) -> dict[str, Any]:
@@ -257,14 +263,17 @@ def test_a_second_one_says_that_home_or_port_is_taken(served: Served, tmp_path: 
         assert message in told
 
 
-def test_ctrl_c_ends_everything_and_the_run_says_so(tmp_path: Path) -> None:
-    with serving(tmp_path) as (served, process):
-        run = served.start(served.deploy_lasting(), folder=str(tmp_path))
-        eventually((tmp_path / "begun").exists, "run that lasts")
-        process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, told
-        assert served.processes() == {}
+def test_ctrl_c_ends_everything_and_the_run_says_so(
+    serve: tuple[Served, subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The last test of what is served."""
+    served, process = serve
+    run = served.start(served.deploy_lasting(), folder=str(tmp_path))
+    eventually((tmp_path / "begun").exists, "run that lasts")
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert served.processes() == {}
     assert (tmp_path / "cleaned").exists(), "the run could not clean up"
     with sqlite3.connect(served.home / "prefect.db") as database:
         states = database.execute("select state_type from flow_run where id = ?", [run]).fetchall()

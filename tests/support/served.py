@@ -171,15 +171,11 @@ class Served:
                 continue
         return found
 
-    def kill(self, *parts: str) -> list[int]:
-        """Kill the processes whose command lines have these texts, each exactly one; returns their ids."""
-        pids = []
-        for part in parts:
-            (pid,) = (pid for pid, line in self.processes().items() if part in line)
-            pids.append(pid)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        return pids
+    def kill(self, part: str) -> int:
+        """Kill the one process whose command line has this text; returns its id."""
+        (pid,) = (pid for pid, line in self.processes().items() if part in line)
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
 
 @contextmanager
