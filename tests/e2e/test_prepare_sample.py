@@ -162,34 +162,6 @@ def test_a_run_is_told_in_the_log_and_in_a_report(
     assert all(file["sha256"] in report for file in read_card(home.destination)["files"])
 
 
-def test_percentiles_and_level_one_classes(sample: Sample, source: dict[str, bytes], home: Home) -> None:
-    rendering = {"stretch": "percentile", "percentiles": (5, 90), "mask_classes": "clc_l1"}
-    home.prepare(sample.folder, rendering=rendering, selection={"max_patches": 3})
-    ids = patch_ids(home.destination, "images")
-    assert len(ids) == 3
-    for patch_id in ids:
-        values = rgb_reflectances(source, patch_id)
-        low, high = np.percentile(values, [5, 90])
-        image = pixels(member(home.destination, "images", patch_id))
-        np.testing.assert_array_equal(image, scaled(values, low, high))
-        wanted = codes(source, patch_id)
-        mask = pixels(member(home.destination, "masks", patch_id))
-        assert mask.dtype == np.uint8
-        np.testing.assert_array_equal(mask[0], np.where(wanted == 999, 6, wanted // 100))
-
-
-def test_a_selection_by_metadata(sample: Sample, listed: dict[str, Any], home: Home) -> None:
-    home.prepare(sample.folder, selection={"splits": ["train", "test"], "snow_cloud_shadow": "exclude"})
-    clear = [
-        patch_id
-        for patch_id, row in listed.items()
-        if row["split"] in ("train", "test")
-        and not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])
-    ]
-    assert 0 < len(clear) < len(listed)
-    assert patch_ids(home.destination, "images") == sorted(clear)
-
-
 def test_without_metadata_tiles_and_numbers_still_select(
     sample: Sample, listed: dict[str, Any], home: Home, tmp_path: Path
 ) -> None:

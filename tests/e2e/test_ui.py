@@ -47,8 +47,6 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     ui.open_form(SAMPLE)
     ui.field("Maximum number of patches").fill("45")
     ui.choose("Mask classes", "clc_l3")
-    ui.page.get_by_role("heading", name="Parameters").evaluate("heading => heading.scrollIntoView()")
-    ui.screenshot("form")
     run = ui.submit()
     ui.wait_for_state("Completed")
     folder = served.folder / "bigearthnet" / "sample" / "dataset"
@@ -60,7 +58,6 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     line = ui.show_line(f"{made[0][:-6]}: ")
     line.scroll_into_view_if_needed()  # the log can lie below what the window shows
     expect(line).to_be_in_viewport()
-    ui.screenshot("run")
 
     ui.open_artifact("report")
     source, width = ui.picture()
@@ -68,7 +65,6 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     assert source == f"data:image/png;base64,{preview}"
     assert width > 0
     expect(ui.page.get_by_role("heading", level=1)).to_contain_text("45 patches")
-    ui.screenshot("report")
 
 
 def test_what_is_out_of_limits_or_missing_is_refused_beside_its_field(served: Served, ui: Ui) -> None:
@@ -95,7 +91,6 @@ def test_the_nightly_schedule_is_shown_and_can_be_paused(served: Served, ui: Ui)
     switch = ui.page.get_by_role("switch", name="At 02:00 AM")
     expect(switch).to_be_checked()
     assert active() == [True]
-    ui.screenshot("schedule")
     ui.click(switch, "/schedules/")
     assert active() == [False]
     expect(switch).not_to_be_checked()
