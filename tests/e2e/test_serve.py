@@ -258,7 +258,7 @@ def test_a_second_one_says_that_home_or_port_is_taken(served: Served, tmp_path: 
         (Served(served.port, tmp_path), f"Port {served.port} is not free."),
     ):
         process = second.serve()
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=120)
         assert process.returncode == 1
         assert message in told
 
@@ -271,7 +271,7 @@ def test_ctrl_c_ends_everything_and_the_run_says_so(
     run = served.start(served.deploy_lasting(), folder=str(tmp_path))
     eventually((tmp_path / "begun").exists, "run that lasts")
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert served.processes() == {}
     assert (tmp_path / "cleaned").exists(), "the run could not clean up"
@@ -287,7 +287,7 @@ def test_sigterm_ends_everything_while_it_is_starting(tmp_path: Path) -> None:
     assert process.stdout.readline().startswith("Starting the Prefect server")
     eventually(lambda: len(served.processes()) > 2, "server and deployments on their way")
     process.terminate()
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert served.processes() == {}
 
