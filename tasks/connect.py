@@ -11,6 +11,7 @@ from bigearthnet.errors import CredentialsError, DestinationError, SourceError
 from bigearthnet.sample import SAMPLE_TITLE, make_sample
 from bigearthnet.source import RECORD_FILES, Http, Source, StoredSource, open_source
 from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.work.workspace import Workspace, folder
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ def scratch_folders(work: Workspace) -> Iterator[None]:
     """Empty the folders that are of use to one run, now and at the end of the block."""
     folders = (work.bundles, work.tiles, work.staging)
     try:
-        for one in folders:
-            rmtree(one, ignore_errors=True)
-            one.mkdir(parents=True)
+        with translate_os_errors("write", work.root):
+            for one in folders:
+                rmtree(one, ignore_errors=True)
+                one.mkdir(parents=True)
         yield
     finally:
         for one in folders:

@@ -32,7 +32,7 @@ def served(serve: tuple[Served, subprocess.Popen[str]]) -> Served:
 
 @pytest.fixture(scope="module")
 def lasting(served: Served) -> str:
-    return served.deploy_lasting()
+    return served.deploy_test_flow("lasting")
 
 
 def shorten_window(served: Served) -> None:

@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rasterio.io import MemoryFile
 
 from bigearthnet.sample.archives import Sample
+from flows.prepare import prepare
 from tests.support.archives import IMAGES, MAPS, codes, linked, members, pixels, rgb_reflectances
 from tests.support.published import (
     CARD,
@@ -28,6 +29,7 @@ from tests.support.published import (
     unzip_tests,
 )
 from tests.support.runs import Home
+from tests.unit.test_docs import README, blocks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
@@ -186,3 +188,18 @@ def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
     (home.work / ".bigearthnet").touch()
     assert home.prepare("sample", selection={"max_patches": 2})["patches"] == 2
     require_whole(home.destination)
+
+
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the embedded sample as `make run` prepares it."""
+    monkeypatch.chdir(tmp_path)
+    prepare(source="sample", destination="sample-dataset", work_dir="sample-work")
+    codes = blocks(README, "python")
+    assert len(codes) == 3
+    for code in codes:
+        exec(compile(code, str(README), "exec"), {"__name__": "readme"})  # noqa: S102
+    shown = capsys.readouterr().out
+    assert "(120, 120, 3) (120, 120)" in shown
+    assert ".png " in shown

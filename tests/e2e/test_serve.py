@@ -87,7 +87,7 @@ def test_the_nightly_run_is_scheduled(served: Served) -> None:
 
 def test_runs_log_to_the_ui_and_the_sample_is_prepared(served: Served, tmp_path: Path) -> None:
     (tmp_path / "end").touch()
-    run = served.start(served.deploy_lasting(), folder=str(tmp_path))
+    run = served.start(served.deploy_test_flow("lasting"), folder=str(tmp_path))
     assert served.ended(run)["type"] == "COMPLETED"
     eventually(lambda: "lasting begins" in served.logs(run), "log line of the package", 20)
     run = served.start(served.deployments()[SAMPLE]["id"])
@@ -268,7 +268,7 @@ def test_ctrl_c_ends_everything_and_the_run_says_so(
 ) -> None:
     """The last test of what is served."""
     served, process = serve
-    run = served.start(served.deploy_lasting(), folder=str(tmp_path))
+    run = served.start(served.deploy_test_flow("lasting"), folder=str(tmp_path))
     eventually((tmp_path / "begun").exists, "run that lasts")
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=120)
