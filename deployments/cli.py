@@ -1,15 +1,16 @@
 """The command line: `bigearthnet --help`. Its options are the parameters of the flows."""
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import App, CycloptsError, Group, Parameter
-from pydantic import BaseModel, ValidationError
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 from bigearthnet.options import explain
 from deployments import settings
@@ -115,28 +116,14 @@ def _shown(default: object) -> str:
 
 
 def _command(name: str) -> Callable[..., None]:
-    """Return a function with the parameters of a flow: those of a model by themselves, in a panel."""
+    """Return a function with the parameters of a flow."""
     settings.apply()
     flow: Flow[..., Any] = getattr(import_module(f"flows.{name}"), name)
-    signature = inspect.signature(flow.fn)
-    parameters = []
-    for parameter in signature.parameters.values():
-        is_positional = parameter.default is parameter.empty or parameter.name == "destination"
-        annotation = parameter.annotation
-        if isinstance(parameter.default, BaseModel):
-            panel = Group.create_ordered(parameter.name.capitalize())
-            annotation = Annotated[annotation, Parameter(name="*", group=panel)]
-        kind = parameter.POSITIONAL_OR_KEYWORD if is_positional else parameter.KEYWORD_ONLY
-        parameters.append(parameter.replace(annotation=annotation, kind=kind))
-    parameters.sort(key=lambda parameter: parameter.kind)
-    ordered = signature.replace(parameters=parameters)
 
+    @wraps(flow.fn)
     def run(*values: Any, **options: Any) -> None:
-        _run(name, flow, ordered.bind(*values, **options).arguments)
+        _run(name, flow, signature(flow.fn).bind(*values, **options).arguments)
 
-    run.__name__, run.__doc__ = name, inspect.getdoc(flow.fn)
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    run.__signature__ = ordered  # type: ignore[attr-defined]
     return run
 
 

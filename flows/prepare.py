@@ -25,8 +25,9 @@ from tasks.tiles import make_tiles
     task_runner=ThreadPoolTaskRunner(max_workers=CONVERTERS),  # type: ignore[arg-type]  # invariant in its futures
 )
 def prepare(
-    source: fields.RecordSource = ZENODO_RECORD,
     destination: fields.DatasetUrl = "~/bigearthnet/dataset",
+    *,
+    source: fields.RecordSource = ZENODO_RECORD,
     selection: fields.Patches = Selection(),  # noqa: B008 - frozen
     rendering: fields.Pixels = Rendering(),  # noqa: B008 - frozen
     transfer: fields.Archives = "keep",
@@ -39,9 +40,9 @@ def prepare(
     What a published dataset or an interrupted run already has is reused.
 
     Args:
+        destination: Where the dataset is published. An earlier dataset stays until the new one is complete.
         source: Zenodo record id, URL or DOI; URL of a record's JSON; folder or s3://bucket/prefix that holds
             the archives; or sample, for the embedded sample.
-        destination: Where the dataset is published. An earlier dataset stays until the new one is complete.
         selection: Which patches to prepare.
         rendering: How reflectance becomes RGB, and reference maps become masks.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it

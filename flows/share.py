@@ -16,6 +16,7 @@ _FILES = (IMAGES_ZIP, MASKS_ZIP, MANIFEST, CARD)
 @flow(name="share")
 def share(
     source: PublishedUrl,
+    *,
     files: Annotated[tuple[str, ...], titled("Files", min_length=1)] = _FILES,
     expires_minutes: Annotated[int, titled("Links end after [1 to 720 minutes]", ge=1, le=720)] = 60,
     download_name: Annotated[

@@ -22,6 +22,7 @@ NO_DATASET = "No dataset"
 @flow(name="sync")
 def sync(
     destination: DatasetUrl = "~/bigearthnet/dataset",
+    *,
     source: RecordSource = "",
     transfer: Archives = "stream",
     max_rejected: MaxRejected = 0,
