@@ -38,7 +38,7 @@ deploy: setup  ## refresh the deployments on the server; RESET=1 sets them to wh
 	@$(BIN)/bigearthnet deploy $(if $(RESET),--reset)
 
 test: setup  ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-unit: setup  ## run the tests that take seconds
 	$(BIN)/python -m pytest --numprocesses auto tests/unit

@@ -39,7 +39,7 @@ def _one_of(names: tuple[str, ...]) -> Callable[[object], object]:
 
 
 def _not_negative(value: object) -> object:
-    if isinstance(value, int) and value < 0:
+    if isinstance(value, int | str) and str(value).startswith("-"):  # text comes from the command line
         raise ValueError(f"the number of patches cannot be negative ({value}). Use 0 for all patches.")
     return value
 

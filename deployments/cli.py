@@ -1,18 +1,20 @@
 """The command line: `bigearthnet --help`. Its options are the parameters of the flows."""
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import App, CycloptsError, Group, Parameter
-from pydantic import BaseModel, Field, ValidationError
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 from bigearthnet.options import explain
 from deployments import settings
+from deployments.serve import serve
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -52,24 +54,8 @@ _NEXT: Final = """
 Next, the first 1,000 patches of the real dataset (400 MB to download; all 549,488 patches: 63 GB):
   make dataset DESTINATION=~/bigearthnet/trial OPTIONS="--transfer stream --max-patches 1000"
 or Prefect's web UI, which also shows this run:
-  make serve
-"""
-_NO_SERVER: Final = "PREFECT_API_URL is not set. Set it to http://127.0.0.1:4200/api for `make serve`."
+  make serve"""
 _INTERRUPTED: Final = 130  # as the shell reports a program that Ctrl-C ended
-
-
-def serve(*, port: Annotated[int, Field(ge=1, le=65535)] = 4200) -> None:
-    """Run Prefect's server and web UI, the deployments and a worker on 127.0.0.1, until Ctrl-C.
-
-    Args:
-        port: Port of the server and the UI.
-    """
-    from deployments import serve as server  # noqa: PLC0415 - only this command needs it
-
-    try:
-        server.serve(port)
-    except server.ServeError as error:
-        sys.exit(str(error))
 
 
 def deploy(*, reset: bool = False) -> None:
@@ -80,7 +66,7 @@ def deploy(*, reset: bool = False) -> None:
     """
     settings.apply()
     if not os.environ.get("PREFECT_API_URL"):  # Prefect would start a server that ends with this process
-        sys.exit(_NO_SERVER)
+        sys.exit("PREFECT_API_URL is not set. Set it to http://127.0.0.1:4200/api for `make serve`.")
     from deployments import registry  # noqa: PLC0415 - Prefect reads its settings when it is imported
 
     registry.deploy(reset=reset)
@@ -95,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = " ".join(("bigearthnet", *(error.command_chain or ())))
         sys.exit(f"{command}: {_plain(error)}\nSee {command} --help")
     except KeyboardInterrupt:
-        sys.stderr.write("Run the same command again to continue: finished work is kept.\n")
+        print("Run the same command again to continue: finished work is kept.", file=sys.stderr)
         sys.exit(_INTERRUPTED)
 
 
@@ -130,28 +116,14 @@ def _shown(default: object) -> str:
 
 
 def _command(name: str) -> Callable[..., None]:
-    """Return a function with the parameters of a flow: those of a model by themselves, in a panel."""
+    """Return a function with the parameters of a flow."""
     settings.apply()
     flow: Flow[..., Any] = getattr(import_module(f"flows.{name}"), name)
-    signature = inspect.signature(flow.fn)
-    parameters = []
-    for parameter in signature.parameters.values():
-        is_positional = parameter.default is parameter.empty or parameter.name == "destination"
-        annotation = parameter.annotation
-        if isinstance(parameter.default, BaseModel):
-            panel = Group.create_ordered(parameter.name.capitalize())
-            annotation = Annotated[annotation, Parameter(name="*", group=panel)]
-        kind = parameter.POSITIONAL_OR_KEYWORD if is_positional else parameter.KEYWORD_ONLY
-        parameters.append(parameter.replace(annotation=annotation, kind=kind))
-    parameters.sort(key=lambda parameter: parameter.kind)
-    ordered = signature.replace(parameters=parameters)
 
+    @wraps(flow.fn)
     def run(*values: Any, **options: Any) -> None:
-        _run(name, flow, ordered.bind(*values, **options).arguments)
+        _run(name, flow, signature(flow.fn).bind(*values, **options).arguments)
 
-    run.__name__, run.__doc__ = name, inspect.getdoc(flow.fn)
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    run.__signature__ = ordered  # type: ignore[attr-defined]
     return run
 
 
@@ -167,17 +139,19 @@ def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
     if not state.is_completed():
         sys.exit(f"bigearthnet {name} failed. Correct the cause, then run it again: finished work is kept.")
     if state.name != "Completed":  # nothing was to do
-        sys.stdout.write(f"{state.message}\n")
+        print(state.message)
     elif name == "prepare":
-        sys.stdout.write(_farewell(state.result()))
-        sys.stdout.write(_NEXT if arguments.get("source") == "sample" else "")
+        _say_where_it_is(state.result())
+        if arguments.get("source") == "sample":
+            print(_NEXT)
 
 
-def _farewell(done: dict[str, Any]) -> str:
+def _say_where_it_is(done: dict[str, Any]) -> None:
     from bigearthnet.dataset import IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW  # noqa: PLC0415 - imports numpy
 
-    lines = [f"  {done['destination']}/{file}" for file in (IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW)]
-    return "\n".join((f"\n{done['patches']:,} patches are in", *lines)) + "\n"
+    print(f"\n{done['patches']:,} patches are in")
+    for file in (IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW):
+        print(f"  {done['destination']}/{file}")
 
 
 def _plain(error: CycloptsError) -> str:

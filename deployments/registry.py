@@ -19,7 +19,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from deployments.output import say
 from deployments.settings import POOL, ROOT, project_file
 
 BLOCK: Final = "nightly-alarm"
@@ -47,7 +46,7 @@ def _wait_for_server(client: SyncPrefectClient) -> None:
             sys.exit(f"The server at {client.api_url} does not answer: {error}. See its log.")
         if now - told > _TOLD_SECONDS:
             told = now
-            say(f"Waiting for the server, for {now - began:.0f} s until now ...")
+            print(f"Waiting for the server, for {now - began:.0f} s until now ...", flush=True)
         time.sleep(0.2)
 
 
@@ -89,7 +88,7 @@ def _ensure_deployment(client: SyncPrefectClient, entry: Mapping[str, Any], *, r
             enforce_parameter_schema=True,
             **code,
         )
-    say(f"{name}: {'refreshed' if found else 'deployed as in prefect.yaml'}")
+    print(f"{name}: {'refreshed' if found else 'deployed as in prefect.yaml'}", flush=True)
 
 
 def _ensure_automations(client: SyncPrefectClient, *, reset: bool) -> None:

@@ -11,22 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final
+
+from pydantic import Field
 
 from deployments import processes
-from deployments.output import say
 from deployments.settings import HOST, POOL, ROOT, apply, environment
 
 _WORKER: Final = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")
 _END_SECONDS: Final = 8.0
-_SHORT_SECONDS: Final = 10.0
-_SHORT_LIVES: Final = 3
 _LOG_LINES: Final = 20
 
-
-class ServeError(RuntimeError):
-    """The server or the worker cannot be started, or does not stay up."""
+say = partial(print, flush=True)
 
 
 class Service:
@@ -38,8 +36,7 @@ class Service:
         self.name = name
         self.log = Path(settings["PREFECT_HOME"]) / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._module = module
-        self._options = {"env": settings, "umask": umask}
+        self._run = partial(_run_module, module, env=settings, umask=umask)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".before.log"))
 
@@ -52,19 +49,14 @@ class Service:
         """Start the process unless it is running."""
         if not self.is_up:
             with self.log.open("ab") as log:
-                self.process = _run_module(self._module, stdout=log, stderr=log, **self._options)
-
-    def error(self) -> ServeError:
-        """Return an error that shows the end of the log."""
-        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        return ServeError("\n".join((*lines, f"The {self.name} ended. Its log is {self.log}.")))
+                self.process = self._run(stdout=log, stderr=log)
 
 
-def serve(port: int) -> None:
-    """Run server and worker until SIGINT or SIGTERM.
+def serve(*, port: Annotated[int, Field(ge=1, le=65535)] = 4200) -> None:
+    """Run Prefect's server and web UI, the deployments and a worker on 127.0.0.1, until Ctrl-C.
 
-    Raises:
-        ServeError: the port is taken, `serve` is running already, or a part does not start or stay up.
+    Args:
+        port: Port of the server and the UI.
     """
     apply()
     settings = environment(port, os.environ)
@@ -79,7 +71,14 @@ def serve(port: int) -> None:
             say(f"\nPrefect is at {settings['PREFECT_UI_URL']}")
             say(f"Log in with {settings['PREFECT_SERVER_API_AUTH_STRING']}")
             say(f"Runs log to {worker.log}. Press Ctrl-C to end everything.")
-            _supervise(server, worker, settings)
+            while True:
+                while server.is_up and worker.is_up:
+                    time.sleep(0.5)
+                ended = worker if server.is_up else server
+                say(f"The {ended.name} ended and is started again. Its log is {ended.log}.")
+                if not worker.is_up:  # the next one does not know its run
+                    processes.end(lambda: _below(server, worker), processes.RUN_END_SECONDS)
+                _start(server, worker, settings)
         except KeyboardInterrupt:
             say("\nEnding the run, the worker and the server ...")
         finally:
@@ -99,28 +98,12 @@ def _start(server: Service, worker: Service, settings: Mapping[str, str]) -> Non
     deploy = _run_module(("deployments.cli", "deploy"), env=settings)  # waits for the server
     while deploy.poll() is None:
         if not server.is_up:
-            raise server.error()
+            lines = server.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+            sys.exit("\n".join((*lines, f"The server ended. Its log is {server.log}.")))
         time.sleep(0.2)
     if deploy.returncode:
-        raise ServeError("The deployments could not be created; see above.")
+        sys.exit("The deployments could not be created; see above.")
     worker.start()
-
-
-def _supervise(server: Service, worker: Service, settings: Mapping[str, str]) -> None:
-    """Start again what ends, unless it ends again and again soon after its start."""
-    short = 0
-    while True:
-        began = time.monotonic()
-        while server.is_up and worker.is_up:
-            time.sleep(0.5)
-        ended = worker if server.is_up else server
-        short = short + 1 if time.monotonic() - began < _SHORT_SECONDS else 0
-        if short == _SHORT_LIVES:
-            raise ended.error()
-        say(f"The {ended.name} ended and is started again. Its log is {ended.log}.")
-        if not worker.is_up:  # the next one does not know its run
-            processes.end(lambda: _below(server, worker), processes.RUN_END_SECONDS)
-        _start(server, worker, settings)
 
 
 def _run_module(module: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -143,16 +126,16 @@ def _lock(home: Path) -> IO[str]:
     file = (home / "serve.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process
-    except BlockingIOError as error:
-        raise ServeError(f"`make serve` is running already (lock {file.name}). Stop it first.") from error
+    except BlockingIOError:
+        sys.exit(f"`make serve` is running already (lock {file.name}). Stop it first.")
     return file
 
 
 def _require_free(port: int) -> None:
     try:
         socket.create_server((HOST, port)).close()
-    except OSError as error:
-        raise ServeError(
+    except OSError:
+        sys.exit(
             f"Port {port} is not free. "
             "Stop the program that uses it, or choose another port: make serve PORT=4201"
-        ) from error
+        )

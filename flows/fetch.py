@@ -22,6 +22,7 @@ from tasks.freshness import read_published
 def fetch(
     source: PublishedUrl,
     destination: Annotated[str, titled("Destination [folder]")],
+    *,
     files: Annotated[tuple[str, ...], titled("Files")] = (),
     tiles: Annotated[tuple[str, ...], titled("Tiles")] = (),
     aws_credentials: Credentials = "",

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from cyclopts import Group, Parameter
 from pydantic import Field
 
 from bigearthnet.options import Rendering, Selection, Transfer
@@ -15,13 +16,18 @@ def titled(title: str, **limits: Any) -> Any:
     return Field(json_schema_extra={"title": title}, **limits)
 
 
+def _panel(title: str) -> Parameter:
+    """Show the fields of a model as options of their own, in a panel of the command line's help."""
+    return Parameter(name="*", group=Group.create_ordered(title))
+
+
 RecordSource = Annotated[str, titled("Source")]
 
 BucketUrl = Annotated[str, titled("Destination [s3://bucket/prefix]")]
 PublishedUrl = Annotated[str, titled("Dataset [s3://bucket/prefix]")]
 DatasetUrl = Annotated[str, titled("Destination [folder or s3://bucket/prefix]")]
-Patches = Annotated[Selection, titled("Selection")]
-Pixels = Annotated[Rendering, titled("Rendering")]
+Patches = Annotated[Selection, titled("Selection"), _panel("Selection")]
+Pixels = Annotated[Rendering, titled("Rendering"), _panel("Rendering")]
 Archives = Annotated[Transfer, titled("Transfer of the images' archive")]
 MaxRejected = Annotated[int, titled("Maximum number of rejected patches", ge=0)]
 WorkFolder = Annotated[str, titled("Work folder")]

@@ -8,12 +8,13 @@ from prefect.runtime import flow_run
 from bigearthnet.source import Mirror
 from flows.fields import BucketUrl, Credentials, RecordSource
 from tasks.connect import open_record, open_store
-from tasks.mirror import copy_to_mirror
-from tasks.resolve import resolve
+from tasks.record import copy_to_mirror, resolve
 
 
 @flow(name="mirror")
-def mirror(source: RecordSource, destination: BucketUrl, aws_credentials: Credentials = "") -> dict[str, Any]:
+def mirror(
+    source: RecordSource, destination: BucketUrl, *, aws_credentials: Credentials = ""
+) -> dict[str, Any]:
     """Copy the archives and metadata files of a record into a bucket, where prepare can read them.
 
     An interrupted run is continued by the next one, on any machine. Files that are there and right are not

@@ -10,18 +10,16 @@ from bigearthnet.dataset.links import links_path
 from flows.fields import Credentials, PublishedUrl, titled
 from tasks.connect import open_signing_store
 from tasks.freshness import read_published
-from tasks.share import LinkRequest, share_files
+from tasks.share import share_files
+
+_FILES = (IMAGES_ZIP, MASKS_ZIP, MANIFEST, CARD)
 
 
 @flow(name="share")
 def share(
     source: PublishedUrl,
-    files: Annotated[tuple[str, ...], titled("Files", min_length=1)] = (
-        IMAGES_ZIP,
-        MASKS_ZIP,
-        MANIFEST,
-        CARD,
-    ),
+    *,
+    files: Annotated[tuple[str, ...], titled("Files", min_length=1)] = _FILES,
     expires_minutes: Annotated[int, titled("Links end after [1 to 720 minutes]", ge=1, le=720)] = 60,
     download_name: Annotated[
         str, titled("Name to save as", max_length=100, pattern=r'^[^/\\"\x00-\x1f\x7f]*$')
@@ -48,5 +46,5 @@ def share(
     published = read_published(store)
     names = [*(file.name for file in published.card.files), CARD]
     chosen = tuple(matching(names, files, "files"))
-    ends_at = share_files(store, LinkRequest(chosen, expires_minutes, download_name, path, show_in_ui))
+    ends_at = share_files(store, chosen, expires_minutes, download_name, path, show_in_ui)
     return {"count": len(chosen), "expires_at": ends_at.isoformat(), "links_file": str(path)}

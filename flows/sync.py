@@ -12,7 +12,7 @@ from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordS
 from flows.prepare import prepare
 from tasks.connect import open_destination, open_record
 from tasks.freshness import compare, look_up
-from tasks.resolve import resolve
+from tasks.record import resolve
 
 UP_TO_DATE = "Up to date"
 NO_DATASET = "No dataset"
@@ -22,6 +22,7 @@ NO_DATASET = "No dataset"
 @flow(name="sync")
 def sync(
     destination: DatasetUrl = "~/bigearthnet/dataset",
+    *,
     source: RecordSource = "",
     transfer: Archives = "stream",
     max_rejected: MaxRejected = 0,

@@ -1,13 +1,17 @@
 """Open sources and destinations with the credentials that a person names."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
 from bigearthnet.sample import SAMPLE_TITLE, make_sample
 from bigearthnet.source import RECORD_FILES, Http, Source, StoredSource, open_source
 from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.work.workspace import Workspace, folder
 
 if TYPE_CHECKING:
@@ -46,12 +50,9 @@ def open_store(text: str, aws_credentials: str, refusal: Refusal = DestinationEr
         CredentialsError: there is no block of that name.
         DestinationError, SourceError: it is neither (whichever `refusal` is).
     """
-    if not names_bucket(text):
-        return FolderStore(folder(text, refusal), refusal)
-    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
-
-    bucket, prefix = parse_s3_url(text.strip(), refusal)
-    return S3Store(s3_client(aws_credentials), bucket, prefix, refusal)
+    if names_bucket(text):
+        return _open_bucket(text, aws_credentials, refusal)
+    return FolderStore(folder(text, refusal), refusal)
 
 
 def open_signing_store(text: str, aws_credentials: str) -> "S3Store":
@@ -61,23 +62,18 @@ def open_signing_store(text: str, aws_credentials: str) -> "S3Store":
         CredentialsError: there is no block of that name.
         SourceError: it is no bucket, or the bucket cannot be reached.
     """
-    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - as above
-
-    bucket, prefix = parse_s3_url(text.strip(), SourceError)
-    region = S3Store(s3_client(aws_credentials), bucket, prefix, SourceError).region()
-    return S3Store(s3_client(aws_credentials, region=region), bucket, prefix, SourceError)
+    region = _open_bucket(text, aws_credentials, SourceError).region()
+    return _open_bucket(text, aws_credentials, SourceError, region)
 
 
 def open_destination(text: str, aws_credentials: str, work: Workspace) -> Store:
     """Open a store for writing; errors as `open_store`, also if it and the work folder contain each other."""
-    store = open_store(text, aws_credentials)
-    if store.folder is not None:
-        one, other = work.root, store.folder
-        if one == other or one in other.parents or other in one.parents:
-            raise DestinationError(
-                f"the work folder {one} and the destination {other} must not contain each other. "
-                "Choose another work_dir."
-            )
+    store, root = open_store(text, aws_credentials), work.root
+    if store.folder and (root.is_relative_to(store.folder) or store.folder.is_relative_to(root)):
+        raise DestinationError(
+            f"the work folder {root} and the destination {store.folder} must not contain each other. "
+            "Choose another work_dir."
+        )
     return store
 
 
@@ -97,7 +93,29 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
     return open_source(text, lambda place: open_store(place, aws_credentials, SourceError), Http())
 
 
-def s3_client(aws_credentials: str, *, region: str | None = None) -> "S3Client":
+@contextmanager
+def scratch_folders(work: Workspace) -> Iterator[None]:
+    """Empty the folders that are of use to one run, now and at the end of the block."""
+    folders = (work.bundles, work.tiles, work.staging)
+    try:
+        with translate_os_errors("write", work.root):
+            for one in folders:
+                rmtree(one, ignore_errors=True)
+                one.mkdir(parents=True)
+        yield
+    finally:
+        for one in folders:
+            rmtree(one, ignore_errors=True)
+
+
+def _open_bucket(text: str, aws_credentials: str, refusal: Refusal, region: str | None = None) -> "S3Store":
+    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
+
+    bucket, prefix = parse_s3_url(text.strip(), refusal)
+    return S3Store(s3_client(aws_credentials, region), bucket, prefix, refusal)
+
+
+def s3_client(aws_credentials: str, region: str | None = None) -> "S3Client":
     """Make a client that signs by version 4 and retries requests by itself.
 
     Args:
@@ -112,16 +130,16 @@ def s3_client(aws_credentials: str, *, region: str | None = None) -> "S3Client":
     elsewhere = parameters.endpoint_url or any(os.environ.get(name) for name in _ENDPOINTS)
     config: dict[str, Any] = {
         "signature_version": "s3v4",
-        "s3": {"addressing_style": "path" if elsewhere else "virtual"},
+        "s3": {"addressing_style": "path" if elsewhere else "virtual"},  # links name the bucket's region
         "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,
+        **(parameters.config or {}),
     }
-    changes: dict[str, Any] = {
-        "aws_client_parameters": parameters.model_copy(update={"config": config | (parameters.config or {})})
+    changes = {
+        "aws_client_parameters": parameters.model_copy(update={"config": config}),
+        "region_name": region or credentials.region_name,
     }
-    if region is not None:
-        changes["region_name"] = region
     return credentials.model_copy(update=changes).get_s3_client()
 
 

@@ -1,4 +1,4 @@
-"""Convert a tile, and store what was made of it."""
+"""Extract a tile from the archives, convert it, and store what was made of it."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect import get_run_logger, task
 
-from bigearthnet.archive import Bundles
+from bigearthnet.archive import Bundles, Extractor, TileRequest
 from bigearthnet.dataset.tiles import Shard, TileCache
 from bigearthnet.options import Rendering
 from bigearthnet.plan import Kind
@@ -26,6 +26,16 @@ On one core extraction and conversion take turns: side by side they would only c
 _REJECTED_LOGGED: Final = 10
 
 
+@task(name="extract", task_run_name="extract {request.tile}", persist_result=False)
+def extract(extractor: Extractor, request: TileRequest, folder: Path) -> Bundles:
+    """Write a tile's bundles, reading on from the end of the last tile.
+
+    No retries: a stream cannot go back, and over the network it goes on by itself.
+    """
+    with still_running(f"reading the archives up to {request.tile}"):
+        return extractor.extract(request, folder)
+
+
 @task(name="convert", task_run_name="convert {conversion.tile}", persist_result=False)
 def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
     """Convert a tile's bundles to shards and rows in `folder`."""
@@ -35,14 +45,10 @@ def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, fold
     bundles.remove()
     for one in converted.rejected[:_REJECTED_LOGGED]:
         logger.warning("%s rejected: %s", one.patch_id, one.reason)
-    if len(converted.rejected) > _REJECTED_LOGGED:
-        more = len(converted.rejected) - _REJECTED_LOGGED
+    if (more := len(converted.rejected) - _REJECTED_LOGGED) > 0:
         logger.warning("%s: %s more patches rejected", converted.tile, f"{more:,}")
-    logger.info(
-        "%s: %s patches, %s, %.1f s",
-        *(converted.tile, f"{converted.patches:,}", human_bytes(sum(converted.sizes.values()))),
-        time.monotonic() - began,
-    )
+    size, seconds = human_bytes(sum(converted.sizes.values())), time.monotonic() - began
+    logger.info("%s: %s patches, %s, %.1f s", converted.tile, f"{converted.patches:,}", size, seconds)
     return converted
 
 

@@ -4,11 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
-from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from bigearthnet.progress import Progress, human_time
 
@@ -35,20 +32,12 @@ def still_running(what: str, every_seconds: float = EVERY_SECONDS) -> Iterator[N
 
 
 def byte_progress(what: str, size: int) -> Callable[[int], None]:
-    """Return what counts bytes, and shows the progress as a log line and an artifact once a minute."""
-    logger = get_run_logger()
-    progress = Progress(what, size, time.monotonic)
-    artifacts: list[UUID] = []
+    """Return what counts bytes, and logs the progress once a minute."""
+    logger, progress = get_run_logger(), Progress(what, size, time.monotonic)
 
     def on_bytes(count: int) -> None:
         line = progress.advance(count)
-        if line is None:
-            return
-        logger.info(line)
-        if artifacts:
-            update_progress_artifact(artifacts[0], progress=progress.percent, description=line)
-        else:
-            artifact = create_progress_artifact(progress=progress.percent, description=line)
-            artifacts.append(cast(UUID, artifact))  # a coroutine only where there is an event loop
+        if line is not None:
+            logger.info(line)
 
     return on_bytes

@@ -1,7 +1,5 @@
-"""Settings that tasks share: retries, and where results are kept."""
+"""Settings of tasks that transfer files."""
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -23,24 +21,4 @@ TRANSFER: Final[dict[str, Any]] = {
     "retry_condition_fn": is_worth_a_retry,
     "persist_result": False,
 }
-"""Settings of a task that transfers files. What is there counts, not what Prefect remembers."""
-
-CACHED: Final[dict[str, Any]] = {
-    "cache_key_fn": lambda _context, parameters: parameters["key"],
-    "persist_result": True,
-    "result_serializer": "json",
-    "cache_result_in_memory": False,
-}
-"""Settings of a task whose result is kept as JSON under its parameter `key`."""
-
-
-def has_json_result(key: str, results: Path) -> bool:
-    """Return True if a result is kept under a cache key as JSON.
-
-    Prefect reads a result with the serializer that the file names, which can be one that runs code.
-    """
-    try:
-        record = json.loads((results / key).read_bytes())
-        return bool(record["metadata"]["serializer"]["type"] == "json")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+"""What is there counts, not what Prefect remembers."""

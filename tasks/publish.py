@@ -1,45 +1,41 @@
-"""Put the dataset together and publish it."""
+"""Put the dataset together, publish it, and report what was made."""
 
 from collections.abc import Sequence
-from shutil import rmtree
 
 from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.dataset import CARD, Card
-from bigearthnet.dataset.publish import Publication, ZipDigest, is_published
-from bigearthnet.dataset.publish import publish as publish_dataset
-from bigearthnet.dataset.tiles import FinishedTile, TileCache
-from bigearthnet.plan import Kind
+from bigearthnet.dataset import CARD, PREVIEW, Card
+from bigearthnet.dataset.publish import Publication, is_published, publish
+from bigearthnet.dataset.report import Effort, report_markdown, summary
+from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.progress import human_bytes
-from bigearthnet.store import Lock
+from bigearthnet.store import Lock, Store
 from tasks import policy
-from tasks.connect import Opened
 from tasks.heartbeat import still_running
-from tasks.survey import Survey
+from tasks.survey import Todo
 
 
-@task(name="publish", task_run_name="publish to {opened.store.url}", **policy.TRANSFER)
-def publish(
-    known: Survey,
-    tiles: Sequence[FinishedTile],
-    digests: dict[Kind, ZipDigest],
-    cache: TileCache,
-    lock: Lock,
-    opened: Opened,
-) -> Card:
+@task(name="publish", task_run_name="publish to {todo.known.opened.store.url}", **policy.TRANSFER)
+def publish_dataset(todo: Todo, tiles: Sequence[FinishedTile], lock: Lock) -> Card:
     """Put everything together beside what is published, then replace it; skipped if nothing differs."""
-    logger, store, scratch = get_run_logger(), opened.store, opened.work.staging
+    known, cache, logger = todo.known, todo.cache, get_run_logger()
+    store, scratch = known.opened.store, known.opened.work.staging
     if cache.published is not None and is_published(cache.published, known.recipe, tiles):
         cache.clear()
         logger.info("%s: published already, nothing was written", store.url)
         return cache.published.card
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        with still_running(f"publishing to {store.url}"):
-            what = Publication(known.recipe, known.plan.patches, tiles, digests, known.metadata)
-            card = publish_dataset(what, cache, store, lock, scratch)
-    finally:
-        rmtree(scratch, ignore_errors=True)
+    what = Publication(known.recipe, known.plan.patches, tiles, todo.digests, known.metadata)
+    with still_running(f"publishing to {store.url}"):
+        card = publish(what, cache, store, lock, scratch)
     files = ", ".join(f"{file.name} ({human_bytes(file.size)})" for file in card.files)
     logger.info("Published %s and %s", files, CARD)
     return card
+
+
+@task(name="report", task_run_name="report", persist_result=False)
+def report(card: Card, store: Store, effort: Effort) -> None:
+    """Log a summary, and show a report with the preview on the run's page."""
+    get_run_logger().info(summary(card, store.url, effort))
+    text = report_markdown(card, store.url, effort, store.read(PREVIEW) or b"")
+    create_markdown_artifact(text, key="report", description="What was made")

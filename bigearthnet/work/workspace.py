@@ -14,7 +14,6 @@ class Workspace:
         root: the work folder.
         md5s: notes of the md5s of archives, so that an unchanged archive is read once.
         archives: files of records, by their md5.
-        results: results of Prefect's tasks.
         sample: archives of the embedded sample.
         bundles: tile bundles that wait to be converted; like the next two, of use to one run.
         tiles: shards and rows that were just converted.
@@ -24,7 +23,7 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.md5s, self.archives = root / "md5s", root / "archives"
-        self.results, self.sample = root / "results", root / "sample"
+        self.sample = root / "sample"
         self.bundles, self.tiles, self.staging = root / "bundles", root / "tiles", root / "staging"
 
 

@@ -3,7 +3,6 @@
 The output is the EnvironmentFile of their systemd units. It holds no secret.
 """
 
-import sys
 from typing import Final
 
 from deployments.settings import environment
@@ -37,4 +36,5 @@ def host_environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.writelines(f'{name}="{value}"\n' for name, value in sorted(host_environment().items()))
+    for name, value in sorted(host_environment().items()):
+        print(f'{name}="{value}"')

@@ -12,8 +12,9 @@ from tests.support.record_server import RecordServer
 from tests.support.runs import Home, hurry, save_block
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quick(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that run flows in this process."""
     hurry(monkeypatch.setattr)
 
 

@@ -1,8 +1,8 @@
 """Runs, workers, servers and whole machines that are killed: the run's state, and the next run."""
 
 import os
-import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,21 +17,22 @@ WINDOW_SECONDS = 10
 """The least that Prefect allows. It is 90 s in automations.yaml; heartbeats come every 30 s, here 1 s."""
 
 
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, subprocess.Popen[str]]]:
+    """What is served, and the process that serves it."""
+    with serving(tmp_path_factory.mktemp("served")) as (served, process):
+        shorten_window(served)
+        yield served, process
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("served")) as (served, _):
-        shorten_window(served)
-        yield served
+def served(serve: tuple[Served, subprocess.Popen[str]]) -> Served:
+    return serve[0]
 
 
 @pytest.fixture(scope="module")
 def lasting(served: Served) -> str:
-    return served.deploy_lasting()
+    return served.deploy_test_flow("lasting")
 
 
 def shorten_window(served: Served) -> None:
@@ -67,56 +68,17 @@ def beats(served: Served, run: str) -> int:
     return int(served.ask("POST", "/events/filter", {"filter": only})["total"])
 
 
-def wait_for_new_server(served: Served, killed: int) -> None:
-    def answers() -> bool:
-        new = [pid for pid, line in served.processes().items() if SERVER in line and pid != killed]
-        return bool(new) and served.ask("GET", "/health") is True
-
-    eventually(answers, "new server")
-
-
-@pytest.mark.parametrize("killed", [(RUN,), (WORKER,), (RUN, WORKER)], ids=str)
+@pytest.mark.parametrize("killed", [RUN, WORKER])
 def test_a_run_whose_process_or_worker_is_killed_is_crashed_with_the_run_that_it_called(
-    served: Served, lasting: str, tmp_path: Path, killed: tuple[str, ...]
+    served: Served, lasting: str, tmp_path: Path, killed: str
 ) -> None:
     run = begin(served, lasting, tmp_path, calls=True)
     (engine,) = (pid for pid, line in served.processes().items() if RUN in line)
-    served.kill(*killed)
+    served.kill(killed)
     assert served.ended(run)["type"] == "CRASHED"
     eventually(lambda: called_states(served) == {"CRASHED"}, "end of the called run")
     eventually(lambda: engine not in served.processes(), "end of the run's process")
     require_next(served, lasting, tmp_path / "next")
-
-
-def require_observer(served: Served, start: int) -> None:
-    """Wait until the worker hears of cancelling again. It gives up after half a minute without server."""
-    log = served.home / "worker.log"
-    told = eventually(
-        lambda: re.findall(
-            "CancellingObserver reconnected|Cancellation observer failed", log.read_text()[start:]
-        ),
-        "observer",
-    )
-    if "failed" in told[-1]:
-        pytest.skip("the server took more than half a minute to start")
-
-
-@pytest.mark.parametrize("cancels", [False, True])
-def test_a_run_outlives_a_killed_server_and_can_be_cancelled_then(
-    served: Served, lasting: str, tmp_path: Path, *, cancels: bool
-) -> None:
-    run = begin(served, lasting, tmp_path)
-    start = len((served.home / "worker.log").read_text())
-    (killed,) = served.kill(SERVER)
-    wait_for_new_server(served, killed)
-    assert served.run(run)["state_type"] == "RUNNING"
-    if cancels:
-        require_observer(served, start)
-        served.cancel(run)
-        assert served.ended(run)["type"] == "CANCELLED"
-    else:
-        (tmp_path / "end").touch()
-        assert served.ended(run)["type"] == "COMPLETED"
 
 
 def test_a_cancelled_run_cleans_up_and_is_cancelled_within_half_a_minute(
@@ -140,35 +102,51 @@ def test_one_run_at_a_time(served: Served, lasting: str, tmp_path: Path) -> None
     assert served.run(second)["start_time"] >= served.run(first)["end_time"]
 
 
-def test_after_a_power_cut_the_run_is_crashed_and_the_next_one_goes_through(tmp_path: Path) -> None:
-    with serving(tmp_path) as (served, process):
-        shorten_window(served)
-        lasting = served.deploy_lasting()
-        run = begin(served, lasting, tmp_path)
-        process.kill()
-        for pid in served.processes():
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
-        eventually(lambda: not served.processes(), "end of everything")
-        again = served.serve()
-        try:
-            wait_until_up(served, again)
-            state = served.ended(run)
-            assert state["type"] == "CRASHED"
-            assert "No heartbeat" in state["message"]
-            require_next(served, lasting, tmp_path / "next")
-        finally:
-            again.terminate()
-            again.communicate(timeout=100)
+def test_a_run_outlives_a_killed_server(served: Served, lasting: str, tmp_path: Path) -> None:
+    run = begin(served, lasting, tmp_path)
+    killed = served.kill(SERVER)
+
+    def answers() -> bool:
+        new = [pid for pid, line in served.processes().items() if SERVER in line and pid != killed]
+        return bool(new) and served.ask("GET", "/health") is True
+
+    eventually(answers, "new server")
+    assert served.run(run)["state_type"] == "RUNNING"
+    (tmp_path / "end").touch()
+    assert served.ended(run)["type"] == "COMPLETED"
 
 
-def test_when_serve_itself_is_killed_nothing_runs_for_ever(tmp_path: Path) -> None:
-    with serving(tmp_path) as (served, process):
-        begin(served, served.deploy_lasting(), tmp_path)
-        process.kill()
-        eventually(
-            lambda: not any(SERVER in line for line in served.processes().values()), "end of the server"
-        )
-        (tmp_path / "end").touch()
-        eventually(lambda: not served.processes(), "end of everything")
-        assert process.wait() == -signal.SIGKILL
+def test_after_a_power_cut_the_run_is_crashed_and_the_next_one_goes_through(
+    serve: tuple[Served, subprocess.Popen[str]], lasting: str, tmp_path: Path
+) -> None:
+    served, process = serve
+    run = begin(served, lasting, tmp_path)
+    process.kill()
+    for pid in served.processes():
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    eventually(lambda: not served.processes(), "end of everything")
+    again = served.serve()
+    try:
+        wait_until_up(served, again)
+        state = served.ended(run)
+        assert state["type"] == "CRASHED"
+        assert "No heartbeat" in state["message"]
+        require_next(served, lasting, tmp_path / "next")
+        require_end_if_serve_is_killed(served, again, lasting, tmp_path / "last")
+    finally:
+        again.terminate()
+        again.communicate(timeout=100)
+
+
+def require_end_if_serve_is_killed(
+    served: Served, process: subprocess.Popen[str], lasting: str, folder: Path
+) -> None:
+    """Server and worker end by themselves, the worker after its run."""
+    folder.mkdir()
+    begin(served, lasting, folder)
+    process.kill()
+    eventually(lambda: not any(SERVER in line for line in served.processes().values()), "end of the server")
+    (folder / "end").touch()
+    eventually(lambda: not served.processes(), "end of everything")
+    assert process.wait() == -signal.SIGKILL

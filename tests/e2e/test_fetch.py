@@ -24,7 +24,6 @@ from bigearthnet.sample.archives import Sample
 from bigearthnet.store import FolderStore
 from flows.fetch import fetch
 from tests.support.line import Line
-from tests.support.places import new_bucket
 from tests.support.published import (
     CARD,
     FILES,
@@ -40,7 +39,7 @@ from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 from tests.support.zygote import KILLED, Kill, Zygote
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +50,17 @@ def dataset(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempP
     return home.destination
 
 
+def publish(dataset: Path, home: Home, scratch: Path) -> Home:
+    """Publish the same in an empty folder or bucket, to be changed."""
+    copy = shutil.copytree(dataset, scratch / "copy")  # an upload to a folder links the file
+    for name in FILES:
+        home.place.open().upload(copy / name, name)
+    return home
+
+
 @pytest.fixture
 def own(any_home: Home, dataset: Path, tmp_path: Path) -> Home:
-    """The same in a folder or bucket, to be changed."""
-    copy = shutil.copytree(dataset, tmp_path / "copy")  # an upload to a folder links the file
-    for name in FILES:
-        any_home.place.open().upload(copy / name, name)
-    return any_home
+    return publish(dataset, any_home, tmp_path)
 
 
 @pytest.fixture
@@ -177,6 +180,7 @@ def line(s3_server: S3Server) -> Iterator[Line]:
 
 def test_what_arrived_before_a_connection_broke_is_not_fetched_again(
     s3_server: S3Server,
+    bucket_home: Home,
     line: Line,
     dataset: Path,
     target: Path,
@@ -184,11 +188,8 @@ def test_what_arrived_before_a_connection_broke_is_not_fetched_again(
     tmp_path: Path,
     ranges: list[tuple[str, str]],
 ) -> None:
-    place = new_bucket(s3_server.client())
-    home = Home(tmp_path, place, save_block(s3_server))
-    for name in FILES:
-        place.open().upload(dataset / name, name)
-    weak = Home(tmp_path, place, save_block(s3_server, url=line.url))
+    home = publish(dataset, bucket_home, tmp_path)
+    weak = Home(tmp_path, home.place, save_block(s3_server, url=line.url))
     line.breaks.extend([300_000, *[0] * 100])
     with pytest.raises(TransferError, match=r"no whole response|next to nothing"):
         run(weak, target, files=[IMAGES_ZIP])
@@ -229,18 +230,19 @@ def _no_card(home: Home) -> None:
     ],
 )
 def test_a_source_that_is_not_as_its_card_says_harms_nothing(
-    own: Home,
+    home: Home,
     dataset: Path,
     target: Path,
+    tmp_path: Path,
     *,
     change: Callable[[Home], None],
     error: type[BigEarthNetError],
     said: str,
 ) -> None:
     run(dataset, target, files=[MANIFEST])
-    change(own)
+    change(publish(dataset, home, tmp_path))
     with pytest.raises(error, match=said):
-        run(own, target)
+        run(home, target)
     assert visible(target) == {MANIFEST}
     assert [path.name for path in target.parent.rglob("x") if path.is_file()] == []
 

@@ -14,7 +14,7 @@ from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 DESCRIPTION = "record.json"
 
@@ -46,12 +46,12 @@ def test_a_mirror_is_made_once_and_gives_what_the_record_gives(
     undisturbed: Published,
     transfer: str,
 ) -> None:
-    done = mirror(server.record_url, url(bucket), block)
+    done = mirror(server.record_url, url(bucket), aws_credentials=block)
     size = sum(path.stat().st_size for path in sample.folder.iterdir())
     assert done == {"destination": url(bucket), "files": 4, "bytes_sent": size}
     require_whole(bucket, sample.folder)
     server.requests.clear()
-    assert mirror(server.record_url, url(bucket), block) == done | {"bytes_sent": 0}
+    assert mirror(server.record_url, url(bucket), aws_credentials=block) == done | {"bytes_sent": 0}
     assert {request.name for request in server.requests} == {RECORD}
     server.requests.clear()
     home.prepare(url(bucket), transfer=transfer, aws_credentials=block)
@@ -77,14 +77,14 @@ def test_what_cannot_be_mirrored(
     server: RecordServer, bucket: BucketPlace, block: str, *, sample: Sample, tmp_path: Path
 ) -> None:
     with bucket.open().lock("the-first"), pytest.raises(BusyError, match="run the-first"):
-        mirror(server.record_url, url(bucket), block)
+        mirror(server.record_url, url(bucket), aws_credentials=block)
     with pytest.raises(SourceError, match="the sample is made by prepare"):
-        mirror("sample", url(bucket), block)
+        mirror("sample", url(bucket), aws_credentials=block)
     with pytest.raises(CredentialsError, match="'nobody'"):
-        mirror(server.record_url, url(bucket), "nobody")
+        mirror(server.record_url, url(bucket), aws_credentials="nobody")
     assert server.requests == []
     folder = linked(sample.folder, tmp_path / "record")
     (folder / MAPS).unlink()
     with pytest.raises(SourceError, match=MAPS):
-        mirror(str(folder), url(bucket), block)
+        mirror(str(folder), url(bucket), aws_credentials=block)
     assert all(name.startswith(".") for name in bucket.files())

@@ -1,13 +1,10 @@
 """Input that is not what it should be: the error, and that nothing is published or harmed."""
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import zstandard
 from prefect.exceptions import ParameterTypeError
 
 from bigearthnet.errors import (
@@ -21,11 +18,10 @@ from bigearthnet.errors import (
 )
 from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
-from tests.support.rasters import geotiff
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 
 @pytest.fixture
@@ -53,52 +49,24 @@ def fails(
     assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
 
 
-def _empty(_: bytes) -> bytes:
-    return b""
-
-
-def _no_zstd(_: bytes) -> bytes:
-    return b"PK\3\4" + bytes(2000)
-
-
-def _no_tar(_: bytes) -> bytes:
-    return zstandard.ZstdCompressor().compress(b"this is no tar. " * 400)
-
-
-def _cut(content: bytes) -> bytes:
+def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
-def _tar_cut(content: bytes) -> bytes:
-    raw = zstandard.ZstdDecompressor().decompressobj().decompress(content)
-    return zstandard.ZstdCompressor().compress(raw[: len(raw) // 2])
-
-
-def _flipped(content: bytes) -> bytes:
+def flipped(content: bytes) -> bytes:
     middle = len(content) * 3 // 4
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        (IMAGES, _no_zstd),
-        (IMAGES, _tar_cut),
-        (IMAGES, _flipped),
-        (MAPS, _empty),
-        (MAPS, _cut),
-        (MAPS, _no_tar),
-    ],
-)
+@pytest.mark.parametrize(("name", "damage"), [(IMAGES, flipped), (MAPS, cut)])
 def test_a_damaged_archive(record: Path, home: Home, name: str, damage: Callable[[bytes], bytes]) -> None:
     replace(record / name, damage((record / name).read_bytes()))
     fails(home, record, ArchiveError, name)
     assert home.files() == {} or name == IMAGES
 
 
-@pytest.mark.parametrize("damage", [_cut, _flipped])
-def test_a_damaged_archive_in_a_stream(record: Path, home: Home, damage: Callable[[bytes], bytes]) -> None:
-    replace(record / IMAGES, damage((record / IMAGES).read_bytes()))
+def test_a_damaged_archive_in_a_stream(record: Path, home: Home) -> None:
+    replace(record / IMAGES, flipped((record / IMAGES).read_bytes()))
     with RecordServer(record) as server:
         fails(home, server.record_url, ArchiveError, IMAGES, transfer="stream")
     assert home.files() == {}, "tiles of a stream that is damaged are not kept"
@@ -112,45 +80,12 @@ def test_archives_without_members(record: Path, home: Home, sample: Sample) -> N
     fails(home, record, ArchiveError, rf"{MAPS}.* no patches")
 
 
-def test_a_hostile_member(record: Path, home: Home) -> None:
-    info = tarfile.TarInfo("../x")
-    info.size = 1
-    replace(record / IMAGES, tar([(info, b"x")]))
-    before = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
-    fails(home, record, ArchiveError, rf"{IMAGES}.*\.\./x")
-    info.size = 10_000_000_000  # tarfile would want to write them
-    header = info.tobuf(format=tarfile.GNU_FORMAT)
-    replace(record / IMAGES, zstandard.ZstdCompressor().compress(header + bytes(4096)))
-    fails(home, record, ArchiveError, rf"{IMAGES}.*10,000,000,000")
-    after = {path for path in record.parent.rglob("*") if home.place.root not in path.parents}
-    assert after - before <= {home.place.root}
-
-
-@pytest.mark.parametrize(
-    ("archive", "layer", "content", "reason"),
-    [
-        (IMAGES, "B03", None, "missing in the images' archive: B03"),
-        (MAPS, "reference_map", None, "missing in the reference maps' archive"),
-        (IMAGES, "B02", geotiff(np.ones((60, 60), np.uint16)), "B02.* 60 × 60"),
-        (MAPS, "reference_map", geotiff(np.full((120, 120), 777, np.uint16)), "777"),
-    ],
-    ids=["no band", "no map", "60 x 60", "code 777"],
-)
 def test_a_bad_patch_is_rejected_by_name_and_the_old_dataset_stays(
-    record: Path,
-    home: Home,
-    *,
-    sample: Sample,
-    victim: str,
-    archive: str,
-    layer: str,
-    content: bytes | None,
-    reason: str,
+    record: Path, home: Home, sample: Sample, victim: str
 ) -> None:
-    if layer == "B03":
-        home.prepare(record)
-    rewrite(record / archive, lambda name, old: content if name.endswith(f"/{victim}_{layer}.tif") else old)
-    said = rf"1 of {sample.patches} patches were rejected.*{victim}: .*{reason}.*Set max_rejected to 1"
+    home.prepare(record)
+    rewrite(record / IMAGES, lambda name, old: None if name.endswith(f"/{victim}_B03.tif") else old)
+    said = rf"1 of {sample.patches} patches were rejected.*{victim}: .*: B03.*Set max_rejected to 1"
     fails(home, record, RejectedError, said)
 
 
@@ -167,28 +102,14 @@ def test_a_patch_that_one_of_them_does_not_know_is_rejected(
     fails(home, record, RejectedError, rf"{victim}: {said}")
 
 
-@pytest.mark.parametrize(
-    ("selection", "said"),
-    [({"tiles": ["*_T99ZZZ"]}, r"\*_T99ZZZ.* 4 tiles"), ({"countries": ["Kosovo"]}, "Kosovo.* Austria")],
-)
-def test_a_selection_that_matches_nothing(
-    sample: Sample, home: Home, selection: dict[str, Any], said: str
-) -> None:
-    fails(home, sample.folder, SelectionError, said, selection=selection)
+def test_a_selection_that_matches_nothing(sample: Sample, home: Home) -> None:
+    chosen = {"tiles": ["*_T99ZZZ"]}
+    fails(home, sample.folder, SelectionError, r"\*_T99ZZZ.* 4 tiles", selection=chosen)
 
 
-def test_a_split_without_metadata(record: Path, home: Home) -> None:
-    for path in record.glob("*.parquet"):
-        path.unlink()
-    fails(home, record, SelectionError, r"metadata\.parquet", selection={"splits": ["test"]})
-
-
-@pytest.mark.parametrize(
-    "rendering", [{"reflectance_max": 0}, {"stretch": "percentile", "percentiles": [98, 2]}]
-)
-def test_a_rendering_that_cannot_be(sample: Sample, home: Home, rendering: dict[str, Any]) -> None:
-    with pytest.raises(ParameterTypeError, match=list(rendering)[-1]):
-        home.prepare(sample.folder, rendering=rendering)
+def test_a_rendering_that_cannot_be(sample: Sample, home: Home) -> None:
+    with pytest.raises(ParameterTypeError, match="percentiles"):
+        home.prepare(sample.folder, rendering={"stretch": "percentile", "percentiles": [98, 2]})
     assert not home.work.exists()
 
 
@@ -196,11 +117,6 @@ def test_a_source_that_is_none(record: Path, home: Home, tmp_path: Path) -> None
     fails(home, tmp_path / "none", SourceError, f"no folder {tmp_path}/none")
     (record / IMAGES).unlink()
     fails(home, record, SourceError, rf"{IMAGES}")
-
-
-def test_metadata_that_is_no_parquet(record: Path, home: Home) -> None:
-    replace(record / "metadata.parquet", b"patch_id,labels\n")
-    fails(home, record, SourceError, r"metadata\.parquet")
 
 
 @pytest.mark.parametrize(

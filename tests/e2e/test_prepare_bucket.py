@@ -16,7 +16,7 @@ from tests.support.record_server import RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 
 def test_credentials_that_do_not_suffice(
@@ -60,13 +60,13 @@ def test_a_run_that_was_overtaken_publishes_nothing(
 ) -> None:
     bucket_home.prepare(sample.folder, selection={"max_patches": 1})
     before = bucket_home.files()
-    publish = tasks.publish.publish_dataset
+    publish = tasks.publish.publish
 
     def overtaken(*arguments: Any) -> Any:
         bucket_home.place.put(".lock", b'{"run": "another"}')
         return publish(*arguments)
 
-    monkeypatch.setattr(tasks.publish, "publish_dataset", overtaken)
+    monkeypatch.setattr(tasks.publish, "publish", overtaken)
     with pytest.raises(BusyError, match=bucket_home.url):
         bucket_home.prepare(sample.folder)
     left = bucket_home.files()

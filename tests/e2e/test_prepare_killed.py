@@ -13,12 +13,13 @@ import pytest
 from bigearthnet.errors import BusyError
 from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.archives import IMAGES
+from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published, is_own, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import DEADLINE_SECONDS, Home
 from tests.support.zygote import KILLED, Kill, Zygote
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(1800)]
 
 SLICES = 6
 EVERY = 5
@@ -129,66 +130,73 @@ def test_killed_in_a_download_the_next_run_fetches_the_rest(
     assert Published.read(home.destination) == undisturbed
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_killed_before_any_request_to_a_bucket_the_dataset_is_the_old_or_the_new_one(
-    zygote: Zygote, small: RecordServer, bucket_home: Home, tmp_path: Path, number: int
+def test_killed_before_a_request_to_a_bucket_the_dataset_is_the_old_or_the_new_one(
+    zygote: Zygote, small: RecordServer, bucket_home: Home, tmp_path: Path
 ) -> None:
-    source = small.record_url
-    wanted = {"source": source, "transfer": "stream"}
-    bucket_home.prepare(source, selection={"max_patches": 2}, rendering=OLD)
-    old = bucket_home.files()
-    assert zygote.run("prepare", None, tmp_path, **bucket_home.options, **wanted) == 0
+    """Before every fifth request, and before each one from that on which removes the old card."""
+    wanted = {"source": small.record_url, "transfer": "stream"}
+    bucket_home.prepare(small.record_url, selection={"max_patches": 2}, rendering=OLD)
+    first, old = bucket_home.place, bucket_home.files()
+
+    def as_before(number: int) -> Home:
+        """The old dataset again, below another prefix."""
+        place = BucketPlace(first.client, first.bucket, f"{number}")
+        for name in old:
+            copied = {"Bucket": first.bucket, "Key": f"{first.prefix}/{name}"}
+            first.client.copy_object(Bucket=first.bucket, Key=f"{number}/{name}", CopySource=copied)
+        return Home(tmp_path / f"{number}", place, bucket_home.block)
+
+    undisturbed = as_before(0)
+    assert zygote.run("prepare", None, tmp_path, **undisturbed.options, **wanted) == 0
+    new = undisturbed.files()
     steps = [step for step in zygote.steps if re.match(BUCKET_STEP, step)]
-    new = bucket_home.files()
-    assert len(steps) > 20
-    for at in range(number + 1, len(steps) + 1, 2):
-        place = bucket_home.place
-        place.open().delete(new)
-        for name in sorted(old, key=CARD.__eq__):
-            (tmp_path / "file").write_bytes(old[name])
-            place.open().upload(tmp_path / "file", name, Published.of(old).sha256[name])
-        killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **bucket_home.options, **wanted)
+    window = next(at for at, step in enumerate(steps, 1) if CARD in step)
+    assert "DELETE" in steps[window - 1]
+    assert 15 < window < len(steps) - 5
+    for at in [*range(EVERY, window, EVERY), *range(window, len(steps) + 1)]:
+        home = as_before(at)
+        killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **home.options, **wanted)
         assert killed == KILLED or at > len(steps) - 3
-        left = bucket_home.files()
+        left = home.files()
         if CARD in left:
             assert (old if left[CARD] == old[CARD] else new).items() <= left.items(), steps[at - 1]
-        another = bucket_home.beside(tmp_path / f"another-{at}")
+        another = home.beside(tmp_path / f"another-{at}")
         assert zygote.run("prepare", None, tmp_path, **another.options, **wanted) == 0, steps[at - 1]
-        assert bucket_home.files() == new, steps[at - 1]
-        assert place.unfinished() == []
+        assert home.files() == new, steps[at - 1]
+        assert home.place.unfinished() == []
 
 
 def test_a_second_run_is_told_which_run_has_the_folder(
-    zygote: Zygote, server: RecordServer, any_home: Home, tmp_path: Path
+    zygote: Zygote, server: RecordServer, bucket_home: Home, tmp_path: Path
 ) -> None:
     server.faults[IMAGES] = [Fault(stall_after=1000)]
-    process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **any_home.options)
+    process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **bucket_home.options)
     assert server.stalled.wait(DEADLINE_SECONDS)
     asked = len(server.requests)
-    with pytest.raises(BusyError, match=rf"{any_home.work} is locked by run \S+ \(process {process} on"):
-        any_home.prepare(server.record_url, destination=str(tmp_path / "elsewhere"))
-    with pytest.raises(BusyError, match=rf"{any_home.url}.* run \S+ \(process {process} on"):
-        any_home.beside(tmp_path / "other work").prepare(server.record_url)
+    with pytest.raises(BusyError, match=rf"{bucket_home.work} is locked by run \S+ \(process {process} on"):
+        bucket_home.prepare(server.record_url, destination=str(tmp_path / "elsewhere"))
+    with pytest.raises(BusyError, match=rf"{bucket_home.url}.* run \S+ \(process {process} on"):
+        bucket_home.beside(tmp_path / "other work").prepare(server.record_url)
     assert len(server.requests) == asked, "a run that must wait asks for nothing"
     os.kill(process, signal.SIGKILL)
     assert zygote.end() == KILLED
     server.faults.clear()
-    any_home.prepare(server.record_url, selection={"max_patches": 1})
-    require_whole(any_home.published(tmp_path / "copy"))
+    bucket_home.prepare(server.record_url, selection={"max_patches": 1})
+    require_whole(bucket_home.published(tmp_path / "copy"))
 
 
 def test_a_cancelled_run_leaves_the_old_dataset_and_its_tiles_to_the_next(
-    zygote: Zygote, server: RecordServer, any_home: Home, sample: Sample, tmp_path: Path
+    zygote: Zygote, server: RecordServer, bucket_home: Home, sample: Sample, tmp_path: Path
 ) -> None:
-    any_home.prepare(server.record_url, selection={"max_patches": 1})
-    before = any_home.files()
+    bucket_home.prepare(server.record_url, selection={"max_patches": 1})
+    before = bucket_home.files()
     server.faults[IMAGES] = [Fault(stall_after=(sample.folder / IMAGES).stat().st_size * 2 // 3)]
-    wanted = {**any_home.beside(tmp_path / "another").options, "transfer": "stream"}
+    wanted = {**bucket_home.beside(tmp_path / "another").options, "transfer": "stream"}
     process = zygote.begin("prepare", None, tmp_path, source=server.record_url, **wanted)
     assert server.stalled.wait(DEADLINE_SECONDS)
     os.kill(process, signal.SIGTERM)
     assert zygote.end() != 0
-    after = any_home.files()
+    after = bucket_home.files()
     assert before.items() <= after.items()
     assert all(name.startswith(".tiles/") for name in after.keys() - before.keys())
-    assert not [name for name in any_home.place.unfinished() if not is_own(name)]
+    assert not [name for name in bucket_home.place.unfinished() if not is_own(name)]

@@ -13,7 +13,7 @@ from tests.support.published import Published, patch_ids, read_card, require_who
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 OUTAGE = [Fault(drop=True)] * 40
 
@@ -55,38 +55,6 @@ def test_everything_is_fetched_once_and_verified(
         content = (sample.folder / file["name"]).read_bytes()
         assert (file["size"], file["md5"]) == (len(content), hashlib.md5(content).hexdigest())  # noqa: S324
         assert file["verification"] == "md5 as in the record"
-
-
-def test_a_download_goes_on_where_connections_broke(
-    server: RecordServer, home: Home, undisturbed: Published, sample: Sample
-) -> None:
-    server.faults[IMAGES] = [
-        Fault(break_after=300_000),
-        Fault(status=503),
-        Fault(stall_after=200_000),
-        Fault(status=500),
-        Fault(break_after=100_000),
-        Fault(ignore_range=True),  # the whole file in answer to a range
-    ]
-    home.prepare(server.record_url)
-    ranges = [request.headers.get("Range") for request in server.requests_for(IMAGES)]
-    assert ranges == [None, *["bytes=300000-"] * 2, *["bytes=500000-"] * 2, "bytes=600000-"]
-    assert Published.read(home.destination) == undisturbed
-
-
-def test_a_later_run_goes_on_where_an_earlier_one_failed(
-    server: RecordServer, home: Home, undisturbed: Published
-) -> None:
-    server.faults[IMAGES] = [Fault(break_after=400_000), *OUTAGE]
-    with pytest.raises(TransferError, match=IMAGES):
-        home.prepare(server.record_url)
-    assert not home.is_published()
-    server.faults.clear()
-    server.requests.clear()
-    home.prepare(server.record_url)
-    assert asked(server) == [("bytes=400000-", 206)]
-    assert server.requests_for(MAPS) == []
-    assert Published.read(home.destination) == undisturbed
 
 
 def test_wrong_bytes_are_removed_and_fetched_once_more(

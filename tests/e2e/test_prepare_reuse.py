@@ -1,7 +1,6 @@
 """What a published dataset or an interrupted run has is reused: no byte is asked for or made twice."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tests.support.published import (
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 STREAM = {"transfer": "stream"}
 
@@ -55,59 +54,48 @@ def test_a_second_run_writes_nothing_from_any_machine(
 
 
 def test_a_larger_selection_makes_what_is_missing(
-    server: RecordServer, any_home: Home, undisturbed: Published, tmp_path: Path
+    server: RecordServer, bucket_home: Home, undisturbed: Published, tmp_path: Path
 ) -> None:
-    any_home.prepare(server.record_url, selection={"max_patches": 5})
-    for path in any_home.work.glob(f"archives/*/{IMAGES}"):
+    bucket_home.prepare(server.record_url, selection={"max_patches": 5})
+    for path in bucket_home.work.glob(f"archives/*/{IMAGES}"):
         path.unlink()
     server.requests.clear()
-    any_home.prepare(server.record_url, selection={"max_patches": 4})
+    bucket_home.prepare(server.record_url, selection={"max_patches": 4})
     assert server.requests_for(IMAGES) == []
-    assert any_home.sha256() == fresh(server, tmp_path, selection={"max_patches": 4})
-    any_home.prepare(server.record_url)
-    assert any_home.sha256() == undisturbed
+    assert bucket_home.sha256() == fresh(server, tmp_path, selection={"max_patches": 4})
+    bucket_home.prepare(server.record_url)
+    assert bucket_home.sha256() == undisturbed
 
 
 def test_other_mask_classes_read_the_reference_maps_alone(
-    server: RecordServer, any_home: Home, tmp_path: Path
+    server: RecordServer, home: Home, tmp_path: Path
 ) -> None:
-    any_home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc"})
-    before = any_home.versions()
+    home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc"})
+    before = home.versions()
     server.requests.clear()
-    any_home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc_l1"})
+    home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc_l1"})
     assert {request.name for request in server.requests} == {RECORD}, "the maps are in the work folder"
-    assert any_home.sha256() == fresh(server, tmp_path, **STREAM, rendering={"mask_classes": "clc_l1"})
-    assert any_home.versions()[IMAGES_ZIP] == before[IMAGES_ZIP]
+    assert home.sha256() == fresh(server, tmp_path, **STREAM, rendering={"mask_classes": "clc_l1"})
+    assert home.versions()[IMAGES_ZIP] == before[IMAGES_ZIP]
 
 
-def remove(home: Home, name: str) -> None:
-    home.place.open().delete([name])
-
-
-def write_over(home: Home, name: str) -> None:
-    """With as many bytes, as somebody would who does not know what it is."""
-    home.place.put(name, bytes(len(home.files()[name])))
-
-
-@pytest.mark.parametrize(
-    ("damage", "name", "requested"),
-    [(remove, IMAGES_ZIP, {IMAGES}), (write_over, MASKS_ZIP, set()), (remove, PREVIEW, set())],
-)
 def test_an_object_that_is_gone_or_written_over_is_made_again(
-    server: RecordServer,
-    bucket_home: Home,
-    *,
-    undisturbed: Published,
-    damage: Callable[[Home, str], None],
-    name: str,
-    requested: set[str],
+    server: RecordServer, bucket_home: Home, undisturbed: Published
 ) -> None:
     bucket_home.prepare(server.record_url, **STREAM)
-    damage(bucket_home, name)
-    server.requests.clear()
-    bucket_home.prepare(server.record_url, **STREAM)
-    assert {request.name for request in server.requests} == {RECORD, *requested}
-    assert bucket_home.sha256() == undisturbed
+    for name, is_gone, requested in (
+        (IMAGES_ZIP, True, {IMAGES}),
+        (MASKS_ZIP, False, set[str]()),
+        (PREVIEW, True, set[str]()),
+    ):
+        if is_gone:
+            bucket_home.place.open().delete([name])
+        else:  # by somebody who does not know what it is
+            bucket_home.place.put(name, bytes(len(bucket_home.files()[name])))
+        server.requests.clear()
+        bucket_home.prepare(server.record_url, **STREAM)
+        assert {request.name for request in server.requests} == {RECORD, *requested}
+        assert bucket_home.sha256() == undisturbed
 
 
 def without_bands(sample: Sample, folder: Path) -> tuple[Path, str]:
@@ -119,30 +107,30 @@ def without_bands(sample: Sample, folder: Path) -> tuple[Path, str]:
     return record, patch_id
 
 
-def test_a_failed_run_leaves_its_tiles_to_the_next(sample: Sample, any_home: Home, tmp_path: Path) -> None:
+def test_a_failed_run_leaves_its_tiles_to_the_next(sample: Sample, bucket_home: Home, tmp_path: Path) -> None:
     folder, victim = without_bands(sample, tmp_path / "record")
     with RecordServer(folder) as server:
         with pytest.raises(RejectedError, match=rf"1 of {sample.patches} .*{victim}.*Set max_rejected to 1"):
-            any_home.prepare(server.record_url)
-        assert not any_home.is_published()
-        assert len({name.split("/")[1] for name in any_home.files()}) == 2 * len(sample.tiles)
-        for path in any_home.work.glob(f"archives/*/{IMAGES}"):
+            bucket_home.prepare(server.record_url)
+        assert not bucket_home.is_published()
+        assert len({name.split("/")[1] for name in bucket_home.files()}) == 2 * len(sample.tiles)
+        for path in bucket_home.work.glob(f"archives/*/{IMAGES}"):
             path.unlink()
         server.requests.clear()
-        done = any_home.prepare(server.record_url, max_rejected=1)
+        done = bucket_home.prepare(server.record_url, max_rejected=1)
         assert (done["patches"], done["rejected"]) == (sample.patches - 1, 1)
         assert server.requests_for(IMAGES) == []
-        assert any_home.sha256() == fresh(server, tmp_path, max_rejected=1)
-    card = require_whole(any_home.published(tmp_path / "copy"))
+        assert bucket_home.sha256() == fresh(server, tmp_path, max_rejected=1)
+    card = require_whole(bucket_home.published(tmp_path / "copy"))
     assert [one["patch_id"] for one in card["rejected"]] == [victim]
 
 
-def test_results_and_notes_that_a_power_cut_left_are_made_again(
+def test_notes_that_a_power_cut_left_are_made_again(
     server: RecordServer, home: Home, undisturbed: Published
 ) -> None:
     home.prepare(server.record_url)
     (home.destination / CARD).unlink()
-    for path in [*home.work.glob("results/*"), *home.work.rglob("*.json"), *home.destination.rglob("*.json")]:
+    for path in [*home.work.rglob("*.json"), *home.destination.rglob("*.json")]:
         os.truncate(path, 40)
     home.prepare(server.record_url)
     assert Published.read(home.destination) == undisturbed

@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rasterio.io import MemoryFile
 
 from bigearthnet.sample.archives import Sample
+from flows.prepare import prepare
 from tests.support.archives import IMAGES, MAPS, codes, linked, members, pixels, rgb_reflectances
 from tests.support.published import (
     CARD,
@@ -28,8 +29,9 @@ from tests.support.published import (
     unzip_tests,
 )
 from tests.support.runs import Home
+from tests.unit.test_docs import README, blocks
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 Pixels = npt.NDArray[Any]
 CLC = {"mask_classes": "clc"}
@@ -162,40 +164,6 @@ def test_a_run_is_told_in_the_log_and_in_a_report(
     assert all(file["sha256"] in report for file in read_card(home.destination)["files"])
 
 
-def test_the_same_bytes_come_out_elsewhere(everything: Path, sample: Sample, tmp_path: Path) -> None:
-    home = Home.folder(tmp_path / "there")
-    home.prepare(linked(sample.folder, tmp_path / "copy"), work_dir=str(tmp_path / "other"), rendering=CLC)
-    assert Published.read(home.destination) == Published.read(everything)
-
-
-def test_percentiles_and_level_one_classes(sample: Sample, source: dict[str, bytes], home: Home) -> None:
-    rendering = {"stretch": "percentile", "percentiles": (5, 90), "mask_classes": "clc_l1"}
-    home.prepare(sample.folder, rendering=rendering, selection={"max_patches": 3})
-    ids = patch_ids(home.destination, "images")
-    assert len(ids) == 3
-    for patch_id in ids:
-        values = rgb_reflectances(source, patch_id)
-        low, high = np.percentile(values, [5, 90])
-        image = pixels(member(home.destination, "images", patch_id))
-        np.testing.assert_array_equal(image, scaled(values, low, high))
-        wanted = codes(source, patch_id)
-        mask = pixels(member(home.destination, "masks", patch_id))
-        assert mask.dtype == np.uint8
-        np.testing.assert_array_equal(mask[0], np.where(wanted == 999, 6, wanted // 100))
-
-
-def test_a_selection_by_metadata(sample: Sample, listed: dict[str, Any], home: Home) -> None:
-    home.prepare(sample.folder, selection={"splits": ["train", "test"], "snow_cloud_shadow": "exclude"})
-    clear = [
-        patch_id
-        for patch_id, row in listed.items()
-        if row["split"] in ("train", "test")
-        and not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])
-    ]
-    assert 0 < len(clear) < len(listed)
-    assert patch_ids(home.destination, "images") == sorted(clear)
-
-
 def test_without_metadata_tiles_and_numbers_still_select(
     sample: Sample, listed: dict[str, Any], home: Home, tmp_path: Path
 ) -> None:
@@ -220,3 +188,18 @@ def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
     (home.work / ".bigearthnet").touch()
     assert home.prepare("sample", selection={"max_patches": 2})["patches"] == 2
     require_whole(home.destination)
+
+
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the embedded sample as `make run` prepares it."""
+    monkeypatch.chdir(tmp_path)
+    prepare(source="sample", destination="sample-dataset", work_dir="sample-work")
+    codes = blocks(README, "python")
+    assert len(codes) == 3
+    for code in codes:
+        exec(compile(code, str(README), "exec"), {"__name__": "readme"})  # noqa: S102
+    shown = capsys.readouterr().out
+    assert "(120, 120, 3) (120, 120)" in shown
+    assert ".png " in shown

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.test_deployments import DEPLOYMENTS, full_name
 from tests.support.served import Served, eventually, free_port, serving
+from tests.unit.test_deployments import DEPLOYMENTS, full_name
 
 pytestmark = pytest.mark.e2e
 
@@ -36,15 +36,16 @@ PERSONAL = {
 """What a person can set on a deployment's page, beside schedules."""
 
 
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, subprocess.Popen[str]]]:
+    """What is served, and the process that serves it."""
+    with serving(tmp_path_factory.mktemp("served")) as (served, process):
+        yield served, process
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("served")) as (served, _):
-        yield served
+def served(serve: tuple[Served, subprocess.Popen[str]]) -> Served:
+    return serve[0]
 
 
 def block(served: Served) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def test_the_nightly_run_is_scheduled(served: Served) -> None:
 
 def test_runs_log_to_the_ui_and_the_sample_is_prepared(served: Served, tmp_path: Path) -> None:
     (tmp_path / "end").touch()
-    run = served.start(served.deploy_lasting(), folder=str(tmp_path))
+    run = served.start(served.deploy_test_flow("lasting"), folder=str(tmp_path))
     assert served.ended(run)["type"] == "COMPLETED"
     eventually(lambda: "lasting begins" in served.logs(run), "log line of the package", 20)
     run = served.start(served.deployments()[SAMPLE]["id"])
@@ -257,19 +258,22 @@ def test_a_second_one_says_that_home_or_port_is_taken(served: Served, tmp_path: 
         (Served(served.port, tmp_path), f"Port {served.port} is not free."),
     ):
         process = second.serve()
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=120)
         assert process.returncode == 1
         assert message in told
 
 
-def test_ctrl_c_ends_everything_and_the_run_says_so(tmp_path: Path) -> None:
-    with serving(tmp_path) as (served, process):
-        run = served.start(served.deploy_lasting(), folder=str(tmp_path))
-        eventually((tmp_path / "begun").exists, "run that lasts")
-        process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, told
-        assert served.processes() == {}
+def test_ctrl_c_ends_everything_and_the_run_says_so(
+    serve: tuple[Served, subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The last test of what is served."""
+    served, process = serve
+    run = served.start(served.deploy_test_flow("lasting"), folder=str(tmp_path))
+    eventually((tmp_path / "begun").exists, "run that lasts")
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert served.processes() == {}
     assert (tmp_path / "cleaned").exists(), "the run could not clean up"
     with sqlite3.connect(served.home / "prefect.db") as database:
         states = database.execute("select state_type from flow_run where id = ?", [run]).fetchall()
@@ -283,7 +287,7 @@ def test_sigterm_ends_everything_while_it_is_starting(tmp_path: Path) -> None:
     assert process.stdout.readline().startswith("Starting the Prefect server")
     eventually(lambda: len(served.processes()) > 2, "server and deployments on their way")
     process.terminate()
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert served.processes() == {}
 

@@ -30,11 +30,6 @@ pytestmark = pytest.mark.e2e
 SIGNATURE = re.compile("X-Amz-Signature=([0-9a-f]{64})")
 
 
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """With events, so that the server knows what the tasks were given."""
-
-
 @pytest.fixture(scope="module")
 def home(
     prefect_server: None, s3_server: S3Server, sample: Sample, tmp_path_factory: pytest.TempPathFactory

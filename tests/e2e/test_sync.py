@@ -1,6 +1,5 @@
 """The nightly flow: what it decides, and what it leaves as it is."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.support.published import IMAGES_ZIP, MANIFEST, require_whole
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 MADE = {
     "selection": {"splits": ["train", "test"]},
@@ -93,22 +92,17 @@ def test_a_folder_is_named_as_the_source_and_read_again_only_when_it_changed(
     assert run(folder, home).name == "Up to date"
 
 
-def remove(home: Home, name: str) -> None:
-    home.place.open().delete([name])
-
-
-def damage(home: Home, name: str) -> None:
-    home.place.put(name, home.files()[name][::-1])
-
-
-@pytest.mark.parametrize("how", [remove, damage])
-@pytest.mark.parametrize("name", [MANIFEST, IMAGES_ZIP])
+@pytest.mark.parametrize(("where", "name"), [("home", MANIFEST), ("bucket_home", IMAGES_ZIP)])
 def test_what_is_missing_or_damaged_is_made_again_with_any_work_folder(
-    server: RecordServer, any_home: Home, tmp_path: Path, *, how: Callable[[Home, str], None], name: str
+    request: pytest.FixtureRequest, server: RecordServer, tmp_path: Path, *, where: str, name: str
 ) -> None:
-    any_home.prepare(server.record_url, **MADE, transfer="stream")
-    before = any_home.sha256()
-    how(any_home, name)
-    state = run(server.record_url, any_home.beside(tmp_path / "another"))
+    home: Home = request.getfixturevalue(where)
+    home.prepare(server.record_url, **MADE, transfer="stream")
+    before, files = home.sha256(), home.files()
+    if where == "home":
+        home.place.open().delete([name])
+    else:
+        home.place.put(name, files[name][::-1])
+    state = run(server.record_url, home.beside(tmp_path / "another"))
     assert f"missing or damaged: {name}" in artifact(state)
-    assert any_home.sha256() == before
+    assert home.sha256() == before

@@ -139,11 +139,5 @@ class Ui:
         )
         return found["src"], found["width"]
 
-    def screenshot(self, name: str) -> None:
-        """Keep what can be seen, if the variable SCREENSHOTS names a folder for it."""
-        folder = os.environ.get("SCREENSHOTS")
-        if folder:
-            self.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
-
     def _wait_for_run_page(self) -> None:
         self.page.get_by_role("tab", name="Job Variables").wait_for()  # the URL changes before

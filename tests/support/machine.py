@@ -8,14 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import State, WorkerStatus
-from prefect.states import Scheduled
-
-from tests.support.served import ROOT, eventually, free_port
+from tests.support.served import ROOT, Api, eventually, free_port
 from tests.support.stack import properties
 
 TOOL = os.environ.get("T2MICRO", "")
@@ -26,7 +20,7 @@ PROVISION = f"{CLONE}/deployments/ec2/provision.sh"
 SERVICES = "bigearthnet-server bigearthnet-worker"
 
 
-class Machine:
+class Machine(Api):
     """The machine, with an SSH tunnel to its server as in the README."""
 
     def __init__(self) -> None:
@@ -48,7 +42,7 @@ class Machine:
         assert done.returncode, done.stdout
         return done.stdout + done.stderr
 
-    def start(self, unit: str, command: str) -> None:
+    def start_unit(self, unit: str, command: str) -> None:
         """Start a command as root, in a unit whose log is the command's output."""
         self.ssh(f"sudo systemd-run --quiet --unit={unit} sh -c '{command}'")
 
@@ -75,18 +69,13 @@ class Machine:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def client(self) -> SyncPrefectClient:
-        """A new client with the host's secret: connections end with the tunnel."""
-        return SyncPrefectClient(f"{self.url}/api", auth_string=self.secret())
-
-    def secret(self) -> str:
+    def login(self) -> str:
         return self.ssh("sudo sed -n s/^PREFECT_API_AUTH_STRING=//p /etc/bigearthnet/secret")
 
     def wait_for_worker(self) -> None:
         def is_online() -> bool:
-            with self.client as client:
-                workers = client.read_workers_for_work_pool("bigearthnet")
-            return any(worker.status == WorkerStatus.ONLINE for worker in workers)
+            workers = self.ask("POST", "/work_pools/bigearthnet/workers/filter", {})
+            return any(worker["status"] == "ONLINE" for worker in workers)
 
         eventually(is_online, "worker", 600)
 
@@ -94,14 +83,10 @@ class Machine:
         """When server and worker were started."""
         return self.ssh(f"systemctl show -p ExecMainStartTimestamp -p ExecMainPID {SERVICES}")
 
-    def start_sample(self) -> UUID:
-        with self.client as client:
-            return self._start(client, client.read_deployment_by_name("prepare/prepare-sample").id)
+    def start_sample(self) -> str:
+        return self.start(self.deployments()["prepare/prepare-sample"]["id"])
 
-    def _start(self, client: SyncPrefectClient, deployment: UUID, **parameters: object) -> UUID:
-        return client.create_flow_run_from_deployment(deployment, parameters=parameters, state=Scheduled()).id
-
-    def halt_sample(self) -> UUID:
+    def halt_sample(self) -> str:
         """Start a run of the sample and halt its process after its first tile; returns the run's id."""
         self.ssh("sudo rm -rf /data/bigearthnet/sample")
         run = self.start_sample()
@@ -109,47 +94,15 @@ class Machine:
             "grep -q -m 1 'tiles done' < <(sudo journalctl -u bigearthnet-worker -n 0 -f); "
             "sudo pkill -STOP -u bigearthnet -f prefect.engine"
         )
-        assert self.state(run).is_running()
+        assert self.run(run)["state_type"] == "RUNNING"
         return run
 
     def continue_sample(self) -> None:
         self.ssh("sudo pkill -CONT -u bigearthnet -f prefect.engine")
 
-    def start_greedy(self, mib: int) -> UUID:
-        """Start a run that allocates so much memory; returns its id."""
-        with self.client as client:
-            deployment = client.create_deployment(
-                flow_id=client.create_flow_from_name("greedy"),
-                name="greedy",
-                entrypoint="tests.support.greedy.greedy",
-                work_pool_name="bigearthnet",
-                pull_steps=[
-                    {"prefect.deployments.steps.set_working_directory": {"directory": "/opt/bigearthnet"}}
-                ],
-            )
-            return self._start(client, deployment, mib=mib)
-
-    def state(self, run: UUID) -> State:
-        with self.client as client:
-            state = client.read_flow_run(run).state
-        assert state
-        return state
-
-    def final_state(self, run: UUID) -> str:
+    def final_state(self, run: str) -> str:
         """Wait for the end of a run; returns the type of its state."""
-
-        def final() -> str | None:
-            state = self.state(run)
-            return state.type.value if state.is_final() else None
-
-        return eventually(final, f"end of run {run}", 900)
-
-    def logs(self, run: UUID) -> str:
-        with self.client as client:
-            return "\n".join(
-                log.message
-                for log in client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), limit=200)
-            )
+        return str(self.ended(run, 900)["type"])
 
 
 @contextmanager

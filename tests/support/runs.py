@@ -14,11 +14,10 @@ from prefect_aws import AwsClientParameters, AwsCredentials
 
 import bigearthnet.store.reader
 import tasks.connect
-import tasks.download
 import tasks.fetch
 import tasks.freshness
 import tasks.publish
-import tasks.resolve
+import tasks.record
 from bigearthnet.source import Http
 from flows.prepare import prepare
 from tests.support.places import BucketPlace, FolderPlace
@@ -115,6 +114,6 @@ def hurry(set_attribute: Callable[[object, str, object], None], stall_seconds: f
     set_attribute(tasks.connect, "Http", quick)
     set_attribute(tasks.connect, "_ATTEMPTS", 2)
     set_attribute(bigearthnet.store.reader, "backoff_seconds", lambda _: 0.0)
-    modules = (tasks.download, tasks.fetch, tasks.freshness, tasks.publish, tasks.resolve)
+    modules = (tasks.fetch, tasks.freshness, tasks.publish, tasks.record)
     for found in {one for module in modules for one in vars(module).values() if isinstance(one, Task)}:
         set_attribute(found, "retry_delay_seconds", 0.01)

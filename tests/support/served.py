@@ -46,8 +46,62 @@ def free_port() -> int:
         return port
 
 
+class Api:
+    """A server's API through Prefect's client."""
+
+    url: str
+    login: str
+
+    def ask(self, method: Any, path: Any, question: object = None) -> Any:
+        """Ask the API, by a client of its own: an open connection may be that of a killed server."""
+        with SyncPrefectClient(f"{self.url}/api", auth_string=self.login) as client:
+            answer = client.request(method, path, json=question)
+        return answer.json() if answer.content else None
+
+    def deployments(self) -> dict[str, dict[str, Any]]:
+        """By their full names, such as prepare/prepare-sample."""
+        flows = {flow["id"]: flow["name"] for flow in self.ask("POST", "/flows/filter", {})}
+        found = self.ask("POST", "/deployments/filter", {})
+        return {f"{flows[one['flow_id']]}/{one['name']}": one for one in found}
+
+    def deploy_test_flow(self, name: str, folder: object = ROOT) -> str:
+        """Deploy the flow of `tests.support.<name>`, which runs in `folder`; returns the deployment's id."""
+        flow = self.ask("POST", "/flows/", {"name": name})
+        asked = {
+            "flow_id": flow["id"],
+            "name": name,
+            "entrypoint": f"tests.support.{name}.{name}",
+            "work_pool_name": "bigearthnet",
+            "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
+        }
+        return str(self.ask("POST", "/deployments/", asked)["id"])
+
+    def start(self, deployment_id: str, **parameters: Any) -> str:
+        """Start a run, as the UI's Run button does; returns its id."""
+        asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.ask("POST", f"/deployments/{deployment_id}/create_flow_run", asked)["id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run_id}")
+        return found
+
+    def ended(self, run_id: str, seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
+        """The run's state, once it is final."""
+
+        def final() -> dict[str, Any] | None:
+            state: dict[str, Any] = self.run(run_id)["state"]
+            return state if state["type"] in FINAL else None
+
+        return eventually(final, f"end of run {run_id}", seconds)
+
+    def logs(self, run_id: str) -> list[str]:
+        """What a run has logged."""
+        found = self.ask("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
+        return [line["message"] for line in found]
+
+
 @dataclass(frozen=True, slots=True)
-class Served:
+class Served(Api):
     """A server on `port`; `folder` is the person's home folder, and holds Prefect's."""
 
     port: int
@@ -101,62 +155,15 @@ class Served:
         )
         return f"{done.returncode} {done.stdout}"
 
-    def ask(self, method: Any, path: Any, question: object = None) -> Any:
-        """Ask the API, by a client of its own: an open connection may be that of a killed server."""
-        with SyncPrefectClient(f"{self.url}/api", auth_string=self.login) as client:
-            answer = client.request(method, path, json=question)
-        return answer.json() if answer.content else None
-
-    def deployments(self) -> dict[str, dict[str, Any]]:
-        """By their full names, such as prepare/prepare-sample."""
-        flows = {flow["id"]: flow["name"] for flow in self.ask("POST", "/flows/filter", {})}
-        found = self.ask("POST", "/deployments/filter", {})
-        return {f"{flows[one['flow_id']]}/{one['name']}": one for one in found}
-
     def automations(self) -> dict[str, dict[str, Any]]:
         """By their names."""
         found = self.ask("POST", "/automations/filter", {})
         assert len({one["name"] for one in found}) == len(found)
         return {one["name"]: one for one in found}
 
-    def deploy_lasting(self) -> str:
-        """Deploy the flow of `tests.support.lasting`; returns the deployment's id."""
-        flow = self.ask("POST", "/flows/", {"name": "lasting"})
-        asked = {
-            "flow_id": flow["id"],
-            "name": "lasting",
-            "entrypoint": "tests.support.lasting.lasting",
-            "work_pool_name": "bigearthnet",
-            "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
-        }
-        return str(self.ask("POST", "/deployments/", asked)["id"])
-
-    def start(self, deployment_id: str, **parameters: Any) -> str:
-        """Start a run, as the UI's Run button does; returns its id."""
-        asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return str(self.ask("POST", f"/deployments/{deployment_id}/create_flow_run", asked)["id"])
-
     def cancel(self, run_id: str) -> None:
         """Cancel a run, as the UI's Cancel button does."""
         self.ask("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run_id}")
-        return found
-
-    def ended(self, run_id: str, seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
-        """The run's state, once it is final."""
-
-        def final() -> dict[str, Any] | None:
-            state: dict[str, Any] = self.run(run_id)["state"]
-            return state if state["type"] in FINAL else None
-
-        return eventually(final, f"end of run {run_id}", seconds)
-
-    def logs(self, run_id: str) -> list[str]:
-        """What a run has logged."""
-        found = self.ask("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
-        return [line["message"] for line in found]
 
     def processes(self) -> dict[int, str]:
         """Living processes with this home, by id: their command lines."""
@@ -171,15 +178,11 @@ class Served:
                 continue
         return found
 
-    def kill(self, *parts: str) -> list[int]:
-        """Kill the processes whose command lines have these texts, each exactly one; returns their ids."""
-        pids = []
-        for part in parts:
-            (pid,) = (pid for pid, line in self.processes().items() if part in line)
-            pids.append(pid)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        return pids
+    def kill(self, part: str) -> int:
+        """Kill the one process whose command line has this text; returns its id."""
+        (pid,) = (pid for pid, line in self.processes().items() if part in line)
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
 
 @contextmanager

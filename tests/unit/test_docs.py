@@ -3,16 +3,12 @@
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
-from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 import pytest
 import yaml
-from annotated_types import Ge, Le
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from prefect.utilities.callables import parameter_schema
 
 from flows.prepare import prepare
 
@@ -42,49 +38,34 @@ def cases(language: str) -> list[Any]:
     ]
 
 
-def values(annotation: Any, metadata: list[Any]) -> str:
-    """Return the values that an option takes."""
-    while get_origin(annotation) is Annotated:
-        annotation, *more = get_args(annotation)
-        metadata = [*metadata, *more]
-    if get_origin(annotation) is Literal:
-        return ", ".join(get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return ", ".join(dict.fromkeys(values(one, []) for one in get_args(annotation) if one is not ...))
-    metadata = [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
-    least = next((one.ge for one in metadata if isinstance(one, Ge)), None)
-    most = next((one.le for one in metadata if isinstance(one, Le)), None)
-    kind = {str: "text", int: "whole number", float: "number"}[annotation]
-    if most is not None:
-        return f"{least} to {most}"
-    return kind if least is None else f"{kind}, {least} or more"
-
-
-def rows() -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield command line, name in Python and the form, title, values and default of each option."""
-    for name, parameter in signature(prepare.fn).parameters.items():
-        default = parameter.default
-        if isinstance(default, BaseModel):
-            for field, info in type(default).model_fields.items():
-                shown = values(info.annotation, info.metadata)
-                yield f"--{field}", f"{name}.{field}", str(info.title), shown, _text(info.default)
-        else:
-            (info,) = (one for one in get_args(parameter.annotation) if isinstance(one, FieldInfo))
-            title = info.json_schema_extra["title"]  # type: ignore[index, call-overload]
-            option = name.upper() if name == "destination" else f"--{name}"
-            yield option, name, title, values(parameter.annotation, []), _text(default)
-
-
-def _text(default: object) -> str:
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+def values(schema: dict[str, Any]) -> str:
+    """Return the values that an option takes, or each of several."""
+    (schema,) = schema.get("prefixItems", [schema.get("items", schema)])[:1]
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    if "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    kind = {"string": "text", "integer": "whole number", "number": "number"}[schema["type"]]
+    return f"{kind}, {schema['minimum']} or more" if "minimum" in schema else kind
 
 
 def table() -> str:
+    """Return the options of prepare as its form has them."""
+    form = parameter_schema(prepare)
+    fields: dict[str, dict[str, Any]] = {}
+    for name, schema in form.properties.items():
+        model = form.definitions.get(schema.get("$ref", "").rpartition("/")[2])
+        inner = model["properties"] if model else {}
+        fields |= {f"{name}.{one}": found for one, found in inner.items()} or {name: schema}
     head = ("command line", "Python and form", "title in the form", "values", "default")
     lines = [head, ("---",) * len(head)]
-    for option, name, title, allowed, default in rows():
-        shown = f"`{default}`" if default else "empty"
-        lines.append((f"`{option.replace('_', '-')}`", f"`{name}`", title, allowed, shown))
+    for name, schema in fields.items():
+        default = schema["default"]
+        shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
+        option = f"--{name.rpartition('.')[2]}".replace("_", "-")
+        command = "DESTINATION" if name == "destination" else option
+        shown = f"`{shown}`" if shown else "empty"
+        lines.append((f"`{command}`", f"`{name}`", schema["title"], values(schema), shown))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -1,5 +1,6 @@
-"""make clean and make purge: what they remove."""
+"""make: what dataset passes on, and what clean and purge remove."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_purge_refuses_while_a_server_has_the_database_open(project: Path) -> No
     with (project / ".prefect" / "prefect.db").open("rb"):
         assert make(project, "purge", "YES=1") != 0
     assert ".prefect" in folders(project)
+
+
+def test_a_destination_with_spaces_and_quotes_is_passed_on() -> None:
+    options = ("DESTINATION=~/it's a place", "OPTIONS=--max-patches 3")
+    command = ("make", "-n", "--no-print-directory", "dataset", *options)
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    last = shlex.split(shown.splitlines()[-1])
+    assert last[1:] == ["prepare", "~/it's a place", "--max-patches", "3"]

@@ -106,20 +106,21 @@ def test_the_policies_name_only_what_is_needed(policies: Policies) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["bigearthnet", "maps/ben"])
-@pytest.mark.parametrize(("name", "actions"), [("Read", READ_ACTIONS), ("Write", WRITE_ACTIONS)])
-def test_the_policies_end_at_the_prefix(name: str, actions: list[str], prefix: str) -> None:
-    policy = create_policies(Prefix=prefix)[name]
-    for action in (action for action in actions if not action.startswith("s3:ListBucket")):
-        assert allows(policy, action, f"{BUCKET}/{prefix}/dataset.json")
-        for elsewhere in (f"{BUCKET}/{prefix}-2/a.zip", f"{BUCKET}/other", f"{BUCKET}-2/{prefix}/a.zip"):
-            assert not allows(policy, action, elsewhere)
-    # S3 takes the key of a missing object as the prefix when it decides between 404 and 403.
-    for below in (f"{prefix}/", f"{prefix}/dataset.json"):
-        assert allows(policy, "s3:ListBucket", BUCKET, below)
-        assert not allows(policy, "s3:ListBucket", f"{BUCKET}-2", below)
-    for beside in (None, "", "b", prefix, f"{prefix}-2/"):
-        assert not allows(policy, "s3:ListBucket", BUCKET, beside)
-    assert allows(policy, "s3:ListBucketMultipartUploads", BUCKET) is (name == "Write")
+def test_the_policies_end_at_the_prefix(policies: Policies, prefix: str) -> None:
+    found = policies if prefix == "bigearthnet" else create_policies(Prefix=prefix)
+    for name, actions in (("Read", READ_ACTIONS), ("Write", WRITE_ACTIONS)):
+        policy = found[name]
+        for action in (action for action in actions if not action.startswith("s3:ListBucket")):
+            assert allows(policy, action, f"{BUCKET}/{prefix}/dataset.json")
+            for elsewhere in (f"{BUCKET}/{prefix}-2/a.zip", f"{BUCKET}/other", f"{BUCKET}-2/{prefix}/a.zip"):
+                assert not allows(policy, action, elsewhere)
+        # S3 takes the key of a missing object as the prefix when it decides between 404 and 403.
+        for below in (f"{prefix}/", f"{prefix}/dataset.json"):
+            assert allows(policy, "s3:ListBucket", BUCKET, below)
+            assert not allows(policy, "s3:ListBucket", f"{BUCKET}-2", below)
+        for beside in (None, "", "b", prefix, f"{prefix}-2/"):
+            assert not allows(policy, "s3:ListBucket", BUCKET, beside)
+        assert allows(policy, "s3:ListBucketMultipartUploads", BUCKET) is (name == "Write")
 
 
 @mock_aws

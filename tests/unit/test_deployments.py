@@ -9,14 +9,7 @@ from prefect.utilities.callables import parameter_schema
 
 from deployments.settings import POOL, ROOT
 
-pytestmark = pytest.mark.e2e
-
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-
-
-@pytest.fixture(autouse=True)
-def quick() -> None:
-    """Replaces that of conftest.py: no flow runs in this process, and it needs no server here."""
 
 
 def full_name(deployment: dict[str, Any]) -> str:
