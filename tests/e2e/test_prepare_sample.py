@@ -13,7 +13,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rasterio.io import MemoryFile
 
-from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, codes, linked, members, pixels, rgb_reflectances
 from tests.support.published import (
     CARD,
@@ -28,6 +27,7 @@ from tests.support.published import (
     unzip_tests,
 )
 from tests.support.runs import Home
+from tests.support.sample import Sample
 
 pytestmark = pytest.mark.e2e
 

@@ -29,10 +29,10 @@ from bigearthnet.dataset import (
 )
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
 from bigearthnet.plan import KINDS, Kind
-from bigearthnet.sample import Sample
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
 from tests.support.published import ZIPS, unzip_tests
+from tests.support.sample import Sample
 
 FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
 
@@ -64,7 +64,7 @@ def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -
         ([], [], (FILES, [])),
         ([MANIFEST], [], ([MANIFEST], [])),
         ([MANIFEST, "manifest.*", "*mask*"], [], ([MASKS_ZIP, MANIFEST], [])),
-        ([], ["*_T29*"], ([], ["29UPU", "29SND"])),
+        ([], ["*_T29*"], ([], ["29SND", "29UPU"])),
         (["*.png"], ["*_T35*"], ([PREVIEW], ["35VLG"])),
     ],
 )

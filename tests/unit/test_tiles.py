@@ -10,12 +10,12 @@ import pytest
 from bigearthnet.dataset import Job, TileCache
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.plan import TilePlan
-from bigearthnet.sample import Sample
 from bigearthnet.source import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import ConvertedTile, Rejected
 from bigearthnet.tile.rows import write_rows
 from tests.support.pipeline import recipe_of
+from tests.support.sample import Sample
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 MADE = ConvertedTile(TILE, 1, (Rejected(f"{TILE}_00_01", "bad"),), {"masks": 5})
