@@ -70,11 +70,10 @@ _SHUFFLED: Final = np.random.default_rng(0).permutation(1 << 16)
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The land of a tile; CLC codes that occur several times are common."""
+    """The land of a tile."""
 
     key: int  # another key gives another land
-    farmland: tuple[int, ...]
-    woods: tuple[int, ...]  # neighbours in the tuple are neighbours on the ground
+    farmland: tuple[int, ...]  # CLC codes, common ones several times
     water: int = 512  # or 523, the sea
     snow: bool = False  # snow lies on some patches, instead of clouds over them
 
@@ -116,7 +115,7 @@ def _blocks(key: int, place: Place) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """Number of each pixel's block of farmland, and where a road is."""
     east, south = (at + 12 * _field(key, n, 200, place) for n, at in enumerate(place))
     row = south // _BLOCK
-    east += row * _BLOCK * 0.4
+    east += row * _BLOCK * 0.4  # so that roads to the south do not go on for ever
     return _hash(east // _BLOCK, row), np.minimum(east % _BLOCK, south % _BLOCK) < 1.5
 
 
@@ -125,8 +124,7 @@ def _classes(region: Region, block: Ints, place: Place) -> Ints:
     woods, kind, people = (_field(region.key, n, 400, place) for n in (2, 3, 4))
     ground, unknown = _field(region.key, 5, 800, place), _field(region.key, 6, 120, place)
     codes = np.take(region.farmland, block % len(region.farmland))
-    nth = (kind * 0.8 + len(region.woods) / 2).astype(np.int64).clip(0, len(region.woods) - 1)
-    codes = np.where(woods > 0.5, np.take(region.woods, nth), codes)
+    codes = np.where(woods > 0.5, np.select([kind < -0.6, kind < 0.6], [311, 313], 312), codes)
     codes[abs(woods - 0.5) < 0.06] = 324
     codes[people > 1.2] = 112
     codes[(people > 1.2) & (block % 6 == 0)] = 121
