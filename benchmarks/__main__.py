@@ -111,7 +111,8 @@ def _sample(folder: Path, patches: int, tiles: int = 4) -> Path:
     sample = folder / f"sample-{patches}-{tiles}"
     if not sample.exists():
         print(f"making a sample of {patches:,} patches ...", flush=True)
-        make_sample(sample, patches=patches, tiles=tiles)
+        sizes = [2 * patches * n // (tiles * (tiles + 1)) for n in range(1, tiles)]  # as 1 : 2 : 3 and so on
+        make_sample(sample, [*sizes, patches - sum(sizes)])
     return sample
 
 

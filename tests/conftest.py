@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.pipeline import prepare
+from tests.support.sample import Sample, make_sample
 
 pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfers")
 
@@ -31,7 +31,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """A record of 24 patches in 4 tiles, in a folder; not to be changed."""
-    return make_sample(tmp_path_factory.mktemp("sample") / "record", patches=24, tiles=4)
+    return make_sample(tmp_path_factory.mktemp("sample") / "record", 3, 5, 7, 9)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.sample.archives import Sample
 from tests.support.places import new_bucket
 from tests.support.published import Published
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home, hurry, save_block
+from tests.support.sample import Sample
 
 
 @pytest.fixture

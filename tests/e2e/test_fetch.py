@@ -20,7 +20,6 @@ from bigearthnet.errors import (
     SpaceError,
     TransferError,
 )
-from bigearthnet.sample.archives import Sample
 from bigearthnet.store import FolderStore
 from flows.fetch import fetch
 from tests.support.line import Line
@@ -37,6 +36,7 @@ from tests.support.published import (
 )
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
+from tests.support.sample import Sample
 from tests.support.zygote import KILLED, Kill, Zygote
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(900)]

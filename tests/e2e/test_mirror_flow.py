@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BusyError, CredentialsError, SourceError
-from bigearthnet.sample.archives import Sample
 from flows.mirror import mirror
 from tests.support.archives import IMAGES, MAPS, linked
 from tests.support.places import BucketPlace
@@ -13,6 +12,7 @@ from tests.support.published import Published, read_card
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
+from tests.support.sample import Sample
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 

@@ -16,10 +16,10 @@ from bigearthnet.errors import (
     SourceError,
     SpaceError,
 )
-from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home
+from tests.support.sample import Sample
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 

@@ -9,12 +9,12 @@ import pytest
 import tasks.connect
 import tasks.publish
 from bigearthnet.errors import BusyError, CredentialsError, DestinationError, TransferError
-from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.line import Line
 from tests.support.published import IMAGES_ZIP, MASKS_ZIP, Published
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
+from tests.support.sample import Sample, make_sample
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
@@ -122,7 +122,7 @@ def test_large_shards_are_sent_once_and_joined_on_the_server(
         return client
 
     monkeypatch.setattr(tasks.connect, "s3_client", counting)
-    large = make_sample(tmp_path / "large", patches=250, tiles=1)
+    large = make_sample(tmp_path / "large", 250)
     bucket_home.prepare(large.folder, rendering={"png_compression": 0})
     sizes = {name: len(data) for name, data in bucket_home.files().items()}
     assert sizes[MASKS_ZIP] < 5 << 20 < sizes[IMAGES_ZIP] / 2, "the server copies parts of 5 MiB or more"

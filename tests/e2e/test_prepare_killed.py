@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BusyError
-from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.archives import IMAGES
 from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published, is_own, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import DEADLINE_SECONDS, Home
+from tests.support.sample import Sample, make_sample
 from tests.support.zygote import KILLED, Kill, Zygote
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(1800)]
@@ -37,7 +37,7 @@ def zygote(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordServer]:
     """A record of 3 patches in 2 tiles."""
-    sample = make_sample(tmp_path_factory.mktemp("small") / "record", patches=3, tiles=2)
+    sample = make_sample(tmp_path_factory.mktemp("small") / "record", 1, 2)
     with RecordServer(sample.folder) as server:
         yield server
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import ChecksumError, RejectedError, TransferError
-from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, MAPS, linked, rewrite
 from tests.support.published import Published, patch_ids, read_card, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import Home
+from tests.support.sample import Sample
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 

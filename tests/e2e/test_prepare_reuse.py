@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from bigearthnet.errors import RejectedError
-from bigearthnet.sample.archives import Sample
 from tests.support.archives import IMAGES, linked, members, rewrite
 from tests.support.published import (
     CARD,
@@ -19,6 +18,7 @@ from tests.support.published import (
 )
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home
+from tests.support.sample import Sample
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 

@@ -13,7 +13,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from rasterio.io import MemoryFile
 
-from bigearthnet.sample.archives import Sample
 from flows.prepare import prepare
 from tests.support.archives import IMAGES, MAPS, codes, linked, members, pixels, rgb_reflectances
 from tests.support.published import (
@@ -29,6 +28,7 @@ from tests.support.published import (
     unzip_tests,
 )
 from tests.support.runs import Home
+from tests.support.sample import Sample
 from tests.unit.test_docs import README, blocks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]

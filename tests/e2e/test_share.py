@@ -18,12 +18,12 @@ from prefect.client.schemas.objects import Artifact
 from prefect.exceptions import ParameterTypeError
 
 from bigearthnet.errors import DestinationError, SelectionError, SourceError
-from bigearthnet.sample.archives import Sample
 from flows.share import share
 from tests.support.places import new_bucket
 from tests.support.published import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
+from tests.support.sample import Sample
 
 pytestmark = pytest.mark.e2e
 

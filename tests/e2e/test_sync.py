@@ -9,12 +9,12 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import State
 
 from bigearthnet.errors import SourceError
-from bigearthnet.sample.archives import Sample, make_sample
 from flows.sync import sync
 from tests.support.archives import MAPS, linked, rewrite
 from tests.support.published import IMAGES_ZIP, MANIFEST, require_whole
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home
+from tests.support.sample import Sample, make_sample
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
@@ -65,7 +65,7 @@ def test_a_new_version_is_prepared_as_the_dataset_was_made(
 ) -> None:
     home.prepare(server.record_url, **MADE)
     parameters = require_whole(home.destination)["parameters"]
-    newer = make_sample(tmp_path / "newer", patches=10, tiles=2)
+    newer = make_sample(tmp_path / "newer", 3, 7)
     with RecordServer(newer.folder, record_id="99", version="2.1.0") as another:
         server.latest = another.record_url
         state = run(server.record_url, home)

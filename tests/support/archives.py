@@ -16,7 +16,7 @@ import zstandard
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from bigearthnet.sample import write_archive
+from bigearthnet.sample.archives import write_archive
 
 needs_gnu_tar = pytest.mark.skipif(
     b"GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True, check=False).stdout,

@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 from bigearthnet.archive import ArchiveReader, decompress
 from bigearthnet.archive.tar import walk
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
-from bigearthnet.sample import write_archive
+from bigearthnet.sample.archives import write_archive
 
 TILES = [f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(5)]
 

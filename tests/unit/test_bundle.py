@@ -12,7 +12,7 @@ from bigearthnet.archive import ArchiveReader, Bundles, Extractor, TileRequest, 
 from bigearthnet.archive.bundle import patch_files
 from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
-from bigearthnet.sample import write_archive
+from bigearthnet.sample.archives import write_archive
 
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
 Members = list[tuple[str, bytes]]

@@ -14,13 +14,14 @@ from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
 from bigearthnet.plan import KINDS, Kind
-from bigearthnet.sample import patch_files, sample_patches
+from bigearthnet.sample.archives import sample_patches
 from bigearthnet.tile import Conversion, ConvertedTile, Held, Rejected, convert_tile, shard_file
 from bigearthnet.tile.convert import rows_file
 from bigearthnet.tile.rows import SCHEMAS, SUFFIXES, members
 from bigearthnet.zips import CentralDirectory
 from tests.support import archives
 from tests.support.rasters import geotiff
+from tests.support.sample import patch_files
 
 Layers = dict[str, bytes]
 Files = dict[str, Layers]
@@ -30,7 +31,7 @@ RENDERING = Rendering(mask_classes="clc")
 @pytest.fixture(scope="module")
 def whole() -> Files:
     """Layers of five patches of a tile; not to be changed."""
-    return {patch.patch_id: patch_files(patch) for patch in sample_patches(5, 1)}
+    return {patch.patch_id: patch_files(patch) for patch in sample_patches([5])}
 
 
 def bundled(folder: Path, files: Files, layers: Iterable[str], root: str) -> Path:

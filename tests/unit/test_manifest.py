@@ -20,11 +20,11 @@ from bigearthnet.dataset.card import Moments
 from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, Statistics, manifest_rows
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
-from bigearthnet.sample import Sample
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
 from bigearthnet.zips import local_header
 from tests.support import archives
 from tests.support.published import ZIPS
+from tests.support.sample import Sample
 
 FACTS = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
 Rows = list[dict[str, Any]]

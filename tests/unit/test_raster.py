@@ -19,9 +19,10 @@ from rasterio.io import MemoryFile
 
 from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, Patch, parse_patch
-from bigearthnet.sample import patch_files, sample_patches
+from bigearthnet.sample.archives import sample_patches
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from tests.support.rasters import geotiff
+from tests.support.sample import patch_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of ours
 
@@ -56,7 +57,7 @@ def assert_as_rasterio(data: bytes, patch: Patch) -> None:
 
 def test_the_sample_is_read_as_by_rasterio() -> None:
     places: dict[str, set[Georeference]] = {}
-    for patch in sample_patches(6, 2):
+    for patch in sample_patches([2, 4]):
         files = patch_files(patch)
         for layer in ("B02", "B03", "B04", "B08", MAP):
             assert_as_rasterio(files[layer], patch)

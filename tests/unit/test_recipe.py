@@ -29,8 +29,9 @@ from bigearthnet.plan import (
 )
 from bigearthnet.plan.estimate import BUNDLE_BYTES_A_PATCH, PNG_BYTES_A_PATCH, Estimate
 from bigearthnet.progress import human_bytes
-from bigearthnet.sample import patch_files, sample_patches
+from bigearthnet.sample.archives import sample_patches
 from bigearthnet.tile.render import render_image, render_mask
+from tests.support.sample import patch_files
 
 IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -169,7 +170,7 @@ def test_bytes_of_masks_change_only_with_their_format_number(form: MaskForm) -> 
 
 
 def test_a_bundle_has_room_for_three_bands_and_a_map() -> None:
-    files = patch_files(sample_patches(1, 1)[0])
+    files = patch_files(sample_patches([1])[0])
     bands, (codes,) = (
         [512 * (3 + -(-len(files[layer]) // 512)) for layer in layers] for layers in (RGB_BANDS, (MAP,))
     )

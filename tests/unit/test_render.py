@@ -15,8 +15,9 @@ from bigearthnet.classes import BEN19, CLC, MASK_FORMS, MaskForm
 from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
-from bigearthnet.sample import patch_files, sample_patches
+from bigearthnet.sample.archives import sample_patches
 from bigearthnet.tile.render import Image, Mask, reflectance_table, render_image, render_mask, stretch
+from tests.support.sample import patch_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # PNGs
 
@@ -69,7 +70,7 @@ def from_files(files: dict[str, bytes]) -> tuple[U16, U16]:
 @pytest.fixture(scope="module")
 def patches() -> list[tuple[U16, U16]]:
     """Patches of the sample, and real ones where they are at hand."""
-    found = [from_files(patch_files(patch)) for patch in sample_patches(4, 2)]
+    found = [from_files(patch_files(patch)) for patch in sample_patches([1, 3])]
     for folder in REAL_PATCHES:
         files = {path.stem.removeprefix(f"{folder.name}_"): path.read_bytes() for path in folder.iterdir()}
         (of_map,) = REAL.glob(f"Reference_Maps/*/{folder.name}/*")
