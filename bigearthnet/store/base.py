@@ -33,8 +33,8 @@ class Range:
     stop: int
 
 
-Piece = Range | Path | bytes
-"""Part of a file to be joined: bytes of a stored file, a whole local file, or bytes in memory."""
+Piece = Range | Path
+"""Part of a file to be joined: bytes of a stored file, or a whole local file."""
 
 
 class Staged(Protocol):
@@ -77,7 +77,7 @@ class Partial(Protocol):
         """Drop the bytes that are there and note the version that the next ones come from."""
 
     def write(self, data: memoryview) -> None:
-        """Append bytes."""
+        """Append bytes; the first ones after `restart`."""
 
     def commit(self) -> StoredFile:
         """Make the file visible under its name; all its bytes must have been written."""
@@ -138,8 +138,8 @@ class Store(Protocol):
     def write(self, name: str, data: bytes) -> StoredFile:
         """Write a small file, in place of any earlier one, and bring it to the disk."""
 
-    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        """Store a local file, in place of any earlier one; its SHA-256 (hex) is noted for `digest`.
+    def upload(self, path: Path, name: str) -> StoredFile:
+        """Store a local file, in place of any earlier one.
 
         A folder on the same disk links it: it must not be changed afterwards.
         """

@@ -45,8 +45,8 @@ def complete(
         if not start:
             raise
         on_bytes(-start)
-        start, digest, held = 0, hashlib.new(algorithm, usedforsecurity=False), ()
-        reader = open_at(0, None).begin()
+        partial.restart(None)
+        return complete(open_at, size, partial, algorithm, on_bytes)
     with reader:
         if not start:
             partial.restart(reader.validator)

@@ -146,7 +146,8 @@ def test_killed_before_any_request_to_a_bucket_the_dataset_is_the_old_or_the_new
         place.open().delete(new)
         for name in sorted(old, key=CARD.__eq__):
             (tmp_path / "file").write_bytes(old[name])
-            place.open().upload(tmp_path / "file", name, Published.of(old).sha256[name])
+            with place.open().stage(name, [tmp_path / "file"], Published.of(old).sha256[name]) as staged:
+                staged.commit()
         killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **bucket_home.options, **wanted)
         assert killed == KILLED or at > len(steps) - 3
         left = bucket_home.files()

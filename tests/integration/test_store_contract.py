@@ -107,7 +107,7 @@ def test_any_range_of_a_file_can_be_read(store: Store, start: int, stop: int | N
 
 
 @pytest.mark.parametrize("change", ["replace", "remove"])
-def test_a_file_that_changed_is_not_read(place: Place, store: Store, change: str) -> None:
+def test_a_file_that_changed_is_not_read(place: Place, store: Store, path: Path, change: str) -> None:
     file = store.write("x", DATA[: 6 * MIB])
     if change == "replace":
         place.put("x", DATA[MIB : 7 * MIB])
@@ -115,8 +115,7 @@ def test_a_file_that_changed_is_not_read(place: Place, store: Store, change: str
         store.delete(["x"])
     with pytest.raises(ChangedError, match="x"), store.open(file) as reader:
         reader.read()
-    pieces = [b"beginning", Range(file, 2, 4)]
-    with pytest.raises((ChangedError, DestinationError)), store.stage("y", pieces, "0" * 64):
+    with pytest.raises(ChangedError), store.stage("y", [path, Range(file, 2, 4)], "0" * 64):
         pass
     assert place.unfinished() == []
 
@@ -135,9 +134,9 @@ def test_an_upload_is_the_file(place: Place, store: Store, path: Path, size: int
     path.write_bytes(DATA[:size])
     place.put(".bigearthnet", b"")
     place.put("a.zip", b"what was there")
-    file = store.upload(path, "a.zip", SHA256)
+    file = store.upload(path, "a.zip")
     assert file == look(store, "a.zip")
-    assert (file.size, store.digest(file)) == (size, SHA256)
+    assert file.size == size
     assert published(place) == {"a.zip": DATA[:size]}
     assert path.read_bytes() == DATA[:size]
     assert place.unfinished() == []
@@ -151,9 +150,9 @@ def test_pieces_are_joined_and_seen_when_they_are_committed(
     (tmp_path / "local").write_bytes(b"local")
     pieces = [Range(file, 1, file.size - 1) for file in files.values()]
     store.write("a.zip", b"what was there")
-    joined = DATA + b"local" + b"end"
+    joined = DATA + b"local"
     sha256 = hashlib.sha256(joined).hexdigest()
-    with store.stage("a.zip", [*pieces, tmp_path / "local", b"", b"end"], sha256) as staged:
+    with store.stage("a.zip", [*pieces, tmp_path / "local"], sha256) as staged:
         assert staged.size == len(joined)
         assert place.open().read("a.zip") == b"what was there"
         file = staged.commit()
@@ -168,10 +167,10 @@ def test_pieces_are_joined_and_seen_when_they_are_committed(
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_what_is_not_committed_leaves_nothing(
-    place: Place, store: Store, error: type[BaseException] | None
+    place: Place, store: Store, path: Path, error: type[BaseException] | None
 ) -> None:
     store.write("a.zip", b"what was there")
-    with suppress(KeyboardInterrupt), store.stage("a.zip", [DATA], SHA256):
+    with suppress(KeyboardInterrupt), store.stage("a.zip", [path], SHA256):
         assert place.unfinished() != []
         if error is not None:
             raise error
@@ -212,6 +211,7 @@ def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, md5: 
         partial.write(memoryview(DATA[: 6 * MIB]))
     with place.open().resume("x", size, md5) as partial:
         assert (partial.position, partial.validator) == (0, None)
+        partial.restart(None)
         partial.write(memoryview(DATA)[:size])
         partial.commit()
     assert published(place) == {"x": DATA[:size]}
@@ -236,6 +236,7 @@ def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> N
     with store.resume("x", 6 * MIB, None) as partial:
         assert (partial.position, partial.validator) == (0, None)
     with store.resume("empty", 0, None) as partial:
+        partial.restart(None)
         partial.commit()
     assert published(place)["empty"] == b""
     assert place.unfinished() != []  # a name that begins alike is another file
@@ -271,7 +272,7 @@ def test_files_of_others_are_not_touched(place: Place, store: Store, path: Path)
         store.lock("run").__enter__,
         lambda: store.write("holiday.jpg", b""),
         lambda: store.upload(path, "holiday.jpg"),
-        store.stage("holiday.jpg", [b"x"], SHA256).__enter__,
+        store.stage("holiday.jpg", [path], SHA256).__enter__,
         lambda: store.resume("holiday.jpg", 1, None),
         lambda: store.delete(["holiday.jpg"]),
     ):
@@ -344,9 +345,9 @@ KILLED = """
     store = place.open()
     with store.lock("killed"):
         if action == "upload":
-            store.upload(Path(path), "a.zip", SHA256)
+            store.upload(Path(path), "a.zip")
         elif action == "stage":
-            with store.stage("a.zip", [DATA, b"more"], SHA256) as staged:
+            with store.stage("a.zip", [Path(path)], SHA256) as staged:
                 wait()
         else:
             partial = store.resume("b.zip", len(DATA), None)

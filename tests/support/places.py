@@ -2,11 +2,13 @@
 
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
 from botocore.config import Config
@@ -96,4 +98,15 @@ def moto_place() -> Iterator[BucketPlace]:
     with mock_aws():
         config = Config(retries={"mode": "standard", "total_max_attempts": 3})
         keys = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anybody"}
-        yield new_bucket(boto3.client("s3", region_name="us-east-1", config=config, **keys))
+        client = boto3.client("s3", region_name="us-east-1", config=config, **keys)
+        put_server_clock_ahead(BucketPlace(client, ""), 0)  # moto says no time at all
+        yield new_bucket(client)
+
+
+def put_server_clock_ahead(place: BucketPlace, seconds: float) -> None:
+    """Let the server say that it is so much later."""
+
+    def change(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["ResponseMetadata"]["HTTPHeaders"]["date"] = formatdate(time.time() + seconds, usegmt=True)
+
+    place.client.meta.events.register_last("after-call.s3.GetObject", change)

@@ -1,84 +1,72 @@
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.store import Piece, Range, StoredFile
-from bigearthnet.store.s3.parts import Part, copied_range, plan_parts
+from bigearthnet.store.s3.parts import LocalRange, Part, plan_parts
 
-LEAST, MOST, SENT = 5, 23, 8
+LEAST, SENT, LARGEST_LOCAL = 5, 8, 30
+Byte = tuple[str, int]
+"""A byte by the name of its file, and its place there."""
 
 
-def plan(pieces: list[Piece]) -> list[Part]:
-    return plan_parts(pieces, least=LEAST, most=MOST, sent=SENT)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("local")
+    for size in range(LARGEST_LOCAL + 1):
+        (folder / str(size)).write_bytes(b"x" * size)
+    return folder
 
 
 def a_range(start: int, size: int) -> Range:
-    return Range(StoredFile("file", 10**6, "etag"), start, start + size)
+    return Range(StoredFile("stored", 10**6, "etag"), start, start + size)
 
 
-def bytes_of(pieces: list[Piece]) -> list[tuple[object, int]]:
-    """Each byte, by where it is from."""
-    all_bytes: list[tuple[object, int]] = []
-    for piece in pieces:
-        if isinstance(piece, Range):
-            all_bytes += [("file", i) for i in range(piece.start, piece.stop)]
-        else:
-            assert isinstance(piece, bytes)
-            all_bytes += [(piece, i) for i in range(len(piece))]
-    return all_bytes
-
-
-def bytes_of_parts(parts: list[Part]) -> list[list[tuple[object, int]]]:
+def bytes_of(part: Part) -> list[Byte]:
     return [
-        [
-            ("file", cut.piece.start + i) if isinstance(cut.piece, Range) else (cut.piece, i)
-            for cut in part
-            for i in range(cut.start, cut.stop)
-        ]
-        for part in parts
+        (one.path.name if isinstance(one, LocalRange) else one.file.name, i)
+        for one in ((part,) if isinstance(part, Range) else part)
+        for i in range(one.start, one.stop)
     ]
 
 
-PIECES = st.lists(
-    st.builds(a_range, st.integers(0, 999), st.integers(0, 60)) | st.binary(max_size=30), max_size=12
-)
-
-
-@given(PIECES)
-def test_parts_are_the_pieces_and_keep_to_the_limits(pieces: list[Piece]) -> None:
-    parts = plan(pieces)
-    by_part = bytes_of_parts(parts)
-    assert [byte for part in by_part for byte in part] == bytes_of(pieces)
-    sizes = [len(part) for part in by_part]
-    assert all(size >= LEAST for size in sizes[:-1])
-    assert all(0 < size <= MOST for size in sizes)
-    ranges = [copied_range(part) for part in parts]
-    for copied, size in zip(ranges, sizes, strict=True):
-        assert size <= 2 * LEAST + SENT if copied is None else copied.stop - copied.start == size
-    large = [piece.stop - piece.start for piece in pieces if isinstance(piece, Range)]
-    assert sum(r.stop - r.start for r in ranges if r) >= sum(
-        size - LEAST for size in large if size >= 2 * LEAST
+@given(
+    st.lists(
+        st.builds(a_range, st.integers(0, 999), st.integers(0, 60)) | st.integers(0, LARGEST_LOCAL),
+        max_size=12,
     )
+)
+def test_parts_are_the_pieces_and_keep_to_the_limits(folder: Path, drawn: list[Range | int]) -> None:
+    pieces = [folder / str(piece) if isinstance(piece, int) else piece for piece in drawn]
+    wanted: list[Byte] = []
+    for piece in pieces:
+        local = isinstance(piece, Path)
+        wanted += [(piece.name, i) for i in range(int(piece.name))] if local else bytes_of(piece)
+    parts = plan_parts(pieces, least=LEAST, sent=SENT)
+    assert [byte for part in parts for byte in bytes_of(part)] == wanted
+    sizes = [len(bytes_of(part)) for part in parts]
+    assert all(size >= LEAST for size in sizes[:-1])
+    assert all(sizes)
+    assert all(
+        size < SENT + LEAST for part, size in zip(parts, sizes, strict=True) if isinstance(part, tuple)
+    )
+    large = [piece.stop - piece.start for piece in pieces if isinstance(piece, Range)]
+    copied = sum(part.stop - part.start for part in parts if isinstance(part, Range))
+    assert copied >= sum(size - LEAST for size in large if size >= 2 * LEAST)
 
 
-def shape(pieces: list[Piece]) -> list[tuple[str, int]]:
-    return [
-        ("copy" if copied_range(part) else "send", sum(cut.size for cut in part)) for part in plan(pieces)
-    ]
+def test_no_byte_is_sent_that_the_server_can_copy(folder: Path) -> None:
+    def shape(*pieces: Piece) -> list[tuple[str, int]]:
+        parts = plan_parts(pieces, least=LEAST, sent=SENT)
+        return [("copy" if isinstance(part, Range) else "send", len(bytes_of(part))) for part in parts]
 
-
-def test_no_byte_is_sent_that_the_server_can_copy() -> None:
-    assert shape([a_range(0, 5), a_range(9, 20)]) == [("copy", 5), ("copy", 20)]
-    assert shape([a_range(0, 24)]) == [("copy", 12), ("copy", 12)]
-    assert shape([a_range(0, 4), a_range(9, 20)]) == [("send", 5), ("copy", 19)]
-    assert shape([a_range(0, 4), a_range(9, 5)]) == [("send", 8), ("copy", 1)]
-    assert shape([a_range(0, 4), a_range(9, 6)]) == [("send", 5), ("copy", 5)]
-    assert shape([b"12345", a_range(9, 5)]) == [("send", 5), ("copy", 5)]
-    assert shape([b"1234567890", a_range(9, 8)]) == [("send", 8), ("send", 5), ("copy", 5)]
-    assert shape([]) == []
-
-
-def test_a_local_file_is_cut_by_its_size(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 20)
-    assert shape([tmp_path / "file"]) == [("send", 8), ("send", 8), ("send", 4)]
+    assert shape(a_range(0, 5), a_range(9, 20)) == [("copy", 5), ("copy", 20)]
+    assert shape(a_range(0, 4), a_range(9, 20)) == [("send", 5), ("copy", 19)]
+    assert shape(a_range(0, 4), a_range(9, 5)) == [("send", 8), ("send", 1)]
+    assert shape(a_range(0, 4), a_range(9, 6)) == [("send", 5), ("copy", 5)]
+    assert shape(folder / "5", a_range(9, 5)) == [("send", 5), ("copy", 5)]
+    assert shape(folder / "10", a_range(9, 8)) == [("send", 8), ("send", 5), ("copy", 5)]
+    assert shape(folder / "20") == [("send", 8), ("send", 8), ("send", 4)]
+    assert shape() == []

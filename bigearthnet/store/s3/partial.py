@@ -7,18 +7,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.ownership import RESUME
-from bigearthnet.store.s3.parts import MAX_PARTS
-from bigearthnet.store.s3.prefix import NO_METADATA, Prefix
-from bigearthnet.store.s3.upload import Upload, abort_uploads, list_uploads
+from bigearthnet.store.s3.prefix import Prefix
+from bigearthnet.store.s3.upload import Upload, abort_uploads
 
 PART_BYTES: Final = 16 << 20
-"""Of a part; twice as much is in memory, and a killed run can lose as much."""
+"""Of a part: 10,000 of them are the most, 156 GiB. Twice as much is in memory; a kill can lose as much."""
 
 
 class _Note(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     upload: str
-    part_bytes: int
     size: int
     md5: str | None
     validator: str | None
@@ -38,9 +36,8 @@ class S3Partial:
         self._name = name
         self._size = size
         self._md5 = md5
-        self._part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
         self._waiting = bytearray()
-        self._upload = Upload(prefix, name, NO_METADATA, check)
+        self._upload = Upload(prefix, name, {}, check)
         self.validator: str | None = None
         self._load()
 
@@ -59,28 +56,21 @@ class S3Partial:
 
     def restart(self, validator: str | None) -> None:
         self.discard()
-        upload, part_bytes = self._upload.begin(), self._part_bytes
-        note = _Note(
-            upload=upload, part_bytes=part_bytes, size=self._size, md5=self._md5, validator=validator
-        )
-        self.validator = validator
+        note = _Note(upload=self._upload.begin(), size=self._size, md5=self._md5, validator=validator)
         self._prefix.put(_note_name(self._name), note.model_dump_json().encode())
+        self.validator = validator
 
     def write(self, data: memoryview) -> None:
-        if self._upload.id is None:
-            self.restart(None)
         while len(data):
-            count = min(self._part_bytes - len(self._waiting), len(data))
+            count = min(PART_BYTES - len(self._waiting), len(data))
             self._waiting += data[:count]
             data = data[count:]
-            if len(self._waiting) == self._part_bytes:
+            if len(self._waiting) == PART_BYTES:
                 self._send()
 
     def commit(self) -> StoredFile:
         if self.position != self._size:
             raise ValueError(f"{self._prefix.url(self._name)} has {self.position} bytes of {self._size}")
-        if self._upload.id is None:
-            self.restart(None)
         if self._waiting:
             self._send()
         stored = self._upload.commit()
@@ -91,7 +81,6 @@ class S3Partial:
         self._upload.check()
         self._waiting.clear()
         self._upload.abort()
-        self._upload = Upload(self._prefix, self._name, NO_METADATA, self._upload.check)
         self.validator = None
         self._prefix.delete([_note_name(self._name)])
 
@@ -100,16 +89,14 @@ class S3Partial:
         self._waiting.clear()
 
     def _load(self) -> None:
-        """Go on with the upload of the note if it is of the same file; abort all others to its name."""
+        """Go on with the upload of the note if it is of the same file, else abort it."""
         note = _read_note(self._prefix, self._name)
-        if (
-            note is not None
-            and (note.size, note.md5) == (self._size, self._md5)
-            and self._upload.go_on(note.upload, note.part_bytes)
-        ):
-            self._part_bytes, self.validator = note.part_bytes, note.validator
-        uploads = list_uploads(self._prefix, self._name)
-        abort_uploads(self._prefix, [u for u in uploads if u[0] == self._name and u[1] != self._upload.id])
+        if note is None:
+            return
+        if (note.size, note.md5) != (self._size, self._md5):
+            abort_uploads(self._prefix, [(self._name, note.upload)])
+        elif self._upload.go_on(note.upload, PART_BYTES):
+            self.validator = note.validator
 
 
 def noted_uploads(prefix: Prefix) -> set[tuple[str, str]]:
@@ -122,7 +109,7 @@ def noted_uploads(prefix: Prefix) -> set[tuple[str, str]]:
 def _read_note(prefix: Prefix, name: str) -> _Note | None:
     found = prefix.get(_note_name(name))
     try:
-        return None if found is None else _Note.model_validate_json(found[0])
+        return None if found is None else _Note.model_validate_json(found.data)
     except ValidationError:
         return None
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from email.message import Message
@@ -15,14 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 from botocore.exceptions import ClientError
 
 from bigearthnet.errors import ChangedError, DestinationError
-from bigearthnet.store.base import Piece, Refusal, StoredFile
+from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import MARKER, MARKER_TEXT, is_reserved, require_name, require_unused
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
-from bigearthnet.store.s3.lease import Lease, lease
+from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
-from bigearthnet.store.s3.parts import Cut, copied_range, plan_parts
-from bigearthnet.store.s3.prefix import NO_METADATA, Prefix
+from bigearthnet.store.s3.parts import LocalRange, plan_parts
+from bigearthnet.store.s3.prefix import Prefix
 from bigearthnet.store.s3.upload import Upload, abort_uploads, list_uploads
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class S3Store:
         self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
     ) -> None:
         self._prefix = Prefix(client, bucket, prefix, refusal)
-        self._lease: Lease | None = None
+        self._lock: PrefixLock | None = None
         self._is_ours = False
 
     @property
@@ -80,15 +80,14 @@ class S3Store:
     def write(self, name: str, data: bytes) -> StoredFile:
         self._require_ours(name)
         metadata = {_SHA256: hashlib.sha256(data).hexdigest()}
-        return StoredFile(name, len(data), self._prefix.put(name, data, metadata))
+        return StoredFile(name, len(data), self._prefix.put(name, data, Metadata=metadata))
 
-    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        metadata = NO_METADATA if sha256 is None else {_SHA256: sha256}
-        with self._prepared(name, [path], metadata) as upload:
+    def upload(self, path: Path, name: str) -> StoredFile:
+        with self._joined(name, [path], {}) as upload:
             return upload.commit()
 
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Upload]:
-        return self._prepared(name, pieces, {_SHA256: sha256})
+        return self._joined(name, pieces, {_SHA256: sha256})
 
     def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
         self._require_ours(name)
@@ -101,16 +100,16 @@ class S3Store:
         self._prefix.delete(names)
 
     @contextmanager
-    def lock(self, run: str) -> Iterator[Lease]:
+    def lock(self, run: str) -> Iterator[PrefixLock]:
         self._claim()
-        with lease(self._prefix, run) as held:
-            self._lease = held
+        with lock_prefix(self._prefix, run) as lock:
+            self._lock = lock
             try:
                 kept = noted_uploads(self._prefix)  # others were left by killed runs
                 abort_uploads(self._prefix, [u for u in list_uploads(self._prefix) if u not in kept])
-                yield held
+                yield lock
             finally:
-                self._lease = None
+                self._lock = None
 
     def presign(self, name: str, minutes: int, download_name: str) -> str:
         """Sign a link by which anyone can download an object; the server is not asked.
@@ -120,7 +119,7 @@ class S3Store:
             minutes: from now until the link ends.
             download_name: what a browser saves the object as; empty: as the link ends.
         """
-        request = {"Bucket": self._prefix.bucket, "Key": self._prefix.key(self._named(name))}
+        request = self._prefix.at(self._named(name))
         if download_name:
             header = Message()
             header.add_header("Content-Disposition", "attachment", filename=download_name)
@@ -164,8 +163,8 @@ class S3Store:
         """Before anything is written: the name can be used, the prefix is ours, and so is its lock."""
         self._named(name)
         self._claim()
-        if self._lease is not None:
-            self._lease.check_if_old()
+        if self._lock is not None:
+            self._lock.check_if_old()
 
     def _claim(self) -> None:
         """Make sure that the prefix is ours: it has our marker, or it is empty and gets it."""
@@ -180,10 +179,7 @@ class S3Store:
         asked_for = f"{position}-{stop - 1}"
         with self._prefix.translating("read", file.name):
             response = self._prefix.client.get_object(
-                Bucket=self._prefix.bucket,
-                Key=self._prefix.key(file.name),
-                Range=f"bytes={asked_for}",
-                IfMatch=file.etag,
+                **self._prefix.at(file.name), Range=f"bytes={asked_for}", IfMatch=file.etag
             )
             if response["ContentRange"] != f"bytes {asked_for}/{file.size}":
                 raise self._changed(file.name)
@@ -193,30 +189,26 @@ class S3Store:
         return ChangedError(f"{self._prefix.url(name)} was replaced or removed meanwhile. Run again.")
 
     @contextmanager
-    def _prepared(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> Iterator[Upload]:
+    def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Upload]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
         self._require_ours(name)
         with Upload(self._prefix, name, metadata, partial(self._require_ours, name)) as upload:
             for part in plan_parts(pieces):
-                copied = copied_range(part)
-                if copied is not None:
-                    upload.copy(copied)
+                if isinstance(part, Range):
+                    upload.copy(part)
                 else:
-                    upload.send(b"".join(map(self._read_cut, part)))
+                    upload.send(b"".join(map(self._read_range, part)))
             yield upload
 
-    def _read_cut(self, cut: Cut) -> bytes:
-        if isinstance(cut.piece, bytes):
-            return cut.piece[cut.start : cut.stop]
-        if isinstance(cut.piece, Path):
-            with translate_os_errors("read", cut.piece), cut.piece.open("rb") as file:
-                data = os.pread(file.fileno(), cut.size, cut.start)
-            if len(data) != cut.size:
-                raise ChangedError(f"{cut.piece} became shorter while it was read. Run again.")
-            return data
-        start = cut.piece.start
-        reader = self.open(cut.piece.file, start + cut.start, start + cut.stop)
-        return read_small(reader, cut.size, self._prefix.refusal)
+    def _read_range(self, wanted: Range | LocalRange) -> bytes:
+        size = wanted.stop - wanted.start
+        if isinstance(wanted, Range):
+            return read_small(self.open(wanted.file, wanted.start, wanted.stop), size, self._prefix.refusal)
+        with translate_os_errors("read", wanted.path), wanted.path.open("rb") as file:
+            data = os.pread(file.fileno(), size, wanted.start)
+        if len(data) != size:
+            raise ChangedError(f"{wanted.path} became shorter while it was read. Run again.")
+        return data
 
 
 class _Body:

@@ -31,7 +31,6 @@ class Upload:
         self._prefix = prefix
         self._name = name
         self._metadata = metadata
-        self._target: Any = {"Bucket": prefix.bucket, "Key": prefix.key(name)}
         self._parts: list[CompletedPartTypeDef] = []
         self.id: str | None = None
         self.size = 0
@@ -51,7 +50,7 @@ class Upload:
         algorithm: Any = {"ChecksumAlgorithm": "CRC32"} if sends_checksums else {}
         with self._prefix.translating("begin an upload to", self._name):
             self.id = client.create_multipart_upload(
-                **self._target,
+                **self._prefix.at(self._name),
                 Metadata=dict(self._metadata),
                 ContentType=content_type(self._name),
                 **algorithm,
@@ -66,7 +65,7 @@ class Upload:
         with self._prefix.translating("list the parts of", self._name):
             try:
                 pages = self._prefix.client.get_paginator("list_parts").paginate(
-                    **self._target, UploadId=upload_id
+                    **self._prefix.at(self._name), UploadId=upload_id
                 )
                 listed = [part for page in pages for part in page.get("Parts", [])]
             except ClientError as error:
@@ -94,7 +93,7 @@ class Upload:
         with self._prefix.translating(f"copy {name} to part {len(self._parts) + 1} of", self._name):
             response = self._prefix.client.upload_part_copy(
                 **self._next_part(),
-                CopySource={"Bucket": self._prefix.bucket, "Key": self._prefix.key(name)},
+                CopySource=self._prefix.at(name),
                 CopySourceRange=f"bytes={source.start}-{source.stop - 1}",
                 CopySourceIfMatch=source.file.etag,
             )
@@ -108,7 +107,7 @@ class Upload:
         with self._prefix.translating("complete the upload of", self._name):
             try:
                 self._prefix.client.complete_multipart_upload(
-                    **self._target,
+                    **self._prefix.at(self._name),
                     UploadId=str(self.id),
                     MultipartUpload={"Parts": self._parts},
                     MpuObjectSize=self.size,
@@ -136,10 +135,10 @@ class Upload:
                 abort_uploads(self._prefix, [(self._name, self.id)])
             except BigEarthNetError as error:
                 logger.warning("%s", error)
-        self.id = None
+        self.id, self.size, self._parts = None, 0, []
 
     def _next_part(self) -> Any:
-        return {**self._target, "UploadId": self.id, "PartNumber": len(self._parts) + 1}
+        return {**self._prefix.at(self._name), "UploadId": self.id, "PartNumber": len(self._parts) + 1}
 
     def _append(self, answer: Any, size: int) -> None:
         part: CompletedPartTypeDef = {"PartNumber": len(self._parts) + 1, "ETag": answer["ETag"]}
@@ -156,17 +155,14 @@ class Upload:
         )
 
 
-def list_uploads(prefix: Prefix, beginning: str = "") -> list[tuple[str, str]]:
-    """Name and id of each unfinished upload to a name that begins with `beginning`."""
-    with prefix.translating("list the unfinished uploads to", beginning):
+def list_uploads(prefix: Prefix) -> list[tuple[str, str]]:
+    """Name and id of each unfinished upload."""
+    with prefix.translating("list the unfinished uploads to"):
         pages = prefix.client.get_paginator("list_multipart_uploads").paginate(
-            Bucket=prefix.bucket, Prefix=prefix.key(beginning)
+            Bucket=prefix.bucket, Prefix=prefix.key("")
         )
-        return [
-            (upload["Key"][len(prefix.key("")) :], upload["UploadId"])
-            for page in pages
-            for upload in page.get("Uploads", [])
-        ]
+        uploads = [upload for page in pages for upload in page.get("Uploads", [])]
+    return [(prefix.name(upload["Key"]), upload["UploadId"]) for upload in uploads]
 
 
 def abort_uploads(prefix: Prefix, uploads: list[tuple[str, str]]) -> None:
@@ -174,9 +170,7 @@ def abort_uploads(prefix: Prefix, uploads: list[tuple[str, str]]) -> None:
     for name, upload_id in uploads:
         with prefix.translating("abort an unfinished upload to", name):
             try:
-                prefix.client.abort_multipart_upload(
-                    Bucket=prefix.bucket, Key=prefix.key(name), UploadId=upload_id
-                )
+                prefix.client.abort_multipart_upload(**prefix.at(name), UploadId=upload_id)
             except ClientError as error:
                 if error_code(error) != "NoSuchUpload":
                     raise
