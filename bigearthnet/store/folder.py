@@ -57,13 +57,22 @@ class FolderStore:
         return _stored(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
+        def fail(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise error
+
+        names: list[str] = []
         top = self._root / prefix.rpartition("/")[0]
         with translate_os_errors("list", top, self._refusal):
-            names = sorted(name for name in self._walk(top) if name.startswith(prefix))
-        for name in names:
-            file = self.head(name)
-            if file is not None:
-                yield file
+            for folder, folders, files in os.walk(top, onerror=fail):
+                if folder == str(self._root):
+                    folders[:] = [name for name in folders if not ownership.is_reserved(name)]
+                names += [(Path(folder) / name).relative_to(self._root).as_posix() for name in files]
+        for name in sorted(names):
+            if name.startswith(prefix) and not ownership.is_reserved(name):
+                file = self.head(name)
+                if file is not None:
+                    yield file
 
     def digest(self, file: StoredFile) -> str | None:
         path = self._path(file.name)
@@ -110,8 +119,10 @@ class FolderStore:
                 self._claim()
                 path.unlink()
         for folder in {path.parent for path in paths}:
-            with translate_os_errors("remove files of", folder, self._refusal):
-                sync(self._remove_if_empty(folder))
+            with translate_os_errors("remove files of", folder, self._refusal), suppress(FileNotFoundError):
+                sync(folder)
+            with suppress(OSError):  # it is not empty; the store's own folder never is
+                os.removedirs(folder)
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:
@@ -134,17 +145,6 @@ class FolderStore:
 
     def _writing(self, name: str) -> AbstractContextManager[None]:
         return translate_os_errors("write", self._root / name, self._refusal)
-
-    def _walk(self, top: Path) -> Iterator[str]:
-        def fail(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError | NotADirectoryError):
-                raise error
-
-        for folder, folders, files in os.walk(top, onerror=fail):
-            below = Path(folder).relative_to(self._root)
-            for names in (folders, files):
-                names[:] = [name for name in names if not ownership.is_reserved((below / name).as_posix())]
-            yield from ((below / name).as_posix() for name in files)
 
     def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
         path = self._path(file.name)
@@ -189,7 +189,7 @@ class FolderStore:
             with self._writing(name):
                 fill(path)
                 sync(path)
-            yield StagedFile(path, partial(self._move, path, name, target))
+            yield StagedFile(path, path.stat().st_size, partial(self._move, path, name, target))
         finally:
             # Also after a rename: between two links to the same file it does nothing.
             path.unlink(missing_ok=True)
@@ -217,29 +217,14 @@ class FolderStore:
             with translate_os_errors("write", self._notes):
                 note_digest(path, etag, sha256, self._notes)
 
-    def _remove_if_empty(self, folder: Path) -> Path:
-        """Remove a folder and those above it as far as they are empty; returns the first that stays."""
-        while folder != self._root:
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                pass
-            except OSError:
-                break
-            folder = folder.parent
-        return folder
-
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
     """A complete file in `.staging/`; see `Staged`."""
 
     path: Path
+    size: int
     commit: Callable[[], StoredFile]
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size
 
 
 class _Body(FileIO):

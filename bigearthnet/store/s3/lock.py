@@ -172,7 +172,9 @@ def lock_prefix(
     lock = PrefixLock(prefix, run, clock, stale_after_seconds)
     refreshing = threading.Thread(target=lock.refresh_every, args=[every_seconds], daemon=True)
     refreshing.start()
+    prefix.check_lock = lock.check_if_old
     try:
         yield lock
     finally:
+        prefix.check_lock = lambda: None
         lock.release()

@@ -1,6 +1,5 @@
 """A file that is sent to a bucket from front to back, over several runs if need be."""
 
-from collections.abc import Callable
 from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -8,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.ownership import RESUME
 from bigearthnet.store.s3.prefix import Prefix
-from bigearthnet.store.s3.upload import Upload, abort_uploads
+from bigearthnet.store.s3.upload import Upload, abort_upload
 
 PART_BYTES: Final = 16 << 20
 """Of a part: 10,000 of them are the most, 156 GiB. Twice as much is in memory; a kill can lose as much."""
@@ -25,19 +24,17 @@ class _Note(BaseModel):
 class S3Partial:
     """An unfinished upload, with a note in `.resume/<name>.json`; see `Partial` for the methods.
 
-    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back. `check` is
-    called before anything is written, and raises if that must not be.
+    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back.
     """
 
-    def __init__(
-        self, prefix: Prefix, name: str, size: int, md5: str | None, check: Callable[[], None]
-    ) -> None:
+    def __init__(self, prefix: Prefix, name: str, size: int, md5: str | None) -> None:
         self._prefix = prefix
         self._name = name
+        self._note_name = f"{RESUME}{name}.json"
         self._size = size
         self._md5 = md5
         self._waiting = bytearray()
-        self._upload = Upload(prefix, name, {}, check)
+        self._upload = Upload(prefix, name, {})
         self.validator: str | None = None
         self._load()
 
@@ -57,7 +54,7 @@ class S3Partial:
     def restart(self, validator: str | None) -> None:
         self.discard()
         note = _Note(upload=self._upload.begin(), size=self._size, md5=self._md5, validator=validator)
-        self._prefix.put(_note_name(self._name), note.model_dump_json().encode())
+        self._prefix.put(self._note_name, note.model_dump_json().encode())
         self.validator = validator
 
     def write(self, data: memoryview) -> None:
@@ -74,15 +71,15 @@ class S3Partial:
         if self._waiting:
             self._send()
         stored = self._upload.commit()
-        self._prefix.delete([_note_name(self._name)])
+        self._prefix.delete([self._note_name])
         return stored
 
     def discard(self) -> None:
-        self._upload.check()
+        self._prefix.require_ours()
         self._waiting.clear()
         self._upload.abort()
         self.validator = None
-        self._prefix.delete([_note_name(self._name)])
+        self._prefix.delete([self._note_name])
 
     def _send(self) -> None:
         self._upload.send(bytes(self._waiting))
@@ -90,29 +87,24 @@ class S3Partial:
 
     def _load(self) -> None:
         """Go on with the upload of the note if it is of the same file, else abort it."""
-        note = _read_note(self._prefix, self._name)
+        note = _read_note(self._prefix, self._note_name)
         if note is None:
             return
         if (note.size, note.md5) != (self._size, self._md5):
-            abort_uploads(self._prefix, [(self._name, note.upload)])
+            abort_upload(self._prefix, self._name, note.upload)
         elif self._upload.go_on(note.upload, PART_BYTES):
             self.validator = note.validator
 
 
-def noted_uploads(prefix: Prefix) -> set[tuple[str, str]]:
-    """Name and id of the uploads that a later run goes on with."""
-    names = [file.name.removeprefix(RESUME).removesuffix(".json") for file in prefix.list(RESUME)]
-    notes = [(name, _read_note(prefix, name)) for name in names]
-    return {(name, note.upload) for name, note in notes if note is not None}
+def noted_uploads(prefix: Prefix) -> set[str]:
+    """Ids of the uploads that a later run goes on with."""
+    notes = [_read_note(prefix, file.name) for file in prefix.list(RESUME)]
+    return {note.upload for note in notes if note is not None}
 
 
 def _read_note(prefix: Prefix, name: str) -> _Note | None:
-    found = prefix.get(_note_name(name))
+    found = prefix.get(name)
     try:
         return None if found is None else _Note.model_validate_json(found.data)
     except ValidationError:
         return None
-
-
-def _note_name(name: str) -> str:
-    return f"{RESUME}{name}.json"

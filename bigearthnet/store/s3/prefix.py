@@ -1,15 +1,17 @@
 """The objects below a prefix of a bucket: single requests, with their errors translated."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
 from bigearthnet.errors import DestinationError
+from bigearthnet.store import ownership
 from bigearthnet.store.base import Refusal, StoredFile
 from bigearthnet.store.reader import SMALL_BYTES
 from bigearthnet.store.s3.translate import ABSENT, error_code, translate_errors
@@ -44,8 +46,11 @@ class Prefix:
         self.client = client
         self.bucket = bucket
         self.refusal = refusal
+        self.check_lock: Callable[[], None] = lambda: None
+        """Raises if the lock was lost."""
         self._prefix = f"{prefix}/" if prefix else ""
         self._bucket_exists = False
+        self._is_ours = False
 
     def __str__(self) -> str:
         return self.url("").rstrip("/")
@@ -69,6 +74,21 @@ class Prefix:
     def translating(self, verb: str, name: str = "") -> AbstractContextManager[None]:
         """Translate botocore errors raised in the block; see `translate_errors`."""
         return translate_errors(verb, self.url(name), self.refusal)
+
+    def require_ours(self) -> None:
+        """Make sure, before anything is written, that the prefix and its lock are ours.
+
+        It is ours if it has our marker, or if it is empty; then it gets the marker.
+
+        Raises:
+            DestinationError: it holds files and no marker.
+            BusyError: the lock was lost.
+        """
+        if not self._is_ours and self.head(ownership.MARKER) is None:
+            ownership.require_unused((file.name for file in islice(self.list(), 10)), str(self))
+            self.put(ownership.MARKER, ownership.MARKER_TEXT)
+        self._is_ours = True
+        self.check_lock()
 
     def head(self, name: str) -> "HeadObjectOutputTypeDef | None":
         """Look an object up; None if it is not there."""

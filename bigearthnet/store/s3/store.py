@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from email.message import Message
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -17,20 +16,19 @@ from botocore.exceptions import ClientError
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.disk import translate_os_errors
-from bigearthnet.store.ownership import MARKER, MARKER_TEXT, is_reserved, require_name, require_unused
+from bigearthnet.store.ownership import is_reserved, require_name
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
 from bigearthnet.store.s3.parts import LocalRange, plan_parts
 from bigearthnet.store.s3.prefix import Prefix
-from bigearthnet.store.s3.upload import Upload, abort_uploads, list_uploads
+from bigearthnet.store.s3.upload import Upload, abort_other_uploads
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 _READ_BYTES: Final = 128 << 10  # what a broken connection can lose
-_AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
 _SHA256: Final = "sha256"  # in the metadata of objects
 
 
@@ -41,8 +39,6 @@ class S3Store:
         self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
     ) -> None:
         self._prefix = Prefix(client, bucket, prefix, refusal)
-        self._lock: PrefixLock | None = None
-        self._is_ours = False
 
     @property
     def url(self) -> str:
@@ -78,9 +74,9 @@ class S3Store:
         return None if file is None else read_small(self.open(file), file.size, self._prefix.refusal)
 
     def write(self, name: str, data: bytes) -> StoredFile:
-        self._require_ours(name)
+        self._prefix.require_ours()
         metadata = {_SHA256: hashlib.sha256(data).hexdigest()}
-        return StoredFile(name, len(data), self._prefix.put(name, data, Metadata=metadata))
+        return StoredFile(name, len(data), self._prefix.put(self._named(name), data, Metadata=metadata))
 
     def upload(self, path: Path, name: str) -> StoredFile:
         with self._joined(name, [path], {}) as upload:
@@ -90,34 +86,24 @@ class S3Store:
         return self._joined(name, pieces, {_SHA256: sha256})
 
     def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
-        self._require_ours(name)
-        return S3Partial(self._prefix, name, size, md5, partial(self._require_ours, name))
+        self._prefix.require_ours()
+        return S3Partial(self._prefix, self._named(name), size, md5)
 
     def delete(self, names: Iterable[str]) -> None:
-        names = list(names)
-        for name in names:
-            self._require_ours(name)
-        self._prefix.delete(names)
+        self._prefix.require_ours()
+        self._prefix.delete([self._named(name) for name in names])
 
     @contextmanager
     def lock(self, run: str) -> Iterator[PrefixLock]:
-        self._claim()
+        self._prefix.require_ours()
         with lock_prefix(self._prefix, run) as lock:
-            self._lock = lock
-            try:
-                kept = noted_uploads(self._prefix)  # others were left by killed runs
-                abort_uploads(self._prefix, [u for u in list_uploads(self._prefix) if u not in kept])
-                yield lock
-            finally:
-                self._lock = None
+            abort_other_uploads(self._prefix, noted_uploads(self._prefix))  # left by killed runs
+            yield lock
 
     def presign(self, name: str, minutes: int, download_name: str) -> str:
-        """Sign a link by which anyone can download an object; the server is not asked.
+        """Sign a link by which anyone can download an object, for so many minutes; the server is not asked.
 
-        Args:
-            name: of the object.
-            minutes: from now until the link ends.
-            download_name: what a browser saves the object as; empty: as the link ends.
+        A browser saves the object as `download_name`; if that is empty, under its own name.
         """
         request = self._prefix.at(self._named(name))
         if download_name:
@@ -135,14 +121,11 @@ class S3Store:
         return url
 
     def region(self) -> str | None:
-        """Region that links must be signed for; None if the server is not Amazon's, or does not say."""
-        client = self._prefix.client
-        if not str(urlsplit(client.meta.endpoint_url).hostname).endswith(_AMAZON):
-            return None
+        """Region that links must be signed for; None if the server does not say."""
         response: Any
         with self._prefix.translating("find the region of"):
             try:
-                response = client.head_bucket(Bucket=self._prefix.bucket)
+                response = self._prefix.client.head_bucket(Bucket=self._prefix.bucket)
             except ClientError as error:  # a refusal names the region, too
                 response = error.response
         region: str | None = response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
@@ -158,22 +141,6 @@ class S3Store:
     def _named(self, name: str) -> str:
         require_name(name, self.url, self._prefix.refusal)
         return name
-
-    def _require_ours(self, name: str) -> None:
-        """Before anything is written: the name can be used, the prefix is ours, and so is its lock."""
-        self._named(name)
-        self._claim()
-        if self._lock is not None:
-            self._lock.check_if_old()
-
-    def _claim(self) -> None:
-        """Make sure that the prefix is ours: it has our marker, or it is empty and gets it."""
-        if self._is_ours:
-            return
-        if self._prefix.head(MARKER) is None:
-            require_unused((file.name for file in islice(self._prefix.list(), 10)), self.url)
-            self._prefix.put(MARKER, MARKER_TEXT)
-        self._is_ours = True
 
     def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
         asked_for = f"{position}-{stop - 1}"
@@ -191,14 +158,17 @@ class S3Store:
     @contextmanager
     def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Upload]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
-        self._require_ours(name)
-        with Upload(self._prefix, name, metadata, partial(self._require_ours, name)) as upload:
+        upload = Upload(self._prefix, self._named(name), metadata)
+        upload.begin()
+        try:
             for part in plan_parts(pieces):
                 if isinstance(part, Range):
                     upload.copy(part)
                 else:
                     upload.send(b"".join(map(self._read_range, part)))
             yield upload
+        finally:
+            upload.abort()
 
     def _read_range(self, wanted: Range | LocalRange) -> bytes:
         size = wanted.stop - wanted.start

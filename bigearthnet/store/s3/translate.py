@@ -25,10 +25,7 @@ from bigearthnet.store.s3_url import hide_secrets
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
 # so botocore gives its status as the code.
-_PASSING: Final = frozenset(
-    {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequests", "429"}
-    | {"RequestTimeout", "OperationAborted", "BandwidthLimitExceeded"}
-)
+_PASSING: Final = frozenset({"RequestTimeout", "OperationAborted"})
 _DAMAGED: Final = frozenset(
     {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 )
@@ -129,7 +126,7 @@ def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
         return TransferError, reason, "The bytes were damaged on their way: run again"
     if code in ABSENT | NOT_MET:
         return ChangedError, f"it was replaced or removed meanwhile: {reason}", "Run again"
-    if code in _PASSING or (status >= 500 and status != 501):
+    if code in _PASSING or status == 429 or (status >= 500 and status != 501):
         tries = int(metadata.get("RetryAttempts", 0)) + 1
         return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
     if code in _DENIED:

@@ -1,8 +1,8 @@
 """A multipart upload: an object that is sent or copied in parts and becomes visible when it is completed."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -12,22 +12,15 @@ from bigearthnet.store.s3.prefix import Prefix, content_type
 from bigearthnet.store.s3.translate import error_code
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 logger = logging.getLogger(__name__)
 
 
 class Upload:
-    """A multipart upload to the object `name`; see `Staged` for its commit.
+    """A multipart upload to the object `name`; see `Staged` for its commit."""
 
-    As a context manager it begins with the block, and is aborted at its end unless it was completed. `check`
-    is called before anything is written, and raises if that must not be.
-    """
-
-    def __init__(
-        self, prefix: Prefix, name: str, metadata: Mapping[str, str], check: Callable[[], None]
-    ) -> None:
-        self.check = check
+    def __init__(self, prefix: Prefix, name: str, metadata: Mapping[str, str]) -> None:
         self._prefix = prefix
         self._name = name
         self._metadata = metadata
@@ -35,15 +28,9 @@ class Upload:
         self.id: str | None = None
         self.size = 0
 
-    def __enter__(self) -> Self:
-        self.begin()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.abort()
-
     def begin(self) -> str:
         """Begin the upload; returns its id for `go_on`."""
+        self._prefix.require_ours()
         client = self._prefix.client
         # AWS wants the algorithm of the parts' checksums named; boto3 may be set to send none.
         sends_checksums = client.meta.config.request_checksum_calculation != "when_required"  # type: ignore[attr-defined]
@@ -81,14 +68,14 @@ class Upload:
 
     def send(self, data: bytes) -> None:
         """Append a part with these bytes; at least 5 MiB unless it is the last."""
-        self.check()
+        self._prefix.require_ours()
         with self._prefix.translating(f"write part {len(self._parts) + 1} of", self._name):
             response = self._prefix.client.upload_part(**self._next_part(), Body=data)
             self._append(response, len(data))
 
     def copy(self, source: Range) -> None:
         """Append bytes of another object of the prefix, on the server."""
-        self.check()
+        self._prefix.require_ours()
         name = source.file.name
         with self._prefix.translating(f"copy {name} to part {len(self._parts) + 1} of", self._name):
             response = self._prefix.client.upload_part_copy(
@@ -101,7 +88,7 @@ class Upload:
 
     def commit(self) -> StoredFile:
         """Complete the upload."""
-        self.check()
+        self._prefix.require_ours()
         if not self._parts:
             self.send(b"")  # an object without a part cannot be completed, not even an empty one
         with self._prefix.translating("complete the upload of", self._name):
@@ -115,24 +102,23 @@ class Upload:
             except ClientError as error:
                 # The first try may have succeeded though its response was lost: the object decides.
                 gone = error_code(error) == "NoSuchUpload"
-                if not (gone and self._metadata and self._is_right(self._prefix.head(self._name))):
+                if not (gone and self._metadata and self._find()):
                     raise
         self.id = None
-        head = self._prefix.head(self._name)
-        if head is None or not self._is_right(head):
+        stored = self._find()
+        if stored is None:
             self._prefix.delete([self._name])
-            found = "no" if head is None else f"{head['ContentLength']:,}"
             raise ChecksumError(
-                f"{self._prefix.url(self._name)} has {found} bytes instead of {self.size:,}, or other "
-                "metadata, and was removed. Run again."
+                f"{self._prefix.url(self._name)} has not the {self.size:,} bytes and the metadata that were "
+                "sent, and was removed. Run again."
             )
-        return StoredFile(self._name, head["ContentLength"], head["ETag"])
+        return stored
 
     def abort(self) -> None:
         """Abort the upload if it is not complete; a failure is logged, as the next lock aborts it, too."""
         if self.id is not None:
             try:
-                abort_uploads(self._prefix, [(self._name, self.id)])
+                abort_upload(self._prefix, self._name, self.id)
             except BigEarthNetError as error:
                 logger.warning("%s", error)
         self.id, self.size, self._parts = None, 0, []
@@ -147,30 +133,32 @@ class Upload:
         self._parts.append(part)
         self.size += size
 
-    def _is_right(self, head: "HeadObjectOutputTypeDef | None") -> bool:
-        return (
-            head is not None
-            and head["ContentLength"] == self.size
-            and self._metadata.items() <= head["Metadata"].items()
-        )
+    def _find(self) -> StoredFile | None:
+        """The object, if it is the one that was sent."""
+        head = self._prefix.head(self._name)
+        if head is None or not self._metadata.items() <= head["Metadata"].items():
+            return None
+        stored = StoredFile(self._name, head["ContentLength"], head["ETag"])
+        return stored if stored.size == self.size else None
 
 
-def list_uploads(prefix: Prefix) -> list[tuple[str, str]]:
-    """Name and id of each unfinished upload."""
+def abort_upload(prefix: Prefix, name: str, upload_id: str) -> None:
+    """Abort an upload; one that is gone is skipped."""
+    with prefix.translating("abort an unfinished upload to", name):
+        try:
+            prefix.client.abort_multipart_upload(**prefix.at(name), UploadId=upload_id)
+        except ClientError as error:
+            if error_code(error) != "NoSuchUpload":
+                raise
+
+
+def abort_other_uploads(prefix: Prefix, kept: Collection[str]) -> None:
+    """Abort all unfinished uploads but those with these ids."""
     with prefix.translating("list the unfinished uploads to"):
         pages = prefix.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=prefix.bucket, Prefix=prefix.key("")
         )
         uploads = [upload for page in pages for upload in page.get("Uploads", [])]
-    return [(prefix.name(upload["Key"]), upload["UploadId"]) for upload in uploads]
-
-
-def abort_uploads(prefix: Prefix, uploads: list[tuple[str, str]]) -> None:
-    """Abort uploads, by name and id; those that are gone are skipped."""
-    for name, upload_id in uploads:
-        with prefix.translating("abort an unfinished upload to", name):
-            try:
-                prefix.client.abort_multipart_upload(**prefix.at(name), UploadId=upload_id)
-            except ClientError as error:
-                if error_code(error) != "NoSuchUpload":
-                    raise
+    for upload in uploads:
+        if upload["UploadId"] not in kept:
+            abort_upload(prefix, prefix.name(upload["Key"]), upload["UploadId"])
