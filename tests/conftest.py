@@ -8,7 +8,7 @@ import pytest
 from bigearthnet.sample.archives import Sample, make_sample
 from tests.support.pipeline import prepare
 
-pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfer_fixtures")
+pytest_plugins = ("tests.support.places", "tests.support.transfer_fixtures")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from bigearthnet.errors import DestinationError, SourceError
 from bigearthnet.store.reader import ResumingReader
@@ -52,10 +52,10 @@ class Staged(Protocol):
         """
 
 
-class Partial(Protocol):
+class Partial(AbstractContextManager["Partial"], Protocol):
     """A file that arrives from front to back, over several runs if need be.
 
-    A context manager: what was written and not committed is kept for the next `resume`.
+    What was written in the block and not committed is kept for the next `resume`.
     """
 
     @property
@@ -65,10 +65,6 @@ class Partial(Protocol):
     @property
     def validator(self) -> str | None:
         """Version of the source that these bytes came from, as given to `restart`."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exception: object) -> None: ...
 
     def held(self) -> Iterator[memoryview] | None:
         """Yield the bytes that are there, in blocks; None where the store cannot read them back."""

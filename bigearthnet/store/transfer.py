@@ -21,13 +21,8 @@ def complete(
 ) -> tuple[int, str | None]:
     """Write the bytes that are missing of a file; all of them if it changed since the partial was begun.
 
-    Args:
-        open_at: opens the file.
-        size: of the file.
-        partial: gets the bytes.
-        algorithm: of the digest.
-        on_bytes: called with the size of each block, also of those that were there; with a negative number
-            when bytes are fetched again.
+    `on_bytes` is called with the size of each block, also of those that were there; with a negative number
+    when bytes are fetched again.
 
     Returns:
         Bytes received, and the digest (hex) of the file; None where the store cannot read earlier bytes back.

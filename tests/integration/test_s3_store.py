@@ -9,10 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import urllib3
 from botocore.awsrequest import AWSPreparedRequest
 
 import bigearthnet.store.s3.store
@@ -24,7 +22,7 @@ from bigearthnet.errors import (
     SourceError,
     TransferError,
 )
-from bigearthnet.store import Range, Store, StoredFile
+from bigearthnet.store import Store, StoredFile
 from bigearthnet.store.s3 import S3Store
 from bigearthnet.store.s3.lock import lock_prefix
 from tests.support.line import Line
@@ -192,15 +190,6 @@ def test_a_lock_sweeps_its_own_prefix_and_nothing_else(place: BucketPlace) -> No
         assert sorted(place.unfinished()) == ["a.zip", "data/set2/a.zip"]
 
 
-def test_a_range_that_changed_is_not_copied(place: BucketPlace) -> None:
-    store = place.open()
-    file = store.write("x", DATA)
-    place.put("x", DATA[::-1])
-    with pytest.raises(ChangedError), store.stage("y", [Range(file, 0, file.size)], "0" * 64):
-        pass
-    assert place.unfinished() == []
-
-
 def test_the_folders_of_the_console_are_no_files(place: BucketPlace) -> None:
     place.put("", b"")
     store = place.open()
@@ -293,15 +282,3 @@ def test_each_failure_is_retried_in_one_place(status: int, tries: int, waits: in
             reader.read(1)
         server.shutdown()
     assert (len(handler.requests), len(slept)) == (tries, waits)
-
-
-def test_a_link_downloads_the_file_under_its_name(place: BucketPlace) -> None:
-    store = place.open()
-    store.write("a/x.zip", b"content")
-    url = store.presign("a/x.zip", 12, "Graubünden.zip")
-    answer = urllib3.request("GET", url)
-    assert (answer.status, answer.data) == (200, b"content")
-    assert urllib3.request("GET", url.replace("x.zip", "y.zip")).status == 403
-    query = parse_qs(urlsplit(url).query)
-    assert query["X-Amz-Expires"] == ["720"]
-    assert query["response-content-disposition"] == ["attachment; filename*=utf-8''Graub%C3%BCnden.zip"]

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
+import pytest
 from botocore.config import Config
 from moto import mock_aws
 
 from bigearthnet.errors import DestinationError
 from bigearthnet.store import FolderStore, Refusal, Store
 from bigearthnet.store.s3 import S3Store
+from tests.support.s3_server import S3Server, running
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,6 +35,9 @@ class Place(Protocol):
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file without the project."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file without the project."""
 
     def files(self) -> dict[str, bytes]:
         """All files, also the hidden ones, without the project."""
@@ -51,6 +57,9 @@ class FolderPlace:
         path = self.root / "store" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        (self.root / "store" / name).unlink()
 
     def files(self) -> dict[str, bytes]:
         top = self.root / "store"
@@ -75,6 +84,9 @@ class BucketPlace:
     def put(self, name: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=data)
 
+    def remove(self, name: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}")
+
     def files(self) -> dict[str, bytes]:
         answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         keys = [item["Key"] for item in answer.get("Contents", [])]
@@ -90,6 +102,21 @@ def new_bucket(client: "S3Client", prefix: str = "data/set") -> BucketPlace:
     name = f"bucket-{os.getpid()}-{next(_names)}"
     client.create_bucket(Bucket=name)
     return BucketPlace(client, name, prefix)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real server, until the end of the session."""
+    folder = tmp_path_factory.mktemp("swift")
+    with running(folder) as server:
+        yield server
+    shutil.rmtree(folder, ignore_errors=True)  # pytest keeps its folders, and this one is large
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> BucketPlace:
+    """An empty bucket, and a prefix in it."""
+    return new_bucket(s3_server.client())
 
 
 @contextmanager
