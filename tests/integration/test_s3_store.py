@@ -22,7 +22,7 @@ from bigearthnet.errors import (
     SourceError,
     TransferError,
 )
-from bigearthnet.store import Store, StoredFile
+from bigearthnet.store import Piece, Range, Store, StoredFile
 from bigearthnet.store.s3 import S3Store
 from bigearthnet.store.s3.lock import lock_prefix
 from tests.support.line import Line
@@ -118,9 +118,9 @@ def test_checksums_go_along_as_the_settings_ask(setting: Any, algorithm: str | N
         place.client.meta.events.register("provide-client-params.s3", note)
         place.client.meta.events.register("after-call.s3.UploadPart", lambda parsed, **_: parsed.update(told))
         store = place.open()
-        with store.stage("y", [path], "0" * 64) as staged:
+        with store.stage("y", [path, path], "0" * 64) as staged:
             staged.commit()
-        assert place.files()["y"] == DATA
+        assert place.files()["y"] == DATA * 2
     assert asked["CreateMultipartUpload"].get("ChecksumAlgorithm") == algorithm
     parts = asked["CompleteMultipartUpload"]["MultipartUpload"]["Parts"]
     assert [part.get("ChecksumCRC32") for part in parts] == [told.get("ChecksumCRC32")] * 2
@@ -143,8 +143,9 @@ def test_an_object_that_arrives_as_another_is_removed(place: BucketPlace, path: 
 def test_a_local_file_that_becomes_shorter_is_not_published(place: BucketPlace, path: Path) -> None:
     store = place.open()
     store.write("other", b"")
+    os.truncate(path, 20 * MIB)
     place.client.meta.events.register("before-call.s3.UploadPart", lambda **_: os.truncate(path, 9 * MIB))
-    with pytest.raises(ChangedError, match=r"a\.zip became shorter while it was read\. Run again"):
+    with pytest.raises(ChangedError, match=r"a\.zip became shorter or longer while it was read\. Run again"):
         store.upload(path, "a.zip")
     assert "a.zip" not in place.files()
     assert place.unfinished() == []
@@ -188,6 +189,53 @@ def test_a_lock_sweeps_its_own_prefix_and_nothing_else(place: BucketPlace) -> No
     assert len(place.unfinished()) == 4
     with store.lock("run"):
         assert sorted(place.unfinished()) == ["a.zip", "data/set2/a.zip"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sent"),
+    [
+        ([5, 13], 0),
+        ([1, 10], 5),  # the first five together, as a part has no less
+        ([1, 8], 9),
+        ([2, 2, 2, 5], 6),
+        ([2, 2, 12, 1, 1], 7),
+        ([17 * MIB, 9], 21),
+        ([3 * MIB, 9], 5),
+        ([7, 3 * MIB], 3),
+    ],
+)
+def test_no_byte_is_sent_that_the_server_can_copy(
+    place: BucketPlace, path: Path, sizes: list[int], sent: int
+) -> None:
+    """Sizes are of ranges in MiB, and of local files in bytes."""
+    store, wanted = place.open(), b""
+    stored = store.write("x", DATA)
+    pieces: list[Piece] = []
+    bodies: list[int] = []
+    place.client.meta.events.register(
+        "provide-client-params.s3.UploadPart", lambda params, **_: bodies.append(len(params["Body"]))
+    )
+    for size in sizes:
+        if size < MIB:
+            pieces.append(Range(stored, 0, size * MIB))
+            wanted += DATA[: size * MIB]
+        else:
+            path.write_bytes(bytes(size))
+            pieces.append(path)
+            wanted += bytes(size)
+    with store.stage("y", pieces, "0" * 64) as staged:
+        staged.commit()
+    assert place.files()["y"] == wanted
+    assert sum(bodies) == sent * MIB
+
+
+def test_a_range_that_changed_is_not_copied(place: BucketPlace) -> None:
+    store = place.open()
+    file = store.write("x", DATA)
+    place.put("x", DATA[::-1])
+    with pytest.raises(ChangedError), store.stage("y", [Range(file, 0, file.size)], "0" * 64):
+        pass
+    assert place.unfinished() == []
 
 
 def test_the_folders_of_the_console_are_no_files(place: BucketPlace) -> None:

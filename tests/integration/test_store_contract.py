@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bigearthnet.store.reader
-import bigearthnet.store.s3.partial
+import bigearthnet.store.s3.upload
 from bigearthnet.errors import BusyError, ChangedError, DestinationError
 from bigearthnet.store import Range, Store, StoredFile
 from tests.support.places import FolderPlace, Place, moto_place, new_bucket
@@ -44,7 +44,7 @@ def store(place: Place) -> Store:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bigearthnet.store.s3.partial, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(bigearthnet.store.s3.upload, "PART_BYTES", 5 * MIB)
 
 
 @pytest.fixture
@@ -294,12 +294,12 @@ def test_names_lead_out_of_no_store(store: Store, name: str) -> None:
 KILLED = """
     import sys
     from pathlib import Path
-    import bigearthnet.store.s3.partial
+    import bigearthnet.store.s3.upload
     from tests.integration.test_store_contract import DATA, MIB
     from tests.support.places import BucketPlace
     from tests.support.s3_server import make_client
 
-    bigearthnet.store.s3.partial.PART_BYTES = 5 * MIB
+    bigearthnet.store.s3.upload.PART_BYTES = 5 * MIB
     *server, bucket, path = sys.argv[1:]
     store = BucketPlace(make_client(*server), bucket).open()
     with store.lock("killed"), store.stage("a.zip", [Path(path)], ""):

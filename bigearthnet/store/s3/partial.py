@@ -1,6 +1,6 @@
 """A file that is sent to a bucket from front to back, over several runs if need be."""
 
-from typing import Final, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -8,9 +8,6 @@ from bigearthnet.store.base import StoredFile
 from bigearthnet.store.ownership import RESUME
 from bigearthnet.store.s3.prefix import Prefix
 from bigearthnet.store.s3.upload import Upload, abort_upload
-
-PART_BYTES: Final = 16 << 20
-"""Of a part: 10,000 of them are the most, 156 GiB. Twice as much is in memory; a kill can lose as much."""
 
 
 class _Note(BaseModel):
@@ -24,7 +21,8 @@ class _Note(BaseModel):
 class S3Partial:
     """An unfinished upload, with a note in `.resume/<name>.json`; see `Partial` for the methods.
 
-    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back.
+    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back. A killed run
+    loses less than a part.
     """
 
     def __init__(self, prefix: Prefix, name: str, size: int, md5: str | None) -> None:
@@ -33,20 +31,19 @@ class S3Partial:
         self._note_name = f"{RESUME}{name}.json"
         self._size = size
         self._md5 = md5
-        self._waiting = bytearray()
         self._upload = Upload(prefix, name, {})
         self.validator: str | None = None
         self._load()
 
     @property
     def position(self) -> int:
-        return self._upload.size + len(self._waiting)
+        return self._upload.size
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._waiting.clear()
+        pass
 
     def held(self) -> None:
         return None
@@ -58,32 +55,20 @@ class S3Partial:
         self.validator = validator
 
     def write(self, data: memoryview) -> None:
-        while len(data):
-            count = min(PART_BYTES - len(self._waiting), len(data))
-            self._waiting += data[:count]
-            data = data[count:]
-            if len(self._waiting) == PART_BYTES:
-                self._send()
+        self._upload.write(data)
 
     def commit(self) -> StoredFile:
         if self.position != self._size:
             raise ValueError(f"{self._prefix.url(self._name)} has {self.position} bytes of {self._size}")
-        if self._waiting:
-            self._send()
         stored = self._upload.commit()
         self._prefix.delete([self._note_name])
         return stored
 
     def discard(self) -> None:
         self._prefix.require_ours()
-        self._waiting.clear()
         self._upload.abort()
         self.validator = None
         self._prefix.delete([self._note_name])
-
-    def _send(self) -> None:
-        self._upload.send(bytes(self._waiting))
-        self._waiting.clear()
 
     def _load(self) -> None:
         """Go on with the upload of the note if it is of the same file, else abort it."""
@@ -92,7 +77,7 @@ class S3Partial:
             return
         if (note.size, note.md5) != (self._size, self._md5):
             abort_upload(self._prefix, self._name, note.upload)
-        elif self._upload.go_on(note.upload, PART_BYTES):
+        elif self._upload.go_on(note.upload):
             self.validator = note.validator
 
 

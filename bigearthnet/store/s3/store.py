@@ -20,9 +20,9 @@ from bigearthnet.store.ownership import is_reserved, require_name
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
-from bigearthnet.store.s3.parts import LocalRange, plan_parts
 from bigearthnet.store.s3.prefix import Prefix
 from bigearthnet.store.s3.upload import Upload, abort_other_uploads
+from bigearthnet.store.transfer import BLOCK_BYTES, blocks
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -161,24 +161,31 @@ class S3Store:
         upload = Upload(self._prefix, self._named(name), metadata)
         upload.begin()
         try:
-            for part in plan_parts(pieces):
-                if isinstance(part, Range):
-                    upload.copy(part)
+            for piece in pieces:
+                if isinstance(piece, Range):
+                    self._append_range(piece, upload)
                 else:
-                    upload.send(b"".join(map(self._read_range, part)))
+                    _append_file(piece, upload)
             yield upload
         finally:
             upload.abort()
 
-    def _read_range(self, wanted: Range | LocalRange) -> bytes:
-        size = wanted.stop - wanted.start
-        if isinstance(wanted, Range):
-            return read_small(self.open(wanted.file, wanted.start, wanted.stop), size, self._prefix.refusal)
-        with translate_os_errors("read", wanted.path), wanted.path.open("rb") as file:
-            data = os.pread(file.fileno(), size, wanted.start)
-        if len(data) != size:
-            raise ChangedError(f"{wanted.path} became shorter while it was read. Run again.")
-        return data
+    def _append_range(self, piece: Range, upload: Upload) -> None:
+        middle = piece.start + upload.before_copy(piece.stop - piece.start)
+        with self.open(piece.file, piece.start, middle) as reader:
+            for block in blocks(reader):
+                upload.write(block)
+        if middle < piece.stop:
+            upload.copy(Range(piece.file, middle, piece.stop))
+
+
+def _append_file(path: Path, upload: Upload) -> None:
+    with translate_os_errors("read", path), path.open("rb") as file:
+        end = upload.size + os.fstat(file.fileno()).st_size
+        while block := file.read(BLOCK_BYTES):
+            upload.write(memoryview(block))
+    if upload.size != end:
+        raise ChangedError(f"{path} became shorter or longer while it was read. Run again.")
 
 
 class _Body:

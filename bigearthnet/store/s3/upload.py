@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -14,19 +14,34 @@ from bigearthnet.store.s3.translate import error_code
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+MIN_PART_BYTES: Final = 5 << 20
+"""The least of any part but the last."""
+PART_BYTES: Final = 8 << 20
+"""Of a part that is sent: 10,000 are the most, 78 GiB. Twice as much is in memory."""
+
 logger = logging.getLogger(__name__)
 
 
 class Upload:
-    """A multipart upload to the object `name`; see `Staged` for its commit."""
+    """A multipart upload to the object `name`; see `Staged` for its commit.
+
+    Bytes that are too few for a part wait for more.
+    """
 
     def __init__(self, prefix: Prefix, name: str, metadata: Mapping[str, str]) -> None:
         self._prefix = prefix
         self._name = name
         self._metadata = metadata
         self._parts: list[CompletedPartTypeDef] = []
+        self._sent = 0
+        self._waiting = bytearray()
         self.id: str | None = None
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that were appended."""
+        return self._sent + len(self._waiting)
 
     def begin(self) -> str:
         """Begin the upload; returns its id for `go_on`."""
@@ -44,10 +59,10 @@ class Upload:
             )["UploadId"]
         return self.id
 
-    def go_on(self, upload_id: str, part_bytes: int) -> bool:
-        """Go on with an upload in parts of `part_bytes`; False if it is not there any more.
+    def go_on(self, upload_id: str) -> bool:
+        """Go on with an upload; False if it is not there any more.
 
-        Parts after a gap or one of another size, such as the last one, are sent again.
+        Parts after a gap or one of another size, such as the last one, have to be sent again.
         """
         with self._prefix.translating("list the parts of", self._name):
             try:
@@ -61,20 +76,29 @@ class Upload:
                 raise
         self.id = upload_id
         for part in listed:
-            if (part["PartNumber"], part["Size"]) != (len(self._parts) + 1, part_bytes):
+            if (part["PartNumber"], part["Size"]) != (len(self._parts) + 1, PART_BYTES):
                 break
             self._append(part, part["Size"])
         return True
 
-    def send(self, data: bytes) -> None:
-        """Append a part with these bytes; at least 5 MiB unless it is the last."""
-        self._prefix.require_ours()
-        with self._prefix.translating(f"write part {len(self._parts) + 1} of", self._name):
-            response = self._prefix.client.upload_part(**self._next_part(), Body=data)
-            self._append(response, len(data))
+    def write(self, data: memoryview) -> None:
+        """Append bytes."""
+        while len(data):
+            count = PART_BYTES - len(self._waiting)
+            self._waiting += data[:count]
+            data = data[count:]
+            if len(self._waiting) == PART_BYTES:
+                self._send()
+
+    def before_copy(self, size: int) -> int:
+        """Bytes of the next `size` that have to be written, so that the rest, if any, can be copied."""
+        missing = max(MIN_PART_BYTES - len(self._waiting), 0) if self._waiting else 0
+        return missing if size - missing >= MIN_PART_BYTES else size
 
     def copy(self, source: Range) -> None:
-        """Append bytes of another object of the prefix, on the server."""
+        """Append bytes of another object of the prefix, on the server; `before_copy` says which can be."""
+        if self._waiting:
+            self._send()
         self._prefix.require_ours()
         name = source.file.name
         with self._prefix.translating(f"copy {name} to part {len(self._parts) + 1} of", self._name):
@@ -89,8 +113,8 @@ class Upload:
     def commit(self) -> StoredFile:
         """Complete the upload."""
         self._prefix.require_ours()
-        if not self._parts:
-            self.send(b"")  # an object without a part cannot be completed, not even an empty one
+        if self._waiting or not self._parts:  # without a part not even an empty object can be completed
+            self._send()
         with self._prefix.translating("complete the upload of", self._name):
             try:
                 self._prefix.client.complete_multipart_upload(
@@ -121,7 +145,15 @@ class Upload:
                 abort_upload(self._prefix, self._name, self.id)
             except BigEarthNetError as error:
                 logger.warning("%s", error)
-        self.id, self.size, self._parts = None, 0, []
+        self.id, self._sent, self._parts = None, 0, []
+        self._waiting.clear()
+
+    def _send(self) -> None:
+        self._prefix.require_ours()
+        with self._prefix.translating(f"write part {len(self._parts) + 1} of", self._name):
+            response = self._prefix.client.upload_part(**self._next_part(), Body=bytes(self._waiting))
+            self._append(response, len(self._waiting))
+        self._waiting.clear()
 
     def _next_part(self) -> Any:
         return {**self._prefix.at(self._name), "UploadId": self.id, "PartNumber": len(self._parts) + 1}
@@ -131,7 +163,7 @@ class Upload:
         if "ChecksumCRC32" in answer:  # AWS wants the checksums of all parts again when it joins them
             part["ChecksumCRC32"] = answer["ChecksumCRC32"]
         self._parts.append(part)
-        self.size += size
+        self._sent += size
 
     def _find(self) -> StoredFile | None:
         """The object, if it is the one that was sent."""
