@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +143,12 @@ def test_of_a_process_of_this_machine_it_is_known_when_it_ends(place: BucketPlac
     place.put(".lock", owner.model_dump_json().encode())
     with lock_prefix(prefix, "second"):
         assert content(place)["name"].startswith("run second ")
+
+
+def test_a_machine_without_an_id_is_like_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "readlink", Path("/not/there").stat)
+    owner = LockOwner.of_this_process("first")
+    assert not owner.model_copy(update={"started": "1"}).has_ended()
 
 
 def test_of_two_that_take_a_lock_in_the_same_moment_one_gets_it(place: BucketPlace, prefix: Prefix) -> None:

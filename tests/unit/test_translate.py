@@ -71,6 +71,7 @@ def test_the_permission_is_that_of_the_request(operation: str, permission: str) 
     [
         (response("SlowDown", 503, retries=9), "S3 answered SlowDown (So it is) 10 times. Try again later."),
         (response("InternalError", 500), "S3 answered InternalError (So it is). Try again later."),
+        (response("TooManyRequests", 429), "S3 answered TooManyRequests (So it is). Try again later."),
         (response("RequestTimeout", 400), "S3 answered RequestTimeout (So it is). Try again later."),
         (response("BadDigest", 400), "S3 answered BadDigest (So it is). The bytes were damaged on their"),
         (EndpointConnectionError(endpoint_url="http://host"), "no whole response from S3 (Could not connect"),
