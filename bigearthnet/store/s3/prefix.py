@@ -111,8 +111,8 @@ class Prefix:
             except self.client.exceptions.NoSuchKey:
                 return None
             now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
-            age = (now - response["LastModified"]).total_seconds()
-            return SmallObject(response["Body"].read(SMALL_BYTES), response["ETag"], age)
+            age = (now - response["LastModified"]).total_seconds()  # below 0 where the server rounds up
+            return SmallObject(response["Body"].read(SMALL_BYTES), response["ETag"], max(age, 0))
 
     def put(self, name: str, data: bytes, **parameters: Any) -> str:
         """Write an object in one request, with more parameters of `PutObject`; returns its ETag."""
