@@ -127,8 +127,8 @@ class PrefixLock:
     def _replace(self, found: SmallObject | None) -> bool:
         """Write the lock in place of the version that was found, or of none; False if it is another by now.
 
-        Servers that cannot compare (501) replace whatever there is: two runs that take over a lock there in the
-        same moment both go on, until one of them finds at its next refresh or check that it has lost it.
+        Servers that cannot compare (501) replace whatever there is: two runs that take over a lock there in
+        the same moment both go on, until one finds at its next refresh or check that it has lost it.
         """
         self._owner = self._owner.refreshed()
         put, content = self._prefix.client.put_object, self._owner.model_dump_json().encode()
