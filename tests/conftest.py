@@ -8,7 +8,7 @@ import pytest
 from tests.support.pipeline import prepare
 from tests.support.sample import Sample, make_sample
 
-pytest_plugins = ("tests.support.s3_fixtures", "tests.support.transfers")
+pytest_plugins = ("tests.support.places", "tests.support.transfers")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from bigearthnet.errors import DestinationError, SourceError
 from bigearthnet.store.reader import ResumingReader
@@ -33,8 +33,8 @@ class Range:
     stop: int
 
 
-Piece = Range | Path | bytes
-"""Part of a file to be joined: bytes of a stored file, a whole local file, or bytes in memory."""
+Piece = Range | Path
+"""Part of a file to be joined: bytes of a stored file, or a whole local file."""
 
 
 class Staged(Protocol):
@@ -52,10 +52,10 @@ class Staged(Protocol):
         """
 
 
-class Partial(Protocol):
+class Partial(AbstractContextManager["Partial"], Protocol):
     """A file that arrives from front to back, over several runs if need be.
 
-    A context manager: what was written and not committed is kept for the next `resume`.
+    What was written in the block and not committed is kept for the next `resume`.
     """
 
     @property
@@ -66,10 +66,6 @@ class Partial(Protocol):
     def validator(self) -> str | None:
         """Version of the source that these bytes came from, as given to `restart`."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
     def held(self) -> Iterator[memoryview] | None:
         """Yield the bytes that are there, in blocks; None where the store cannot read them back."""
 
@@ -77,7 +73,7 @@ class Partial(Protocol):
         """Drop the bytes that are there and note the version that the next ones come from."""
 
     def write(self, data: memoryview) -> None:
-        """Append bytes."""
+        """Append bytes; the first ones after `restart`."""
 
     def commit(self) -> StoredFile:
         """Make the file visible under its name; all its bytes must have been written."""
@@ -138,8 +134,8 @@ class Store(Protocol):
     def write(self, name: str, data: bytes) -> StoredFile:
         """Write a small file, in place of any earlier one, and bring it to the disk."""
 
-    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        """Store a local file, in place of any earlier one; its SHA-256 (hex) is noted for `digest`.
+    def upload(self, path: Path, name: str) -> StoredFile:
+        """Store a local file, in place of any earlier one.
 
         A folder on the same disk links it: it must not be changed afterwards.
         """

@@ -9,24 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from io import BufferedWriter, FileIO
+from io import FileIO
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, DestinationError
+from bigearthnet.store import ownership
 from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
 from bigearthnet.store.disk import NEW, etag_of, make_folder, sync, translate_os_errors
 from bigearthnet.store.folder_lock import FolderLock, lock_folder
 from bigearthnet.store.folder_partial import FolderPartial
-from bigearthnet.store.ownership import (
-    LOCK,
-    MARKER,
-    MARKER_TEXT,
-    STAGING,
-    is_reserved,
-    require_name,
-    require_unused,
-)
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.transfer import blocks
 
@@ -43,7 +35,8 @@ class FolderStore:
         if "\0" in str(root):
             raise refusal(f"cannot use {str(root)!r} as a folder: its name holds a NUL character.")
         self._root = root
-        self._notes = root / STAGING / "digests"
+        self._staging = root / ownership.STAGING
+        self._notes = self._staging / "digests"
         self._refusal = refusal
 
     @property
@@ -64,13 +57,22 @@ class FolderStore:
         return _stored(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
+        def fail(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise error
+
+        names: list[str] = []
         top = self._root / prefix.rpartition("/")[0]
         with translate_os_errors("list", top, self._refusal):
-            names = sorted(name for name in self._walk(top) if name.startswith(prefix))
-        for name in names:
-            file = self.head(name)
-            if file is not None:
-                yield file
+            for folder, folders, files in os.walk(top, onerror=fail):
+                if folder == str(self._root):
+                    folders[:] = [name for name in folders if not ownership.is_reserved(name)]
+                names += [(Path(folder) / name).relative_to(self._root).as_posix() for name in files]
+        for name in sorted(names):
+            if name.startswith(prefix) and not ownership.is_reserved(name):
+                file = self.head(name)
+                if file is not None:
+                    yield file
 
     def digest(self, file: StoredFile) -> str | None:
         path = self._path(file.name)
@@ -91,32 +93,16 @@ class FolderStore:
         return None if file is None else read_small(self.open(file), file.size, self._refusal)
 
     def write(self, name: str, data: bytes) -> StoredFile:
-        with self._staging(name) as staged:
-            with self._writing(name):
-                staged.path.write_bytes(data)
-                sync(staged.path)
+        with self._staged(name, lambda path: path.write_bytes(data)) as staged:
             return staged.commit()
 
-    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        with self._staging(name) as staged:
-            with self._writing(name):
-                try:
-                    os.link(path.resolve(), staged.path)
-                except OSError:  # another disk, or no right to link
-                    shutil.copyfile(path, staged.path)
-                sync(staged.path)
-            if sha256 is not None:
-                self._note(self._path(name), etag_of(staged.path.stat()), sha256)
+    def upload(self, path: Path, name: str) -> StoredFile:
+        with self._staged(name, partial(_link_or_copy, path)) as staged:
             return staged.commit()
 
     @contextmanager
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
-        with self._staging(name) as staged:
-            with self._writing(name), staged.path.open("wb") as target:
-                for piece in pieces:
-                    self._append(piece, target)
-                target.flush()
-                os.fsync(target.fileno())
+        with self._staged(name, partial(self._join, pieces)) as staged:
             self._note(self._path(name), etag_of(staged.path.stat()), sha256)
             yield staged
 
@@ -133,41 +119,32 @@ class FolderStore:
                 self._claim()
                 path.unlink()
         for folder in {path.parent for path in paths}:
-            with translate_os_errors("remove files of", folder, self._refusal):
-                sync(self._remove_if_empty(folder))
+            with translate_os_errors("remove files of", folder, self._refusal), suppress(FileNotFoundError):
+                sync(folder)
+            with suppress(OSError):  # it is not empty; the store's own folder never is
+                os.removedirs(folder)
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
-        with lock_folder(self._root / LOCK, run) as lock:
-            staging = self._root / STAGING
-            notes = [path for path in staging.glob(f"*{_PART}.json") if not path.with_suffix("").exists()]
-            for path in [*staging.glob(f"*{NEW}"), *notes]:  # left by killed runs
+        with lock_folder(self._root / ownership.LOCK, run) as lock:
+            notes = self._staging.glob(f"*{_PART}.json")
+            useless = [path for path in notes if not path.with_suffix("").exists()]
+            for path in [*self._staging.glob(f"*{NEW}"), *useless]:  # left by killed runs
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock
 
     def _path(self, name: str) -> Path:
-        require_name(name, self.url, self._refusal)
+        ownership.require_name(name, self.url, self._refusal)
         return self._root / name
 
     def _staged_path(self, name: str, suffix: str) -> Path:
-        return self._root / STAGING / (name.replace("%", "%25").replace("/", "%2F") + suffix)
+        return self._staging / (name.replace("%", "%25").replace("/", "%2F") + suffix)
 
     def _writing(self, name: str) -> AbstractContextManager[None]:
         return translate_os_errors("write", self._root / name, self._refusal)
-
-    def _walk(self, top: Path) -> Iterator[str]:
-        def fail(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError | NotADirectoryError):
-                raise error
-
-        for folder, folders, files in os.walk(top, onerror=fail):
-            below = Path(folder).relative_to(self._root)
-            for names in (folders, files):
-                names[:] = [name for name in names if not is_reserved((below / name).as_posix())]
-            yield from ((below / name).as_posix() for name in files)
 
     def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
         path = self._path(file.name)
@@ -181,11 +158,11 @@ class FolderStore:
 
     def _claim(self) -> None:
         """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""
-        marker = self._root / MARKER
+        marker = self._root / ownership.MARKER
         if not marker.exists():
             make_folder(self._root)
-            require_unused((entry.name for entry in self._root.iterdir()), self.url)
-            marker.write_bytes(MARKER_TEXT)
+            ownership.require_unused((entry.name for entry in self._root.iterdir()), self.url)
+            marker.write_bytes(ownership.MARKER_TEXT)
             sync(self._root)
 
     def _prove(self, name: str) -> Path:
@@ -193,7 +170,7 @@ class FolderStore:
         target = self._path(name)
         with self._writing(name):
             self._claim()
-            make_folder(self._root / STAGING)
+            make_folder(self._staging)
             make_folder(target.parent)
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -202,13 +179,17 @@ class FolderStore:
         return target
 
     @contextmanager
-    def _staging(self, name: str) -> Iterator["StagedFile"]:
+    def _staged(self, name: str, fill: Callable[[Path], object]) -> Iterator["StagedFile"]:
+        """A new file that was filled and brought to the disk, removed at the end unless it was moved."""
         target = self._prove(name)
         path = self._staged_path(name, NEW)
         # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
         path.unlink(missing_ok=True)
         try:
-            yield StagedFile(path, partial(self._move, path, name, target))
+            with self._writing(name):
+                fill(path)
+                sync(path)
+            yield StagedFile(path, path.stat().st_size, partial(self._move, path, name, target))
         finally:
             # Also after a rename: between two links to the same file it does nothing.
             path.unlink(missing_ok=True)
@@ -219,35 +200,22 @@ class FolderStore:
             sync(target.parent)
             return _stored(name, target.stat())
 
-    def _append(self, piece: Piece, target: BufferedWriter) -> None:
-        if isinstance(piece, bytes):
-            target.write(piece)
-            return
-        if isinstance(piece, Range):
-            with self.open(piece.file, piece.start, piece.stop) as reader:
-                target.writelines(blocks(reader))
-            return
-        with translate_os_errors("read", piece, self._refusal):
-            source = piece.open("rb")
-        with source:
-            shutil.copyfileobj(source, target)
+    def _join(self, pieces: Sequence[Piece], path: Path) -> None:
+        with path.open("wb") as target:
+            for piece in pieces:
+                if isinstance(piece, Range):
+                    with self.open(piece.file, piece.start, piece.stop) as reader:
+                        target.writelines(blocks(reader))
+                else:
+                    with translate_os_errors("read", piece, self._refusal):
+                        source = piece.open("rb")
+                    with source:
+                        shutil.copyfileobj(source, target)
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
-        if (self._root / MARKER).exists():
+        if (self._root / ownership.MARKER).exists():
             with translate_os_errors("write", self._notes):
                 note_digest(path, etag, sha256, self._notes)
-
-    def _remove_if_empty(self, folder: Path) -> Path:
-        """Remove a folder and those above it as far as they are empty; returns the first that stays."""
-        while folder != self._root:
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                pass
-            except OSError:
-                break
-            folder = folder.parent
-        return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +223,8 @@ class StagedFile:
     """A complete file in `.staging/`; see `Staged`."""
 
     path: Path
+    size: int
     commit: Callable[[], StoredFile]
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size
 
 
 class _Body(FileIO):
@@ -277,6 +242,13 @@ class _Body(FileIO):
             if etag_of(os.fstat(self.fileno())) != self._etag:
                 raise _changed(self._path)
         return count
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk, or no right to link
+        shutil.copyfile(source, target)
 
 
 def _stored(name: str, status: os.stat_result) -> StoredFile:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TextIO
 
 from bigearthnet.errors import BusyError
 from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.store.ownership import describe_owner
 
 
 class FolderLock:
@@ -49,7 +49,7 @@ def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
                     "Wait until that run has ended, or cancel it, then run again."
                 ) from None
             file.truncate(0)
-            file.write(f"run {run} (process {os.getpid()} on {socket.gethostname()})")
+            file.write(describe_owner(run))
             file.flush()
         try:
             yield FolderLock(file, path)

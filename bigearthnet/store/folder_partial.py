@@ -37,7 +37,6 @@ class FolderPartial:
         self._move = move
         self._file: FileIO | None = None
         self._note = _Note(size=size, md5=md5)
-        self._begun = False  # what is in the part is ours to go on with
         self.position = 0
         with translate_os_errors("read", part, refusal):
             self._load()
@@ -53,22 +52,18 @@ class FolderPartial:
         self._close()
 
     def held(self) -> Iterator[memoryview]:
-        if self.position:
-            with translate_os_errors("read", self._part, self._refusal), self._part.open("rb") as file:
-                while block := file.read(_BLOCK_BYTES):
-                    yield memoryview(block)
+        with translate_os_errors("read", self._part, self._refusal), self._part.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                yield memoryview(block)
 
     def restart(self, validator: str | None) -> None:
-        self._close()
+        self.discard()
         with translate_os_errors("write", self._part, self._refusal):
-            self._part.unlink(missing_ok=True)
-            self._note.validator, self.position = validator, 0
+            self._note.validator = validator
             replace_file(self._note_path, self._note.model_dump_json().encode())
-        self._begun = True
+            self._file = FileIO(self._part, "xb")
 
     def write(self, data: memoryview) -> None:
-        if not self._begun:
-            self.restart(None)
         with translate_os_errors("write", self._part, self._refusal):
             if self._file is None:
                 self._file = FileIO(self._part, "ab")
@@ -80,7 +75,6 @@ class FolderPartial:
     def commit(self) -> StoredFile:
         if self.position != self._note.size:
             raise ValueError(f"{self._part} has {self.position} bytes of {self._note.size}")
-        self.write(memoryview(b""))  # a file of no bytes was never opened
         self._close()
         with translate_os_errors("write", self._part, self._refusal):
             sync(self._part)
@@ -94,7 +88,7 @@ class FolderPartial:
         with translate_os_errors("remove", self._part, self._refusal):
             self._part.unlink(missing_ok=True)
             self._note_path.unlink(missing_ok=True)
-        self._note.validator, self.position, self._begun = None, 0, False
+        self._note.validator, self.position = None, 0
 
     def _load(self) -> None:
         """Go on with the earlier beginning if it is of the same file."""
@@ -104,7 +98,7 @@ class FolderPartial:
         except (FileNotFoundError, ValidationError):
             return
         if (note.size, note.md5) == (self._note.size, self._note.md5) and held <= note.size:
-            self._note, self.position, self._begun = note, held, True
+            self._note, self.position = note, held
 
     def _close(self) -> None:
         if self._file is not None:

@@ -1,5 +1,7 @@
 """Names that a store uses for itself, and the marker that says that a folder or prefix is ours."""
 
+import os
+import socket
 from collections.abc import Iterable
 from typing import Final
 
@@ -45,3 +47,8 @@ def require_name(name: str, url: str, refusal: Refusal) -> None:
     pieces = name.split("/")
     if {"", ".", ".."} & set(pieces) or "\0" in name or is_reserved(name):
         raise refusal(f"cannot use {name!r} as the name of a file in {url}.")
+
+
+def describe_owner(run: str) -> str:
+    """The run that has a lock, in this process, as another run names it."""
+    return f"run {run} (process {os.getpid()} on {socket.gethostname()})"

@@ -21,13 +21,8 @@ def complete(
 ) -> tuple[int, str | None]:
     """Write the bytes that are missing of a file; all of them if it changed since the partial was begun.
 
-    Args:
-        open_at: opens the file.
-        size: of the file.
-        partial: gets the bytes.
-        algorithm: of the digest.
-        on_bytes: called with the size of each block, also of those that were there; with a negative number
-            when bytes are fetched again.
+    `on_bytes` is called with the size of each block, also of those that were there; with a negative number
+    when bytes are fetched again.
 
     Returns:
         Bytes received, and the digest (hex) of the file; None where the store cannot read earlier bytes back.
@@ -45,8 +40,8 @@ def complete(
         if not start:
             raise
         on_bytes(-start)
-        start, digest, held = 0, hashlib.new(algorithm, usedforsecurity=False), ()
-        reader = open_at(0, None).begin()
+        partial.restart(None)
+        return complete(open_at, size, partial, algorithm, on_bytes)
     with reader:
         if not start:
             partial.restart(reader.validator)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import bigearthnet.store.s3.partial
+import bigearthnet.store.s3.upload
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
 from bigearthnet.source import Mirror
 from bigearthnet.source.opening import Source
@@ -36,7 +36,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.fixture(autouse=True)
 def folder(server: RecordServer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The record's files."""
-    monkeypatch.setattr(bigearthnet.store.s3.partial, "PART_BYTES", PART)
+    monkeypatch.setattr(bigearthnet.store.s3.upload, "PART_BYTES", PART)
     (server.folder / IMAGES).write_bytes(CONTENT)
     return server.folder
 

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: OpenStack Swift, in a virtual environment of its own; see `s3_fixtures`."""
+"""A real S3 server on loopback: OpenStack Swift, in a virtual environment of its own; see `places`."""
 
 import fcntl
 import os

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SourceError, SpaceError
-from bigearthnet.store import FolderStore
+from bigearthnet.store import FolderStore, Range
 from bigearthnet.store.disk import translate_os_errors
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,11 @@ def test_a_beginning_that_is_too_long_is_dropped(store: FolderStore, folder: Pat
 
 
 def test_files_in_subfolders_are_staged_apart(store: FolderStore) -> None:
-    with store.stage("a/b", [b"1"], "0" * 64) as one, store.stage("a%2Fb", [b"2"], "0" * 64) as two:
+    x = store.write("x", b"12")
+    with (
+        store.stage("a/b", [Range(x, 0, 1)], "") as one,
+        store.stage("a%2Fb", [Range(x, 1, 2)], "") as two,
+    ):
         one.commit()
         two.commit()
     assert (store.read("a/b"), store.read("a%2Fb")) == (b"1", b"2")
@@ -99,7 +103,7 @@ def test_the_system_may_keep_its_own_in_an_empty_folder(store: FolderStore, fold
 )
 def test_everything_that_a_commit_needs_is_tried_before(store: FolderStore, name: str, reason: str) -> None:
     store.write("sub/x", b"")
-    stage = store.stage(name, [b"x"], "0" * 64)
+    stage = store.stage(name, [], "0" * 64)
     for call in (stage.__enter__, lambda: store.resume(name, 1, None)):
         with pytest.raises(DestinationError, match=f"cannot write .*{name}: {reason}"):
             call()
@@ -135,11 +139,12 @@ def test_a_full_disk_is_said_in_plain_words(tmp_path: Path) -> None:
         source.write_bytes(bytes(2 << 20))
         def resume():
             with store.resume("resume", 2 << 20, None) as partial:
+                partial.restart(None)
                 partial.write(memoryview(bytes(2 << 20)))
         for call in (
             lambda: store.write("write", bytes(2 << 20)),
             lambda: store.upload(source, "upload"),
-            lambda: store.stage("stage", [source, bytes(1 << 20)], "0" * 64).__enter__(),
+            lambda: store.stage("stage", [source, source], "0" * 64).__enter__(),
             resume,
         ):
             try:

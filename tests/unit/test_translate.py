@@ -16,7 +16,6 @@ from bigearthnet.store import Refusal
 from bigearthnet.store.s3.translate import translate_errors
 
 URL = "s3://bucket/data/x"
-READING = "s3:GetObject (and s3:ListBucket, for objects that are not there)"
 
 
 def response(code: str, status: int, operation: str = "PutObject", retries: int = 0) -> ClientError:
@@ -56,15 +55,8 @@ def test_a_refusal_says_what_to_do(code: str, status: int, advice: str, refusal:
 @pytest.mark.parametrize(
     ("operation", "permission"),
     [
-        ("HeadBucket", "s3:ListBucket"),
-        ("HeadObject", READING),
-        ("GetObject", READING),
-        ("ListObjectsV2", "s3:ListBucket"),
+        ("HeadObject", "s3:GetObject (and s3:ListBucket, for objects that are not there)"),
         ("ListMultipartUploads", "s3:ListBucketMultipartUploads"),
-        ("ListParts", "s3:ListMultipartUploadParts"),
-        ("AbortMultipartUpload", "s3:AbortMultipartUpload"),
-        ("DeleteObject", "s3:DeleteObject"),
-        ("DeleteObjects", "s3:DeleteObject"),
         ("UploadPartCopy", "s3:GetObject and s3:PutObject"),
         ("CompleteMultipartUpload", "s3:PutObject"),
     ],
@@ -79,6 +71,7 @@ def test_the_permission_is_that_of_the_request(operation: str, permission: str) 
     [
         (response("SlowDown", 503, retries=9), "S3 answered SlowDown (So it is) 10 times. Try again later."),
         (response("InternalError", 500), "S3 answered InternalError (So it is). Try again later."),
+        (response("TooManyRequests", 429), "S3 answered TooManyRequests (So it is). Try again later."),
         (response("RequestTimeout", 400), "S3 answered RequestTimeout (So it is). Try again later."),
         (response("BadDigest", 400), "S3 answered BadDigest (So it is). The bytes were damaged on their"),
         (EndpointConnectionError(endpoint_url="http://host"), "no whole response from S3 (Could not connect"),

@@ -1,24 +1,18 @@
 """A file that is sent to a bucket from front to back, over several runs if need be."""
 
-from collections.abc import Callable
-from typing import Final, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.ownership import RESUME
-from bigearthnet.store.s3.parts import MAX_PARTS
-from bigearthnet.store.s3.prefix import NO_METADATA, Prefix
-from bigearthnet.store.s3.upload import Upload, abort_uploads, list_uploads
-
-PART_BYTES: Final = 16 << 20
-"""Of a part; twice as much is in memory, and a killed run can lose as much."""
+from bigearthnet.store.s3.prefix import Prefix
+from bigearthnet.store.s3.upload import Upload, abort_upload
 
 
 class _Note(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     upload: str
-    part_bytes: int
     size: int
     md5: str | None
     validator: str | None
@@ -27,105 +21,75 @@ class _Note(BaseModel):
 class S3Partial:
     """An unfinished upload, with a note in `.resume/<name>.json`; see `Partial` for the methods.
 
-    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back. `check` is
-    called before anything is written, and raises if that must not be.
+    S3 tells nothing about an unfinished upload but its name, and does not give its bytes back. A killed run
+    loses less than a part.
     """
 
-    def __init__(
-        self, prefix: Prefix, name: str, size: int, md5: str | None, check: Callable[[], None]
-    ) -> None:
+    def __init__(self, prefix: Prefix, name: str, size: int, md5: str | None) -> None:
         self._prefix = prefix
         self._name = name
+        self._note_name = f"{RESUME}{name}.json"
         self._size = size
         self._md5 = md5
-        self._part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
-        self._waiting = bytearray()
-        self._upload = Upload(prefix, name, NO_METADATA, check)
+        self._upload = Upload(prefix, name, {})
         self.validator: str | None = None
         self._load()
 
     @property
     def position(self) -> int:
-        return self._upload.size + len(self._waiting)
+        return self._upload.size
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._waiting.clear()
+        pass
 
     def held(self) -> None:
         return None
 
     def restart(self, validator: str | None) -> None:
         self.discard()
-        upload, part_bytes = self._upload.begin(), self._part_bytes
-        note = _Note(
-            upload=upload, part_bytes=part_bytes, size=self._size, md5=self._md5, validator=validator
-        )
+        note = _Note(upload=self._upload.begin(), size=self._size, md5=self._md5, validator=validator)
+        self._prefix.put(self._note_name, note.model_dump_json().encode())
         self.validator = validator
-        self._prefix.put(_note_name(self._name), note.model_dump_json().encode())
 
     def write(self, data: memoryview) -> None:
-        if self._upload.id is None:
-            self.restart(None)
-        while len(data):
-            count = min(self._part_bytes - len(self._waiting), len(data))
-            self._waiting += data[:count]
-            data = data[count:]
-            if len(self._waiting) == self._part_bytes:
-                self._send()
+        self._upload.write(data)
 
     def commit(self) -> StoredFile:
         if self.position != self._size:
             raise ValueError(f"{self._prefix.url(self._name)} has {self.position} bytes of {self._size}")
-        if self._upload.id is None:
-            self.restart(None)
-        if self._waiting:
-            self._send()
         stored = self._upload.commit()
-        self._prefix.delete([_note_name(self._name)])
+        self._prefix.delete([self._note_name])
         return stored
 
     def discard(self) -> None:
-        self._upload.check()
-        self._waiting.clear()
+        self._prefix.require_ours()
         self._upload.abort()
-        self._upload = Upload(self._prefix, self._name, NO_METADATA, self._upload.check)
         self.validator = None
-        self._prefix.delete([_note_name(self._name)])
-
-    def _send(self) -> None:
-        self._upload.send(bytes(self._waiting))
-        self._waiting.clear()
+        self._prefix.delete([self._note_name])
 
     def _load(self) -> None:
-        """Go on with the upload of the note if it is of the same file; abort all others to its name."""
-        note = _read_note(self._prefix, self._name)
-        if (
-            note is not None
-            and (note.size, note.md5) == (self._size, self._md5)
-            and self._upload.go_on(note.upload, note.part_bytes)
-        ):
-            self._part_bytes, self.validator = note.part_bytes, note.validator
-        uploads = list_uploads(self._prefix, self._name)
-        abort_uploads(self._prefix, [u for u in uploads if u[0] == self._name and u[1] != self._upload.id])
+        """Go on with the upload of the note if it is of the same file, else abort it."""
+        note = _read_note(self._prefix, self._note_name)
+        if note is None:
+            return
+        if (note.size, note.md5) != (self._size, self._md5):
+            abort_upload(self._prefix, self._name, note.upload)
+        elif self._upload.go_on(note.upload):
+            self.validator = note.validator
 
 
-def noted_uploads(prefix: Prefix) -> set[tuple[str, str]]:
-    """Name and id of the uploads that a later run goes on with."""
-    names = [file.name.removeprefix(RESUME).removesuffix(".json") for file in prefix.list(RESUME)]
-    notes = [(name, _read_note(prefix, name)) for name in names]
-    return {(name, note.upload) for name, note in notes if note is not None}
+def noted_uploads(prefix: Prefix) -> set[str]:
+    """Ids of the uploads that a later run goes on with."""
+    notes = [_read_note(prefix, file.name) for file in prefix.list(RESUME)]
+    return {note.upload for note in notes if note is not None}
 
 
 def _read_note(prefix: Prefix, name: str) -> _Note | None:
-    found = prefix.get(_note_name(name))
+    found = prefix.get(name)
     try:
-        return None if found is None else _Note.model_validate_json(found[0])
+        return None if found is None else _Note.model_validate_json(found.data)
     except ValidationError:
         return None
-
-
-def _note_name(name: str) -> str:
-    return f"{RESUME}{name}.json"

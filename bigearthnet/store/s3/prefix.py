@@ -1,26 +1,37 @@
 """The objects below a prefix of a bucket: single requests, with their errors translated."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
 from bigearthnet.errors import DestinationError
+from bigearthnet.store import ownership
 from bigearthnet.store.base import Refusal, StoredFile
 from bigearthnet.store.reader import SMALL_BYTES
-from bigearthnet.store.s3.translate import ABSENT, NOT_MET, error_code, translate_errors
+from bigearthnet.store.s3.translate import ABSENT, error_code, translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
-
 _DELETE_LIMIT: Final = 1000  # of one request
 _CONTENT_TYPES: Final = {".json": "application/json", ".png": "image/png", ".zip": "application/zip"}
+
+
+@dataclass(frozen=True, slots=True)
+class SmallObject:
+    """An object that was read whole."""
+
+    data: bytes
+    etag: str
+    age_seconds: float
+    """Since it was written, by the server's clock."""
 
 
 class Prefix:
@@ -35,8 +46,11 @@ class Prefix:
         self.client = client
         self.bucket = bucket
         self.refusal = refusal
+        self.check_lock: Callable[[], None] = lambda: None
+        """Raises if the lock was lost."""
         self._prefix = f"{prefix}/" if prefix else ""
         self._bucket_exists = False
+        self._is_ours = False
 
     def __str__(self) -> str:
         return self.url("").rstrip("/")
@@ -45,71 +59,66 @@ class Prefix:
         """Key of the object of that name."""
         return self._prefix + name
 
+    def name(self, key: str) -> str:
+        """Name of the object with that key."""
+        return key[len(self._prefix) :]
+
     def url(self, name: str) -> str:
         """`s3://bucket/prefix/name`."""
         return f"s3://{self.bucket}/{self.key(name)}"
+
+    def at(self, name: str) -> Any:
+        """`Bucket` and `Key` of a request."""
+        return {"Bucket": self.bucket, "Key": self.key(name)}
 
     def translating(self, verb: str, name: str = "") -> AbstractContextManager[None]:
         """Translate botocore errors raised in the block; see `translate_errors`."""
         return translate_errors(verb, self.url(name), self.refusal)
 
+    def require_ours(self) -> None:
+        """Make sure, before anything is written, that the prefix and its lock are ours.
+
+        It is ours if it has our marker, or if it is empty; then it gets the marker.
+
+        Raises:
+            DestinationError: it holds files and no marker.
+            BusyError: the lock was lost.
+        """
+        if not self._is_ours and self.head(ownership.MARKER) is None:
+            ownership.require_unused((file.name for file in islice(self.list(), 10)), str(self))
+            self.put(ownership.MARKER, ownership.MARKER_TEXT)
+        self._is_ours = True
+        self.check_lock()
+
     def head(self, name: str) -> "HeadObjectOutputTypeDef | None":
         """Look an object up; None if it is not there."""
         with self.translating("look up", name):
             try:
-                return self.client.head_object(Bucket=self.bucket, Key=self.key(name))
+                return self.client.head_object(**self.at(name))
             except ClientError as error:
                 if error_code(error) not in ABSENT:
                     raise
-        if not self._bucket_exists:  # a HEAD does not tell a missing bucket from a missing object
-            with self.translating("look up", name):
+            if not self._bucket_exists:  # a HEAD does not tell a missing bucket from a missing object
                 self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.key(name), MaxKeys=1)
-            self._bucket_exists = True
+                self._bucket_exists = True
         return None
 
-    def get(self, name: str) -> tuple[bytes, str] | None:
-        """Read a small object in one request; returns its bytes and its ETag, None if it is not there."""
+    def get(self, name: str) -> SmallObject | None:
+        """Read a small object in one request; None if it is not there."""
         with self.translating("read", name):
             try:
-                response = self.client.get_object(Bucket=self.bucket, Key=self.key(name))
+                response = self.client.get_object(**self.at(name))
             except self.client.exceptions.NoSuchKey:
                 return None
-            return response["Body"].read(SMALL_BYTES), response["ETag"]
+            now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+            age = (now - response["LastModified"]).total_seconds()  # below 0 where the server rounds up
+            return SmallObject(response["Body"].read(SMALL_BYTES), response["ETag"], max(age, 0))
 
-    def put(self, name: str, data: bytes, metadata: Mapping[str, str] = NO_METADATA) -> str:
-        """Write an object in one request; returns its ETag."""
+    def put(self, name: str, data: bytes, **parameters: Any) -> str:
+        """Write an object in one request, with more parameters of `PutObject`; returns its ETag."""
+        kind = content_type(name)
         with self.translating("write", name):
-            return self._put(name, data, Metadata=dict(metadata))
-
-    def put_if(
-        self, name: str, data: bytes, condition: Literal["IfMatch", "IfNoneMatch"], etag: str
-    ) -> str | None:
-        """Write an object under a condition; returns its ETag, None if the condition is not met.
-
-        Raises:
-            NotImplementedError: the server does not know `IfMatch`.
-        """
-        with self.translating("write", name):
-            try:
-                return self._put(name, data, **{condition: etag})
-            except ClientError as error:
-                if error_code(error) == "NotImplemented" and condition == "IfMatch":
-                    raise NotImplementedError from None
-                if error_code(error) in ABSENT | NOT_MET:
-                    return None
-                raise
-
-    def delete_if(self, name: str, etag: str) -> bool:
-        """Remove an object unless it has another ETag by now; False if it has."""
-        with self.translating("remove", name):
-            try:
-                self.client.delete_object(Bucket=self.bucket, Key=self.key(name), IfMatch=etag)
-            except ClientError as error:
-                if error_code(error) in NOT_MET:
-                    return False
-                if error_code(error) not in ABSENT:
-                    raise
-        return True
+            return self.client.put_object(**self.at(name), Body=data, ContentType=kind, **parameters)["ETag"]
 
     def list(self, beginning: str = "") -> Iterator[StoredFile]:
         """Yield the objects whose names begin with `beginning`, in ascending order of names."""
@@ -119,7 +128,7 @@ class Prefix:
             )
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield StoredFile(item["Key"][len(self._prefix) :], item["Size"], item["ETag"])
+                    yield StoredFile(self.name(item["Key"]), item["Size"], item["ETag"])
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are skipped."""
@@ -135,12 +144,6 @@ class Prefix:
                     f"cannot remove s3://{self.bucket}/{error.get('Key')}: S3 answered {error.get('Code')}. "
                     "Give these credentials the permission s3:DeleteObject there."
                 )
-
-    def _put(self, name: str, data: bytes, **more: Any) -> str:
-        kind = content_type(name)
-        return self.client.put_object(
-            Bucket=self.bucket, Key=self.key(name), Body=data, ContentType=kind, **more
-        )["ETag"]
 
 
 def content_type(name: str) -> str:

@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from email.message import Message
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -15,22 +14,21 @@ from urllib.parse import parse_qs, urlsplit
 from botocore.exceptions import ClientError
 
 from bigearthnet.errors import ChangedError, DestinationError
-from bigearthnet.store.base import Piece, Refusal, StoredFile
+from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
 from bigearthnet.store.disk import translate_os_errors
-from bigearthnet.store.ownership import MARKER, MARKER_TEXT, is_reserved, require_name, require_unused
+from bigearthnet.store.ownership import is_reserved, require_name
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
-from bigearthnet.store.s3.lease import Lease, lease
+from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
-from bigearthnet.store.s3.parts import Cut, copied_range, plan_parts
-from bigearthnet.store.s3.prefix import NO_METADATA, Prefix
-from bigearthnet.store.s3.upload import Upload, abort_uploads, list_uploads
+from bigearthnet.store.s3.prefix import Prefix
+from bigearthnet.store.s3.upload import Upload, abort_other_uploads
+from bigearthnet.store.transfer import BLOCK_BYTES, blocks
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 _READ_BYTES: Final = 128 << 10  # what a broken connection can lose
-_AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn")
 _SHA256: Final = "sha256"  # in the metadata of objects
 
 
@@ -41,8 +39,6 @@ class S3Store:
         self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
     ) -> None:
         self._prefix = Prefix(client, bucket, prefix, refusal)
-        self._lease: Lease | None = None
-        self._is_ours = False
 
     @property
     def url(self) -> str:
@@ -78,49 +74,38 @@ class S3Store:
         return None if file is None else read_small(self.open(file), file.size, self._prefix.refusal)
 
     def write(self, name: str, data: bytes) -> StoredFile:
-        self._require_ours(name)
+        self._prefix.require_ours()
         metadata = {_SHA256: hashlib.sha256(data).hexdigest()}
-        return StoredFile(name, len(data), self._prefix.put(name, data, metadata))
+        return StoredFile(name, len(data), self._prefix.put(self._named(name), data, Metadata=metadata))
 
-    def upload(self, path: Path, name: str, sha256: str | None = None) -> StoredFile:
-        metadata = NO_METADATA if sha256 is None else {_SHA256: sha256}
-        with self._prepared(name, [path], metadata) as upload:
+    def upload(self, path: Path, name: str) -> StoredFile:
+        with self._joined(name, [path], {}) as upload:
             return upload.commit()
 
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Upload]:
-        return self._prepared(name, pieces, {_SHA256: sha256})
+        return self._joined(name, pieces, {_SHA256: sha256})
 
     def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
-        self._require_ours(name)
-        return S3Partial(self._prefix, name, size, md5, partial(self._require_ours, name))
+        self._prefix.require_ours()
+        return S3Partial(self._prefix, self._named(name), size, md5)
 
     def delete(self, names: Iterable[str]) -> None:
-        names = list(names)
-        for name in names:
-            self._require_ours(name)
-        self._prefix.delete(names)
+        self._prefix.require_ours()
+        self._prefix.delete([self._named(name) for name in names])
 
     @contextmanager
-    def lock(self, run: str) -> Iterator[Lease]:
-        self._claim()
-        with lease(self._prefix, run) as held:
-            self._lease = held
-            try:
-                kept = noted_uploads(self._prefix)  # others were left by killed runs
-                abort_uploads(self._prefix, [u for u in list_uploads(self._prefix) if u not in kept])
-                yield held
-            finally:
-                self._lease = None
+    def lock(self, run: str) -> Iterator[PrefixLock]:
+        self._prefix.require_ours()
+        with lock_prefix(self._prefix, run) as lock:
+            abort_other_uploads(self._prefix, noted_uploads(self._prefix))  # left by killed runs
+            yield lock
 
     def presign(self, name: str, minutes: int, download_name: str) -> str:
-        """Sign a link by which anyone can download an object; the server is not asked.
+        """Sign a link by which anyone can download an object, for so many minutes; the server is not asked.
 
-        Args:
-            name: of the object.
-            minutes: from now until the link ends.
-            download_name: what a browser saves the object as; empty: as the link ends.
+        A browser saves the object as `download_name`; if that is empty, under its own name.
         """
-        request = {"Bucket": self._prefix.bucket, "Key": self._prefix.key(self._named(name))}
+        request = self._prefix.at(self._named(name))
         if download_name:
             header = Message()
             header.add_header("Content-Disposition", "attachment", filename=download_name)
@@ -136,14 +121,11 @@ class S3Store:
         return url
 
     def region(self) -> str | None:
-        """Region that links must be signed for; None if the server is not Amazon's, or does not say."""
-        client = self._prefix.client
-        if not str(urlsplit(client.meta.endpoint_url).hostname).endswith(_AMAZON):
-            return None
+        """Region that links must be signed for; None if the server does not say."""
         response: Any
         with self._prefix.translating("find the region of"):
             try:
-                response = client.head_bucket(Bucket=self._prefix.bucket)
+                response = self._prefix.client.head_bucket(Bucket=self._prefix.bucket)
             except ClientError as error:  # a refusal names the region, too
                 response = error.response
         region: str | None = response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
@@ -160,30 +142,11 @@ class S3Store:
         require_name(name, self.url, self._prefix.refusal)
         return name
 
-    def _require_ours(self, name: str) -> None:
-        """Before anything is written: the name can be used, the prefix is ours, and so is its lock."""
-        self._named(name)
-        self._claim()
-        if self._lease is not None:
-            self._lease.check_if_old()
-
-    def _claim(self) -> None:
-        """Make sure that the prefix is ours: it has our marker, or it is empty and gets it."""
-        if self._is_ours:
-            return
-        if self._prefix.head(MARKER) is None:
-            require_unused((file.name for file in islice(self._prefix.list(), 10)), self.url)
-            self._prefix.put(MARKER, MARKER_TEXT)
-        self._is_ours = True
-
     def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
         asked_for = f"{position}-{stop - 1}"
         with self._prefix.translating("read", file.name):
             response = self._prefix.client.get_object(
-                Bucket=self._prefix.bucket,
-                Key=self._prefix.key(file.name),
-                Range=f"bytes={asked_for}",
-                IfMatch=file.etag,
+                **self._prefix.at(file.name), Range=f"bytes={asked_for}", IfMatch=file.etag
             )
             if response["ContentRange"] != f"bytes {asked_for}/{file.size}":
                 raise self._changed(file.name)
@@ -193,30 +156,36 @@ class S3Store:
         return ChangedError(f"{self._prefix.url(name)} was replaced or removed meanwhile. Run again.")
 
     @contextmanager
-    def _prepared(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str]) -> Iterator[Upload]:
+    def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Upload]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
-        self._require_ours(name)
-        with Upload(self._prefix, name, metadata, partial(self._require_ours, name)) as upload:
-            for part in plan_parts(pieces):
-                copied = copied_range(part)
-                if copied is not None:
-                    upload.copy(copied)
+        upload = Upload(self._prefix, self._named(name), metadata)
+        upload.begin()
+        try:
+            for piece in pieces:
+                if isinstance(piece, Range):
+                    self._append_range(piece, upload)
                 else:
-                    upload.send(b"".join(map(self._read_cut, part)))
+                    _append_file(piece, upload)
             yield upload
+        finally:
+            upload.abort()
 
-    def _read_cut(self, cut: Cut) -> bytes:
-        if isinstance(cut.piece, bytes):
-            return cut.piece[cut.start : cut.stop]
-        if isinstance(cut.piece, Path):
-            with translate_os_errors("read", cut.piece), cut.piece.open("rb") as file:
-                data = os.pread(file.fileno(), cut.size, cut.start)
-            if len(data) != cut.size:
-                raise ChangedError(f"{cut.piece} became shorter while it was read. Run again.")
-            return data
-        start = cut.piece.start
-        reader = self.open(cut.piece.file, start + cut.start, start + cut.stop)
-        return read_small(reader, cut.size, self._prefix.refusal)
+    def _append_range(self, piece: Range, upload: Upload) -> None:
+        middle = piece.start + upload.before_copy(piece.stop - piece.start)
+        with self.open(piece.file, piece.start, middle) as reader:
+            for block in blocks(reader):
+                upload.write(block)
+        if middle < piece.stop:
+            upload.copy(Range(piece.file, middle, piece.stop))
+
+
+def _append_file(path: Path, upload: Upload) -> None:
+    with translate_os_errors("read", path), path.open("rb") as file:
+        end = upload.size + os.fstat(file.fileno()).st_size
+        while block := file.read(BLOCK_BYTES):
+            upload.write(memoryview(block))
+    if upload.size != end:
+        raise ChangedError(f"{path} became shorter or longer while it was read. Run again.")
 
 
 class _Body:

@@ -4,20 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 (botocore calls it so)
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoAuthTokenError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore import exceptions
+from botocore.exceptions import ClientError
 
 from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, TransferError
 from bigearthnet.store.base import Refusal
@@ -25,15 +13,12 @@ from bigearthnet.store.s3_url import hide_secrets
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
 # so botocore gives its status as the code.
-_PASSING: Final = frozenset(
-    {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequests", "429"}
-    | {"RequestTimeout", "OperationAborted", "BandwidthLimitExceeded"}
-)
+_PASSING: Final = frozenset({"RequestTimeout", "OperationAborted"})
 _DAMAGED: Final = frozenset(
     {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 )
 ABSENT: Final = frozenset({"NoSuchKey", "404"})
-NOT_MET: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+_NOT_MET: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 _DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "401", "403"})
 
 _KEYS: Final = "Check the access key and the secret key, and that they belong to this server"
@@ -71,12 +56,12 @@ _PERMISSIONS: Final = {
 }
 
 _NO_CREDENTIALS: Final = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    NoAuthTokenError,
-    SSOError,
-    TokenRetrievalError,
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.NoAuthTokenError,
+    exceptions.SSOError,
+    exceptions.TokenRetrievalError,
 )
 _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
@@ -102,13 +87,13 @@ def translate_errors(verb: str, url: str, refusal: Refusal = DestinationError) -
         # Its kind alone: what a helper program says about credentials may hold some.
         reason = f"there are no usable credentials ({type(error).__name__})"
         kind, advice = refusal, "Give an access key and a secret key, or a role"
-    except NoRegionError:
+    except exceptions.NoRegionError:
         kind, reason, advice = refusal, "there is no region", _REGION
-    except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
+    except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
         kind, reason, advice = TransferError, f"no whole response from S3 ({_one_line(error)})", _NETWORK
     except KeyError as error:  # a response that broke off among its headers
         kind, reason, advice = TransferError, f"the response of S3 has no {error}", _NETWORK
-    except BotoCoreError as error:
+    except exceptions.BotoCoreError as error:
         kind, reason = refusal, f"the request is not possible ({_one_line(error)})"
         advice = "Correct the settings of the credentials"
     # Without its cause: the response in it can hold a session token.
@@ -127,9 +112,9 @@ def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
     reason = f"S3 answered {code or status}" + (f" ({said})" if said else "")
     if code in _DAMAGED:
         return TransferError, reason, "The bytes were damaged on their way: run again"
-    if code in ABSENT | NOT_MET:
+    if code in ABSENT | _NOT_MET:
         return ChangedError, f"it was replaced or removed meanwhile: {reason}", "Run again"
-    if code in _PASSING or (status >= 500 and status != 501):
+    if code in _PASSING or status == 429 or (status >= 500 and status != 501):
         tries = int(metadata.get("RetryAttempts", 0)) + 1
         return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
     if code in _DENIED:
@@ -141,5 +126,5 @@ def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
     return refusal, reason, _ADVICE.get(code, manual)
 
 
-def _one_line(error: BotoCoreError) -> str:
+def _one_line(error: exceptions.BotoCoreError) -> str:
     return " ".join(str(error).split()).rstrip(".")
