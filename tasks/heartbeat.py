@@ -4,8 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
 
 from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from bigearthnet.progress import Progress, human_time
 
@@ -32,12 +35,19 @@ def still_running(what: str, every_seconds: float = EVERY_SECONDS) -> Iterator[N
 
 
 def byte_progress(what: str, size: int) -> Callable[[int], None]:
-    """Return what counts bytes, and logs the progress once a minute."""
+    """Return what counts bytes, and shows the progress as a log line and an artifact once a minute."""
     logger, progress = get_run_logger(), Progress(what, size, time.monotonic)
+    shown: UUID | None = None
 
     def on_bytes(count: int) -> None:
+        nonlocal shown
         line = progress.advance(count)
-        if line is not None:
-            logger.info(line)
+        if line is None:
+            return
+        logger.info(line)
+        if shown is None:  # cast: a coroutine only where there is an event loop
+            shown = cast(UUID, create_progress_artifact(progress=progress.percent, description=line))
+        else:
+            update_progress_artifact(shown, progress=progress.percent, description=line)
 
     return on_bytes

@@ -5,6 +5,9 @@ from contextlib import suppress
 
 import pytest
 from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import State
 
 from tasks.heartbeat import byte_progress, still_running
 
@@ -48,7 +51,9 @@ def test_it_is_logged_again_and_again_and_not_after_the_end(lines: Lines) -> Non
     assert "counting sheep: still running after 0 s" in lines.seen
 
 
-def test_bytes_are_logged_once_a_minute(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_are_logged_once_a_minute_and_shown_as_one_artifact(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
 
@@ -59,8 +64,12 @@ def test_bytes_are_logged_once_a_minute(lines: Lines, monkeypatch: pytest.Monkey
             now[0] = second
             on_bytes(1 << 20)
 
-    copying()
+    state: State[None] = copying(return_state=True)
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(artifact_filter=only)
     assert [line.split(",")[0] for line in lines.seen if "copying x" in line] == [
         "copying x: 50 % (2.0 MiB of 4.0 MiB)",
         "copying x: 100 % (4.0 MiB of 4.0 MiB)",
     ]
+    assert (artifact.type, artifact.data, artifact.description) == ("progress", 100.0, lines.seen[-1])
