@@ -8,7 +8,7 @@ from bigearthnet.errors import BusyError, CredentialsError, SourceError
 from flows.mirror import mirror
 from tests.support.archives import IMAGES, MAPS, linked
 from tests.support.places import BucketPlace
-from tests.support.published import Published, read_card
+from tests.support.published import Published
 from tests.support.record_server import RECORD, RecordServer
 from tests.support.runs import Home, save_block
 from tests.support.s3_server import S3Server
@@ -58,19 +58,6 @@ def test_a_mirror_is_made_once_and_gives_what_the_record_gives(
     assert Published.read(home.destination) == undisturbed
     assert server.requests == []
     assert bool(list(home.work.rglob(IMAGES))) is (transfer == "keep")
-
-
-def test_archives_in_a_bucket_give_what_a_folder_gives(
-    bucket: BucketPlace, block: str, *, sample: Sample, home: Home, tmp_path: Path
-) -> None:
-    for path in sample.folder.iterdir():
-        bucket.put(path.name, path.read_bytes())
-    home.prepare(url(bucket), transfer="stream", aws_credentials=block)
-    local = Home.folder(tmp_path / "local")
-    local.prepare(sample.folder)
-    assert Published.read(home.destination) == Published.read(local.destination)
-    verifications = {file["verification"] for file in read_card(home.destination)["source"]["files"]}
-    assert verifications == {"md5 computed, none to compare with"}
 
 
 def test_what_cannot_be_mirrored(
