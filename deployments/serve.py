@@ -18,7 +18,7 @@ from typing import IO, Annotated, Any, Final
 from pydantic import Field
 
 from deployments import processes
-from deployments.settings import HOST, POOL, ROOT, apply, environment
+from deployments.settings import HOST, POOL, PORT, ROOT, apply, environment
 
 _WORKER: Final = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")
 _END_SECONDS: Final = 8.0
@@ -52,7 +52,7 @@ class Service:
                 self.process = self._run(stdout=log, stderr=log)
 
 
-def serve(*, port: Annotated[int, Field(ge=1, le=65535)] = 4200) -> None:
+def serve(*, port: Annotated[int, Field(ge=1, le=65535)] = PORT) -> None:
     """Run Prefect's server and web UI, the deployments and a worker on 127.0.0.1, until Ctrl-C.
 
     Args:

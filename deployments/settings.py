@@ -14,6 +14,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 POOL: Final = "bigearthnet"
 """Name of the work pool."""
 HOST: Final = "127.0.0.1"
+PORT: Final = 4200
 _LOCAL: Final = (None, HOST, "localhost")
 _PACKAGE: Final = Path(__file__).resolve().parent
 _INSTALLED_HOME: Final = "~/bigearthnet/.prefect"
@@ -87,3 +88,8 @@ def _variables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str
             yield from _variables(name, value)
         else:
             yield name, str(value)
+
+
+if __name__ == "__main__":  # an EnvironmentFile for the units of deployments/ec2
+    for name, value in sorted(environment(PORT, {}).items()):
+        print(f'{name}="{value}"')

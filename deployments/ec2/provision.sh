@@ -187,7 +187,7 @@ install_code() {
 configure() {
     local settings secret journald=/etc/systemd/journald.conf.d/bigearthnet.conf
     mkdir -p "$ETC" "${journald%/*}"
-    settings=$(cd "$HOME_DIR" && .venv/bin/python -m deployments.ec2.environment)
+    settings=$(cd "$HOME_DIR" && .venv/bin/python -m deployments.settings)
     write 644 "$ETC/environment" "$settings"
     if [[ ! -s $ETC/secret ]]; then
         secret="$ACCOUNT:$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')"

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import httpx
 
-from deployments.ec2.environment import PORT, STATE, host_environment
-from deployments.settings import login
+from deployments.settings import PORT, environment, login
 from tests.support.served import ROOT, Served, eventually, free_port
 
+STATE = "/var/lib/bigearthnet"
 _UNITS = ROOT / "deployments" / "ec2" / "units"
+
+
+def host_environment() -> dict[str, str]:
+    """The settings of server and worker on a host, as systemd reads them from two files."""
+    lines = (ROOT / "deployments" / "ec2" / "settings.env").read_text().splitlines()
+    own = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return environment(PORT, {}) | own
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import pytest
 from prefect.settings import Settings
 
 from bigearthnet.source.http import PROJECT_URL
-from deployments.ec2.environment import STATE, host_environment
+from deployments.settings import PORT, environment
+from tests.support.services import STATE, host_environment
 from tests.support.stack import template
 
 EC2 = Path(__file__).parents[2] / "deployments" / "ec2"
@@ -108,11 +109,16 @@ def test_the_settings_hold_no_secret_and_write_to_the_state_folder_only() -> Non
 
 
 def test_the_environment_file_holds_the_settings() -> None:
-    command = [sys.executable, "-m", "deployments.ec2.environment"]
+    command = [sys.executable, "-m", "deployments.settings"]
     output = subprocess.run(command, cwd=EC2.parents[1], capture_output=True, check=True, text=True).stdout
     lines = dict(line.split("=", 1) for line in output.splitlines())
-    assert lines == {name: f'"{value}"' for name, value in host_environment().items()}
+    assert lines == {name: f'"{value}"' for name, value in environment(PORT, {}).items()}
     assert not [value for value in host_environment().values() if '"' in value or "\\" in value]
+    files = [line for line in SHARED.splitlines() if line.startswith("EnvironmentFile=")]
+    assert files[:2] == [
+        "EnvironmentFile=/etc/bigearthnet/environment",
+        "EnvironmentFile=/opt/bigearthnet/deployments/ec2/settings.env",
+    ]
 
 
 def test_the_project_has_one_address() -> None:

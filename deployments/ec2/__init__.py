@@ -1,1 +1,0 @@
-"""One small host that runs everything: server, worker and flows."""
