@@ -39,7 +39,7 @@ def compare(
     md5s = {}
     for file in record.files:
         local = None if file.md5 else find_local(source, file, work)
-        md5s[file.name] = local.md5 if local is not None else file.md5
+        md5s[file.name] = local.file.md5 if local is not None else file.md5
     found = compare_with_record(record, md5s, published)
     logger = get_run_logger()
     for one in found.changes:

@@ -24,11 +24,11 @@ def download(file: RecordFile, source: Source, work: Workspace) -> LocalFile:
     logger = get_run_logger()
     there = find_local(source, file, work)
     if there is not None:
-        logger.info("%s: already there, md5 %s", file.name, there.md5)
+        logger.info("%s: already there, md5 %s", file.name, there.file.md5)
         return there
     doing = "hashing" if source.folder is not None else "downloading"
     local = ensure_local(source, file, work, byte_progress(f"{doing} {file.name}", file.size))
-    logger.info("%s: %s (%s)", file.name, local.verification, local.md5)
+    logger.info("%s: %s (%s)", file.name, local.file.verification, local.file.md5)
     return local
 
 

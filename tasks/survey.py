@@ -78,7 +78,7 @@ def survey(
     """
     source, work = opened.source, opened.work
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
-    tables = [file for name in METADATA_FILES if (file := record.file(name)) is not None]
+    tables = [file for file in record.files if file.name in METADATA_FILES]
     streams = transfer == "stream" and source.folder is None and images.md5 is not None
     kept = [maps_file, *tables, *([] if streams else [images])]
     needed = sum(bytes_to_download(source, file, work) for file in kept)
@@ -88,30 +88,26 @@ def survey(
     metadata = planning.read_metadata([table.path for table in local_tables]) if local_tables else None
     planned = planning.plan_tiles(index(maps), metadata, selection)
     complete = not streams or planned.reads_to_the_end
-    used = planning.SourceFile(
-        name=images.name,
-        size=images.size,
-        md5=images.md5 or download(images, source, work).md5,
-        verification=images.verification(complete=complete),
-    )
+    images_md5 = images.md5 or download(images, source, work).file.md5
+    used = images.used(images_md5, complete=complete)
     made_of = planning.RecordUsed(
         kind=record.kind,
         record=record.record_id,
         version=record.version,
         title=record.title,
-        files=(used, *(_used(file) for file in (maps, *local_tables))),
+        files=(used, *(local.file for local in (maps, *local_tables))),
     )
     recipe = planning.Recipe(made_of, selection, rendering)
     return Survey(opened, images, maps, streams, metadata, planned, recipe)
 
 
-@task(name="index", task_run_name="index {maps.name}", persist_result=False)
+@task(name="index", task_run_name="index {maps.file.name}", persist_result=False)
 def index(maps: LocalFile) -> Index:
     """List tiles and cells of the reference maps' archive."""
-    with still_running(f"listing {maps.name}"):
-        found = index_archive(ArchiveReader(decompress(maps.open()), MAPS_ROOT, maps.name))
+    with still_running(f"listing {maps.file.name}"):
+        found = index_archive(ArchiveReader(decompress(maps.open()), MAPS_ROOT, maps.file.name))
     patches = sum(len(cells) for cells in found.values())
-    get_run_logger().info("%s: %s patches in %s tiles", maps.name, f"{patches:,}", len(found))
+    get_run_logger().info("%s: %s patches in %s tiles", maps.file.name, f"{patches:,}", len(found))
     return found
 
 
@@ -149,9 +145,3 @@ def announce(todo: Todo) -> None:
         planning.describe_needs(needed, work.root, store.folder, streams=known.streams),
     )
     planning.require_room(needed, work.root, store.folder)
-
-
-def _used(local: LocalFile) -> planning.SourceFile:
-    return planning.SourceFile(
-        name=local.name, size=local.size, md5=local.md5, verification=local.verification
-    )

@@ -112,7 +112,7 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
         else:
             chunks = decompress(download(known.images, opened.source, opened.work).open())
     images = ArchiveReader(chunks, IMAGES_ROOT, known.images.name)
-    maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.name)
+    maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.file.name)
     try:
         yield Extractor(images, maps), stream
         if stream is not None and known.plan.reads_to_the_end:

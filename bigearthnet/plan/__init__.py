@@ -2,7 +2,7 @@
 
 from bigearthnet.plan.estimate import Estimate, describe_needs, estimate, require_room
 from bigearthnet.plan.metadata import Metadata, read_metadata
-from bigearthnet.plan.recipe import KINDS, Kind, Recipe, RecordUsed, SourceFile
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import Plan, TilePlan, plan_tiles
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Plan",
     "Recipe",
     "RecordUsed",
-    "SourceFile",
     "TilePlan",
     "describe_needs",
     "estimate",

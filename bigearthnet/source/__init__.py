@@ -1,10 +1,10 @@
 """Records and their bytes: from Zenodo, a folder or a bucket."""
 
+from bigearthnet.source.download import Mirror
 from bigearthnet.source.http import Http
 from bigearthnet.source.local import LocalFile, bytes_to_download, ensure_local, find_local
-from bigearthnet.source.mirroring import Mirror
 from bigearthnet.source.opening import Source, open_source
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile
+from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, SourceFile
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.stream import Mark, Stream
 
@@ -17,6 +17,7 @@ __all__ = [
     "Record",
     "RecordFile",
     "Source",
+    "SourceFile",
     "StoredSource",
     "Stream",
     "bytes_to_download",

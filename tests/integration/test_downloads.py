@@ -39,8 +39,8 @@ def test_a_file_in_a_folder_is_used_in_place(
     assert bytes_to_download(folder, file, work) == 0
     counts: list[int] = []
     local = ensure_local(folder, file, work, counts.append)
-    assert (local.path, local.md5, sum(counts)) == (server.folder / IMAGES, MD5, SIZE)
-    assert local.verification == "md5 computed, none to compare with"
+    assert (local.path, local.file.md5, sum(counts)) == (server.folder / IMAGES, MD5, SIZE)
+    assert local.file.verification == "md5 computed, none to compare with"
     assert find_local(folder, file, work) == local
     assert not work.archives.exists()
     assert [path.name for path in server.folder.iterdir() if path.name.startswith(".")] == []
@@ -94,8 +94,8 @@ def test_a_local_copy_is_downloaded_once(
     assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (None, SIZE - 700_000)
     local = ensure_local(source, file, work, lambda _: None)
     assert local.path == work.root / "archives" / MD5 / IMAGES
-    assert (local.path.read_bytes(), local.md5, local.size) == (CONTENT, MD5, SIZE)
-    assert local.verification == "md5 as in the record"
+    assert (local.path.read_bytes(), local.file.md5, local.file.size) == (CONTENT, MD5, SIZE)
+    assert local.file.verification == "md5 as in the record"
     assert (find_local(source, file, work), bytes_to_download(source, file, work)) == (local, 0)
     assert find_local(source, replace(file, md5="0" * 32), work) is None
 
@@ -140,7 +140,7 @@ def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(
     ):
         ensure_local(folder, file, work, lambda _: None)
     (server.folder / MAPS).write_bytes(b"other maps")
-    with pytest.raises(ChangedError, match=f"{MAPS} was removed or replaced"):
+    with pytest.raises(ChangedError, match=f"{MAPS}: it was changed or removed"):
         ensure_local(folder, file, work, lambda _: None)
     assert (server.folder / MAPS).read_bytes() == b"other maps"
 
@@ -158,5 +158,5 @@ def test_versions_and_places_without_md5_have_copies_of_their_own(
     assert ensure_local(folder, second, work, lambda _: None).path.read_bytes() == b"MAPS"
     assert find_local(folder, first, work) is not None
     assert find_local(folder, replace(first, location="s3://another/place"), work) is None
-    with pytest.raises(ChangedError, match="removed or replaced"):
+    with pytest.raises(ChangedError, match="changed or removed"):
         ensure_local(folder, replace(first, etag="gone"), work, lambda _: None)

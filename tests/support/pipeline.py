@@ -15,8 +15,8 @@ from bigearthnet.dataset.publish import Publication, is_published, publish, zip_
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.plan import Recipe, RecordUsed, SourceFile, plan_tiles, read_metadata
-from bigearthnet.source import Mark
+from bigearthnet.plan import Recipe, RecordUsed, plan_tiles, read_metadata
+from bigearthnet.source import Mark, SourceFile
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import convert_tile, shard_file
 

@@ -20,7 +20,6 @@ from bigearthnet.plan import (
     Kind,
     Recipe,
     RecordUsed,
-    SourceFile,
     TilePlan,
     describe_needs,
     estimate,
@@ -30,6 +29,7 @@ from bigearthnet.plan import (
 from bigearthnet.plan.estimate import BUNDLE_BYTES_A_PATCH, PNG_BYTES_A_PATCH, Estimate
 from bigearthnet.progress import human_bytes
 from bigearthnet.sample.archives import sample_patches
+from bigearthnet.source import SourceFile
 from bigearthnet.tile.render import render_image, render_mask
 from tests.support.sample import patch_files
 

@@ -1,13 +1,14 @@
 """Sources as a person names them, and records in a store."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bigearthnet.errors import ChangedError, DestinationError, SourceError
-from bigearthnet.source import Http, RecordFile, open_source
+from bigearthnet.source import Http, open_source
 from bigearthnet.source.stored import StoredSource, dump_record, read_mirror
 from bigearthnet.store import FolderStore, Store
 from bigearthnet.work.workspace import folder
@@ -132,12 +133,12 @@ def test_missing_archives_are_named_with_what_is_there(source: StoredSource, arc
 
 
 def test_a_mirror_is_the_record_that_was_mirrored(source: StoredSource, archives: Path) -> None:
+    listed = source.record().files
     describe(archives)
     record = source.record()
     assert (record.kind, record.record_id, record.title) == ("zenodo", "10891137", "BigEarthNet – v2")
-    assert record.files == (
-        RecordFile(IMAGES, 6, "0" * 32, f"{archives}/{IMAGES}"),
-        RecordFile(MAPS, 4, "1" * 32, f"{archives}/{MAPS}"),
+    assert record.files == tuple(replace(file, md5=str(number) * 32) for number, file in enumerate(listed)), (
+        "the files that are there, with the md5s of the record"
     )
     assert json.loads(dump_record(record)) == DOCUMENT
     assert read_mirror(open_folder(str(archives.parent))) is None
@@ -175,15 +176,25 @@ def test_a_file_is_read_from_a_byte_on(source: StoredSource) -> None:
         assert reader.read() == b"ages"
 
 
-@pytest.mark.parametrize("change", ["removed", "replaced", "resized", "other validator"])
+@pytest.mark.parametrize("is_mirror", [False, True])
+@pytest.mark.parametrize("content", [None, b"IMAGES", b"im"])
 def test_another_file_than_the_one_listed_is_refused(
-    source: StoredSource, archives: Path, change: str
+    *, source: StoredSource, archives: Path, is_mirror: bool, content: bytes | None
 ) -> None:
+    if is_mirror:
+        describe(archives)
     file = source.record().require(IMAGES)
-    if change == "removed":
-        (archives / IMAGES).unlink()
-    elif change != "other validator":
-        (archives / "new").write_bytes(b"IMAGES" if change == "replaced" else b"im")
+    (archives / IMAGES).unlink()
+    if content is not None:
+        (archives / "new").write_bytes(content)
         (archives / "new").replace(archives / IMAGES)
-    with pytest.raises(ChangedError, match=f"{archives}/{IMAGES} was removed or replaced"):
-        source.open(file, 2, "another" if change == "other validator" else file.etag)
+    with (
+        pytest.raises(ChangedError, match=f"{archives}/{IMAGES}: it was changed or removed"),
+        source.open(file) as reader,
+    ):
+        reader.read()
+
+
+def test_a_file_does_not_go_on_where_another_one_ended(source: StoredSource, archives: Path) -> None:
+    with pytest.raises(ChangedError, match=f"{archives}/{IMAGES} was replaced after a part of it was read"):
+        source.open(source.record().require(IMAGES), 2, "another")
