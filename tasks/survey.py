@@ -15,7 +15,7 @@ from bigearthnet.dataset.tiles import TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
 from bigearthnet.options import Rendering, Selection, Transfer
 from bigearthnet.source import LocalFile, Record, RecordFile, bytes_to_download
-from bigearthnet.work.space import require_space
+from bigearthnet.work import space
 from tasks.connect import Opened
 from tasks.convert import WAITING
 from tasks.heartbeat import still_running
@@ -82,7 +82,7 @@ def survey(
     streams = transfer == "stream" and source.folder is None and images.md5 is not None
     kept = [maps_file, *tables, *([] if streams else [images])]
     needed = sum(bytes_to_download(source, file, work) for file in kept)
-    require_space(work.root, needed, "the record's files", "or use transfer: stream")
+    space.require_space(work.root, needed, "the record's files", "or use transfer: stream")
     maps = download(maps_file, source, work)
     local_tables = [download(file, source, work) for file in tables]
     metadata = planning.read_metadata([table.path for table in local_tables]) if local_tables else None
@@ -128,7 +128,7 @@ def announce(todo: Todo) -> None:
     known, published, logger = todo.known, todo.cache.published, get_run_logger()
     source, store, work = known.opened.source, known.opened.store, known.opened.work
     missing = [len(job.plan.cells) for job in todo.jobs if job.tile is None]
-    needed = planning.estimate(
+    needed = space.estimate(
         missing,
         known.plan.patches,
         bytes_to_download(source, known.images, work) if todo.needs_images else 0,
@@ -142,6 +142,6 @@ def announce(todo: Todo) -> None:
     logger.info(
         "%s patches of %s tiles (%s finished before) into %s: %s",
         *(f"{known.plan.patches:,}", len(todo.jobs), len(todo.jobs) - len(missing), store.url),
-        planning.describe_needs(needed, work.root, store.folder, streams=known.streams),
+        space.describe_needs(needed, work.root, store.folder, streams=known.streams),
     )
-    planning.require_room(needed, work.root, store.folder)
+    space.require_room(needed, work.root, store.folder)

@@ -61,14 +61,6 @@ class Bundles:
             path.unlink()
 
 
-@dataclass(frozen=True, slots=True)
-class PatchFiles:
-    """The GeoTIFFs of a patch; `bands` may lack some, `map` be None."""
-
-    bands: dict[str, bytes]
-    map: bytes | None
-
-
 class Extractor:
     """Both archives, open, read side by side a tile at a time."""
 
@@ -84,22 +76,18 @@ class Extractor:
             DestinationError: the folder cannot be written.
             SpaceError: the disk is full.
         """
-        tile, complete = request.tile, request.complete
+        tile, extent = request.tile, {"complete": request.complete, "last": request.last}
         images = maps = None
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
             images = folder / f"{tile}.images.tar"
-            others = self._images.copy_tile(tile, request.images, RGB_BANDS, images, complete=complete)
+            others = self._images.copy_tile(tile, request.images, RGB_BANDS, images, **extent)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
-            if request.last:
-                self._images.read_to_the_end()
         if request.maps:
             maps = folder / f"{tile}.maps.tar"
-            self._maps.copy_tile(tile, request.maps, (MAP,), maps, complete=complete)
-            if request.last:
-                self._maps.read_to_the_end()
+            self._maps.copy_tile(tile, request.maps, (MAP,), maps, **extent)
         return Bundles(images, maps, unknown)
 
 
@@ -117,12 +105,15 @@ def index_archive(reader: ArchiveReader) -> Index:
     return {tile: np.array(found, np.uint16) for tile, found in cells.items()}
 
 
-def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[PatchFiles]:
-    """Yield the files of each patch, in the order of `patch_ids` (ascending), found or not."""
+def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
+    """Yield the GeoTIFFs of each patch by layer (band, or `MAP`), in the order of `patch_ids` (ascending).
+
+    Layers that the bundles do not have are left out.
+    """
     images = _files(bundles.images, IMAGES_ROOT, patch_ids)
     maps = _files(bundles.maps, MAPS_ROOT, patch_ids)
     for bands, found in zip(images, maps, strict=True):
-        yield PatchFiles(bands, found.get(MAP))
+        yield bands | found
 
 
 def cell_of(patch_id: str) -> int:
@@ -132,7 +123,7 @@ def cell_of(patch_id: str) -> int:
 
 
 def _files(bundle: Path | None, root: Root, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
-    """Yield the files of each patch by layer; none where the bundle has none of it."""
+    """Yield the files of each patch in one bundle."""
     if bundle is None:
         yield from ({} for _ in patch_ids)
         return

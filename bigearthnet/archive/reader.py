@@ -4,6 +4,7 @@ Relies on the published form: members are sorted by path, so that the members of
 patch, follow one another.
 """
 
+from collections import deque
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
@@ -63,7 +64,14 @@ class ArchiveReader:
         return chain(read_ahead, self._members)
 
     def copy_tile(
-        self, tile: str, patch_ids: Collection[str], layers: Collection[str], path: Path, *, complete: bool
+        self,
+        tile: str,
+        patch_ids: Collection[str],
+        layers: Collection[str],
+        path: Path,
+        *,
+        complete: bool,
+        last: bool,
     ) -> list[str]:
         """Write the wanted members of a tile, with their own blocks, to a tar; skip the tiles before it.
 
@@ -73,6 +81,7 @@ class ArchiveReader:
             layers: bands, or the map, to take of each.
             path: of the tar.
             complete: read the tile to its end, otherwise to its last wanted patch.
+            last: read the archive to its end then, so that all of it is checked.
 
         Returns:
             Ids of the other patches of the tile, as far as it was read.
@@ -94,12 +103,9 @@ class ArchiveReader:
                 elif member.tile == tile:
                     others[member.patch_id] = None
             sink.write(END_OF_ARCHIVE)
+        if last:
+            deque(self, maxlen=0)
         return list(others)
-
-    def read_to_the_end(self) -> None:
-        """Read the rest of the archive, so that all of it is checked; raises as `copy_tile`."""
-        for _ in self:
-            pass
 
     def _parsed(self, members: Iterator[TarMember]) -> Iterator[tuple[Member, TarMember]]:
         """Check names and order. Only the first path of a patch is parsed; the others share its prefix."""

@@ -1,7 +1,6 @@
 """Records and their bytes: from Zenodo, a folder or a bucket."""
 
 from bigearthnet.source.download import Mirror
-from bigearthnet.source.http import Http
 from bigearthnet.source.local import LocalFile, bytes_to_download, ensure_local, find_local
 from bigearthnet.source.opening import Source, open_source
 from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, SourceFile
@@ -10,7 +9,6 @@ from bigearthnet.source.stream import Mark, Stream
 
 __all__ = [
     "RECORD_FILES",
-    "Http",
     "LocalFile",
     "Mark",
     "Mirror",

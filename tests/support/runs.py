@@ -18,7 +18,7 @@ import tasks.fetch
 import tasks.freshness
 import tasks.publish
 import tasks.record
-from bigearthnet.source import Http
+from bigearthnet.source.http import Http
 from flows.prepare import prepare
 from tests.support.places import BucketPlace, FolderPlace
 from tests.support.published import CARD, Published, is_own

@@ -61,7 +61,7 @@ def copy_tile(
     patch_ids = [f"{tile}_05_{row:02d}" for row in rows]
     with NamedTemporaryFile() as file:
         others = reader.copy_tile(
-            tile, patch_ids, tuple(layers), Path(file.name), **{"complete": True, **how}
+            tile, patch_ids, tuple(layers), Path(file.name), **{"complete": True, "last": False, **how}
         )
         copied = [(member.path.decode(), member.content) for member in walk(iter([file.read()]))]
     return copied, [patch_id[-2:] for patch_id in others]

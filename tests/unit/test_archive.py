@@ -126,7 +126,7 @@ def test_the_rest_is_read_and_checked(tmp_path: Path) -> None:
     damaged = reader_of(data[:-1] + bytes([data[-1] ^ 1]))
     copy_tile(damaged, TILES[0], [0])
     with pytest.raises(ArchiveError, match=r"^images\.tar\.zst, behind S2A_.*not zstd, or damaged.*checksum"):
-        damaged.read_to_the_end()
+        copy_tile(damaged, TILES[0], [1], last=True)
 
 
 class Endless:
@@ -157,8 +157,8 @@ def peak(patches: int) -> int:
     reader = ArchiveReader(decompress(Endless(patches)), IMAGES_ROOT, "images")
     for tile in TILES[:4]:
         asked = [f"{tile}_05_{row:02d}" for row in range(100)]
-        assert reader.copy_tile(tile, asked, RGB_BANDS, Path("/dev/null"), complete=True) == []
-    reader.read_to_the_end()
+        last = tile == TILES[3]
+        assert reader.copy_tile(tile, asked, RGB_BANDS, Path("/dev/null"), complete=True, last=last) == []
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return most

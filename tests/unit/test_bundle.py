@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bigearthnet.archive import ArchiveReader, Bundles, Extractor, TileRequest, decompress, index_archive
 from bigearthnet.archive.bundle import patch_files
 from bigearthnet.errors import ArchiveError, SpaceError
-from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
+from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS
 from bigearthnet.sample.archives import write_archive
 
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
@@ -161,12 +161,9 @@ def test_patch_files_look_up_each_patch(
     if none:
         bundles, images = Bundles(None, bundles.maps, ()), set()
     found = list(patch_files(bundles, patches_of(A, *sorted(asked))))
-    assert [one.bands for one in found] == [
-        {path[-7:-4]: data for path, data in images_of(f"{A}_07_{row:02d}", RGB_BANDS)}
-        if row in images
-        else {}
-        for row in sorted(asked)
-    ]
-    assert [one.map for one in found] == [
-        map_of(f"{A}_07_{row:02d}")[0][1] if row in maps else None for row in sorted(asked)
-    ]
+    expected: list[dict[str, bytes]] = []
+    for row in sorted(asked):
+        patch_id = f"{A}_07_{row:02d}"
+        bands = {path[-7:-4]: data for path, data in images_of(patch_id, RGB_BANDS) if row in images}
+        expected.append(bands | ({MAP: map_of(patch_id)[0][1]} if row in maps else {}))
+    assert found == expected

@@ -21,16 +21,20 @@ from bigearthnet.plan import (
     Recipe,
     RecordUsed,
     TilePlan,
-    describe_needs,
-    estimate,
     recipe,
-    require_room,
 )
-from bigearthnet.plan.estimate import BUNDLE_BYTES_A_PATCH, PNG_BYTES_A_PATCH, Estimate
 from bigearthnet.progress import human_bytes
 from bigearthnet.sample.archives import sample_patches
 from bigearthnet.source import SourceFile
 from bigearthnet.tile.render import render_image, render_mask
+from bigearthnet.work.space import (
+    BUNDLE_BYTES_A_PATCH,
+    PNG_BYTES_A_PATCH,
+    Estimate,
+    describe_needs,
+    estimate,
+    require_room,
+)
 from tests.support.sample import patch_files
 
 IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"

@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bigearthnet.errors import ChangedError, DestinationError, SourceError
-from bigearthnet.source import Http, open_source
+from bigearthnet.source import open_source
 from bigearthnet.source.stored import StoredSource, dump_record, read_mirror
 from bigearthnet.store import FolderStore, Store
 from bigearthnet.work.workspace import folder
@@ -27,7 +28,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def open_folder(text: str) -> Store:
-    return FolderStore(Path(text), SourceError)
+    return FolderStore(folder(text, SourceError), SourceError)
 
 
 @pytest.fixture
@@ -51,19 +52,22 @@ def describe(folder: Path, **changes: Any) -> None:
     [
         ("10891137", "https://zenodo.org/api/records/10891137"),
         ("http://me:a@x@127.0.0.1/x?token=b#c", "http://127.0.0.1/x"),
-        (" S3://bucket/prefix", "S3://bucket/prefix"),
+        ("S3://bucket/prefix", "a bucket"),
     ],
 )
 def test_a_source_is_told_by_its_form(text: str, shown: str) -> None:
-    source = open_source(text, open_folder, Http())
-    assert str(source).replace(f"{Path('S3:/')}/", "S3://") == shown
+    def open_bucket(url: str) -> Any:
+        assert url == text
+        return SimpleNamespace(url="a bucket", folder=None)
+
+    assert str(open_source(text, open_bucket)) == shown
 
 
 def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archives)
     monkeypatch.setenv("HOME", str(archives.parent))
     for text in (".", f"~/{archives.name}", f"./../{archives.name}/"):
-        assert str(open_source(text, open_folder, Http())) == str(archives)
+        assert str(open_source(text, open_folder)) == str(archives)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
 )
 def test_a_strange_source_is_refused(text: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
-        open_source(text, open_folder, Http())
+        open_source(text, open_folder)
 
 
 def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
