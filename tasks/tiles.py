@@ -10,12 +10,13 @@ from shutil import rmtree
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
-from bigearthnet.archive import ArchiveReader, Extractor, decompress
+from bigearthnet.archive.bundle import Extractor
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset.jobs import Job, plan_tile
 from bigearthnet.dataset.tiles import FinishedTile, Shard
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
-from bigearthnet.plan import Kind
+from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import Tally
 from bigearthnet.source import Mark, Stream
 from bigearthnet.tile import ConvertedTile, shard_file

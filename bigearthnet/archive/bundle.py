@@ -61,12 +61,12 @@ class Bundles:
             path.unlink()
 
 
+@dataclass(frozen=True, slots=True)
 class Extractor:
     """Both archives, open, read side by side a tile at a time."""
 
-    def __init__(self, images: ArchiveReader, maps: ArchiveReader) -> None:
-        self._images = images
-        self._maps = maps
+    images: ArchiveReader
+    maps: ArchiveReader
 
     def extract(self, request: TileRequest, folder: Path) -> Bundles:
         """Write the bundles of a tile into `folder`, reading on from the end of the last tile.
@@ -81,13 +81,13 @@ class Extractor:
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
             images = folder / f"{tile}.images.tar"
-            others = self._images.copy_tile(tile, request.images, RGB_BANDS, images, **extent)
+            others = self.images.copy_tile(tile, request.images, RGB_BANDS, images, **extent)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
         if request.maps:
             maps = folder / f"{tile}.maps.tar"
-            self._maps.copy_tile(tile, request.maps, (MAP,), maps, **extent)
+            self.maps.copy_tile(tile, request.maps, (MAP,), maps, **extent)
         return Bundles(images, maps, unknown)
 
 

@@ -14,7 +14,7 @@ from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import render_image, render_mask
 from bigearthnet.tile.rows import BOUND_COLUMNS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column, write_rows
-from bigearthnet.zips import ShardWriter
+from bigearthnet.zips.shard import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Disk space: what a run will need, and what is free."""
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,62 +14,53 @@ PNG_BYTES_A_PATCH: Final = 30_000
 """An image and its mask, generously: real patches measured 16 to 25 KB with the default rendering."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Bytes to come over the network, and space in the work folder and the destination's (0 for a bucket)."""
-
-    to_fetch: int
-    work: int
-    destination: int
+Room = Mapping[Path, int]
+"""Bytes that are needed in each folder."""
 
 
-def estimate(
-    missing: Sequence[int], patches: int, to_fetch: int, *, streams: bool, waiting: int, local: bool
-) -> Estimate:
+def estimate_room(
+    missing: Sequence[int], patches: int, to_store: int, work: Path, destination: Path | None, *, waiting: int
+) -> Room:
     """Add up what a run will need.
 
     Args:
         missing: patches of each tile that is not finished.
         patches: of the whole dataset.
-        to_fetch: bytes of the images' archive to come over the network.
-        streams: they are not kept.
+        to_store: bytes of archives that come into the work folder.
+        work: the work folder.
+        destination: a folder holds finished tiles until the zips are joined; None for a bucket.
         waiting: tiles that can be between extraction and the end of conversion.
-        local: the destination is a folder, which holds finished tiles until the zips are joined.
     """
     largest = sorted(missing, reverse=True)
     bundles = sum(largest[:waiting]) * BUNDLE_BYTES_A_PATCH
     converting = sum(largest[: waiting + 1]) * PNG_BYTES_A_PATCH
-    destination = (sum(missing) + patches) * PNG_BYTES_A_PATCH if local else 0
-    return Estimate(to_fetch, bundles + converting + (0 if streams else to_fetch), destination)
+    room = {work: bundles + converting + to_store}
+    if destination is not None:
+        room[destination] = (sum(missing) + patches) * PNG_BYTES_A_PATCH
+    return room
 
 
-def require_room(needed: Estimate, work: Path, destination: Path | None) -> None:
-    """Check that there is room for all of it.
+def require_room(room: Room) -> None:
+    """Check that there is room for all of it; folders on one disk share what is free.
 
     Raises:
         SpaceError: there is not.
     """
     advice = "or select fewer patches, or use transfer: stream"
-    if destination is not None and same_disk(work, destination):
-        require_space(work, needed.work + needed.destination, "archives, tiles and the dataset", advice)
-        return
-    require_space(work, needed.work, "archives and tiles", advice)
-    if destination is not None:
-        require_space(destination, needed.destination, "the dataset", advice)
+    for folder in room:
+        on_disk = sum(size for other, size in room.items() if same_disk(folder, other))
+        require_space(folder, on_disk, "archives, tiles and the dataset", advice)
 
 
-def describe_needs(needed: Estimate, work: Path, destination: Path | None, *, streams: bool) -> str:
+def describe_needs(to_fetch: int, room: Room, *, streams: bool) -> str:
     """Return a line such as `58.9 GiB to download; disk: about 60.1 GiB of 80.0 GiB free in /data/work`."""
     doing = "up to {} to stream" if streams else "{} to download"
-    fetch = doing.format(human_bytes(needed.to_fetch)) if needed.to_fetch else "nothing to download"
-    room = _room(needed.work, work)
-    if destination is not None:
-        room += f", {_room(needed.destination, destination)}"
-    return f"{fetch}; disk: {room}"
-
-
-def _room(needed: int, folder: Path) -> str:
-    return f"about {human_bytes(needed)} of {human_bytes(free_bytes(folder))} free in {folder}"
+    fetch = doing.format(human_bytes(to_fetch)) if to_fetch else "nothing to download"
+    folders = [
+        f"about {human_bytes(size)} of {human_bytes(free_bytes(folder))} free in {folder}"
+        for folder, size in room.items()
+    ]
+    return f"{fetch}; disk: {', '.join(folders)}"
 
 
 def free_bytes(folder: Path) -> int:

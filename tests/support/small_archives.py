@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from bigearthnet.archive import ArchiveReader, decompress
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import walk
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
 from bigearthnet.sample.archives import write_archive

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bigearthnet.archive import ArchiveReader, decompress
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS, pack_command

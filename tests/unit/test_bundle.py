@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.archive import ArchiveReader, Bundles, Extractor, TileRequest, decompress, index_archive
-from bigearthnet.archive.bundle import patch_files
+from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest, index_archive, patch_files
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS
 from bigearthnet.sample.archives import write_archive

@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.archive import decompress
+from bigearthnet.archive.reader import decompress
 from bigearthnet.errors import ArchiveError
 from tests.support.small_archives import TILES, Counting, everything, members_of, packed
 
@@ -64,7 +64,7 @@ def test_one_chunk_has_a_limit() -> None:
     assert len(bomb) < 20_000
     program = """
 import resource, sys
-from bigearthnet.archive import decompress
+from bigearthnet.archive.reader import decompress
 def memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 before = memory()
 sizes = [len(chunk) for chunk in decompress(sys.stdin.buffer)]

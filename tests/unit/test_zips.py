@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearthnet.errors import DestinationError, SpaceError
-from bigearthnet.zips import CentralDirectory, ShardWriter, data_offsets, local_header
-from bigearthnet.zips.format import central_entry, end_records
+from bigearthnet.zips.format import central_entry, end_records, local_header
+from bigearthnet.zips.join import CentralDirectory, data_offsets
+from bigearthnet.zips.shard import ShardWriter
 
 GIB = 1 << 30
 Members = dict[str, bytes]
