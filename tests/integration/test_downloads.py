@@ -113,20 +113,12 @@ def test_a_local_copy_of_unknown_md5_is_read_and_replaced_if_wrong(
     assert len(server.requests) == (1 if content == CONTENT else 2)
 
 
-@pytest.mark.parametrize("how", ["replaced", "written", "removed"])
 def test_a_file_that_changes_after_it_was_verified_is_not_read(
-    folder: StoredSource, server: RecordServer, work: Workspace, how: str
+    folder: StoredSource, server: RecordServer, work: Workspace
 ) -> None:
     path = server.folder / IMAGES
     local = ensure_local(folder, folder.record().require(IMAGES), work, lambda _: None)
-    with local.open() as reader:
-        assert reader.read() == CONTENT
-    if how == "written":
-        path.write_bytes(CONTENT[:-1] + b"x")
-    else:
-        path.unlink()
-        if how == "replaced":
-            path.write_bytes(CONTENT)
+    path.write_bytes(CONTENT[:-1] + b"x")
     with local.open() as reader, pytest.raises(ChangedError, match=str(path)):
         reader.read(1)
 

@@ -3,7 +3,6 @@
 import io
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -27,20 +26,6 @@ def members_of(tile: str, rows: Iterable[int], bands: Iterable[str] = BANDS, siz
 def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
     write_archive(folder / "archive.tar.zst", members)
     return (folder / "archive.tar.zst").read_bytes()
-
-
-@dataclass
-class Counting:
-    """A source that counts the bytes that were read, at most `most` at a time."""
-
-    data: bytes
-    at: int = 0
-    most: int = 1 << 30
-
-    def read(self, size: int, /) -> bytes:
-        piece = self.data[self.at : self.at + min(size, self.most)]
-        self.at += len(piece)
-        return piece
 
 
 def reader_of(data: bytes) -> ArchiveReader:

@@ -12,10 +12,9 @@ from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest, index_ar
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS
-from bigearthnet.sample.archives import write_archive
+from tests.support.small_archives import Members, packed
 
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
-Members = list[tuple[str, bytes]]
 
 
 def images_of(patch_id: str, bands: Iterable[str] = BANDS) -> Members:
@@ -30,13 +29,6 @@ def map_of(patch_id: str) -> Members:
 
 def patches_of(tile: str, *rows: int) -> list[str]:
     return [f"{tile}_07_{row:02d}" for row in rows]
-
-
-def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
-    path = folder / "packed"
-    path.unlink(missing_ok=True)
-    write_archive(path, members)
-    return path.read_bytes()
 
 
 class Archives:
@@ -92,7 +84,7 @@ def test_bundles_are_tars_of_exactly_what_is_wanted(tmp_path: Path) -> None:
         assert listed(bundles.maps) == [one for p in maps for one in map_of(p)]
         assert bundles.unknown == ()
         bundles.remove()
-        assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+        assert [path.name for path in tmp_path.iterdir()] == ["archive.tar.zst"]
 
 
 def test_what_nothing_is_wanted_of_is_not_read(tmp_path: Path) -> None:

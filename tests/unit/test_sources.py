@@ -181,21 +181,15 @@ def test_a_file_is_read_from_a_byte_on(source: StoredSource) -> None:
 
 
 @pytest.mark.parametrize("is_mirror", [False, True])
-@pytest.mark.parametrize("content", [None, b"IMAGES", b"im"])
 def test_another_file_than_the_one_listed_is_refused(
-    *, source: StoredSource, archives: Path, is_mirror: bool, content: bytes | None
+    source: StoredSource, archives: Path, *, is_mirror: bool
 ) -> None:
     if is_mirror:
         describe(archives)
     file = source.record().require(IMAGES)
-    (archives / IMAGES).unlink()
-    if content is not None:
-        (archives / "new").write_bytes(content)
-        (archives / "new").replace(archives / IMAGES)
-    with (
-        pytest.raises(ChangedError, match=f"{archives}/{IMAGES}: it was changed or removed"),
-        source.open(file) as reader,
-    ):
+    (archives / "new").write_bytes(b"IMAGES")
+    (archives / "new").replace(archives / IMAGES)
+    with source.open(file) as reader, pytest.raises(ChangedError, match=f"{archives}/{IMAGES}: it was chan"):
         reader.read()
 
 
