@@ -6,7 +6,9 @@ from prefect.artifacts import create_markdown_artifact
 from bigearthnet.dataset import Published, find_published, require_published
 from bigearthnet.dataset.freshness import Comparison, compare_with_record, comparison_markdown
 from bigearthnet.progress import human_bytes
-from bigearthnet.source import Record, Source, find_local
+from bigearthnet.source.local import find_local
+from bigearthnet.source.opening import Source
+from bigearthnet.source.record import Record
 from bigearthnet.store import Store
 from bigearthnet.work.workspace import Workspace
 from tasks import policy

@@ -3,7 +3,10 @@
 from prefect import get_run_logger, task
 
 from bigearthnet.progress import human_bytes
-from bigearthnet.source import LocalFile, Mirror, Record, RecordFile, Source, ensure_local, find_local
+from bigearthnet.source.download import Mirror
+from bigearthnet.source.local import LocalFile, ensure_local, find_local
+from bigearthnet.source.opening import Source
+from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.heartbeat import byte_progress

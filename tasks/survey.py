@@ -17,7 +17,8 @@ from bigearthnet.options import Rendering, Selection, Transfer
 from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import Plan, plan_tiles
-from bigearthnet.source import LocalFile, Record, RecordFile, bytes_to_download
+from bigearthnet.source.local import LocalFile, bytes_to_download
+from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work import space
 from tasks.connect import Opened
 from tasks.convert import WAITING

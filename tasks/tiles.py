@@ -18,7 +18,7 @@ from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import Tally
-from bigearthnet.source import Mark, Stream
+from bigearthnet.source.stream import Mark, Stream
 from bigearthnet.tile import ConvertedTile, shard_file
 from tasks.convert import WAITING, convert, extract, upload
 from tasks.heartbeat import byte_progress, still_running

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import ChangedError, ChecksumError
-from bigearthnet.source import RecordFile, bytes_to_download, ensure_local, find_local
 from bigearthnet.source.download import FetchedFile, fetch_file
+from bigearthnet.source.local import bytes_to_download, ensure_local, find_local
+from bigearthnet.source.record import RecordFile
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore

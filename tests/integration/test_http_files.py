@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from bigearthnet.errors import ChangedError, SourceError, TransferError
-from bigearthnet.source import RecordFile
 from bigearthnet.source.http import Http
+from bigearthnet.source.record import RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import reader
 from tests.support.record_server import Fault, RecordServer

@@ -19,7 +19,8 @@ from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.metadata import read_metadata
 from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.plan.selection import plan_tiles
-from bigearthnet.source import Mark, SourceFile
+from bigearthnet.source.record import SourceFile
+from bigearthnet.source.stream import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import convert_tile, shard_file
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.source import RecordFile
 from bigearthnet.source.http import Http
+from bigearthnet.source.record import RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
 from tests.support.record_server import RecordServer

@@ -19,7 +19,7 @@ from bigearthnet.plan import recipe
 from bigearthnet.plan.recipe import KINDS, Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.sample.archives import sample_patches
-from bigearthnet.source import SourceFile
+from bigearthnet.source.record import SourceFile
 from bigearthnet.tile.render import render_image, render_mask
 from bigearthnet.work.space import (
     BUNDLE_BYTES_A_PATCH,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bigearthnet.errors import ChangedError, DestinationError, SourceError
-from bigearthnet.source import open_source
+from bigearthnet.source.opening import open_source
 from bigearthnet.source.stored import StoredSource, dump_record, read_mirror
 from bigearthnet.store import FolderStore, Store
 from bigearthnet.work.workspace import folder
