@@ -4,6 +4,7 @@ The blocks are the archive's own, copied without a look at their content: no Geo
 the disk.
 """
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Root, parse_patch
+from bigearthnet.store.disk import translate_os_errors
 
 _READ = 1 << 17
+_BUFFER = 1 << 20
 
 Cells = npt.NDArray[np.uint16]
 """Cells of a tile as 100 × column + row, ascending: the order of the patch ids."""
@@ -76,19 +80,51 @@ class Extractor:
             DestinationError: the folder cannot be written.
             SpaceError: the disk is full.
         """
-        tile, extent = request.tile, {"complete": request.complete, "last": request.last}
+        tile = request.tile
         images = maps = None
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
             images = folder / f"{tile}.images.tar"
-            others = self.images.copy_tile(tile, request.images, RGB_BANDS, images, **extent)
+            others = copy_tile(self.images, request, request.images, RGB_BANDS, images)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
         if request.maps:
             maps = folder / f"{tile}.maps.tar"
-            self.maps.copy_tile(tile, request.maps, (MAP,), maps, **extent)
+            copy_tile(self.maps, request, request.maps, (MAP,), maps)
         return Bundles(images, maps, unknown)
+
+
+def copy_tile(
+    reader: ArchiveReader,
+    request: TileRequest,
+    patch_ids: Collection[str],
+    layers: Collection[str],
+    path: Path,
+) -> list[str]:
+    """Write the wanted layers of patches, with their own blocks, to a tar; skip the tiles before theirs.
+
+    Returns:
+        Ids of the other patches of the tile, as far as it was read.
+
+    Raises: as `Extractor.extract`.
+    """
+    tile, wanted, others = request.tile, frozenset(patch_ids), dict[str, None]()
+    final = "~" if request.complete else max(patch_ids, default="")
+    with translate_os_errors("write", path), path.open("wb", buffering=_BUFFER) as sink:
+        for member, blocks in reader:
+            if member.tile > tile or (member.tile == tile and member.patch_id > final):
+                reader.put_back(member, blocks)
+                break
+            if member.patch_id in wanted:
+                if member.layer in layers:
+                    sink.write(blocks.blocks)
+            elif member.tile == tile:
+                others[member.patch_id] = None
+        sink.write(END_OF_ARCHIVE)
+    if request.last:
+        deque(reader, maxlen=0)  # so that all of it is checked
+    return list(others)
 
 
 def index_archive(reader: ArchiveReader) -> Index:

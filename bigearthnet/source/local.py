@@ -35,7 +35,7 @@ def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile |
     """Return the local copy of a file if it is known to be right without reading it."""
     store = _folder(source, file, work)
     found = store.head(file.name)
-    if found is None:
+    if found is None or found.size != file.size:
         return None
     path = store.folder / file.name
     with translate_os_errors("read notes in", work.md5s):

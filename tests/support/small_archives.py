@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from bigearthnet.archive import bundle
+from bigearthnet.archive.bundle import TileRequest
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import walk
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
@@ -40,13 +42,18 @@ def everything(data: bytes) -> Members:
 
 
 def copy_tile(
-    reader: ArchiveReader, tile: str, rows: Iterable[int], layers: Iterable[str] = RGB_BANDS, **how: bool
+    reader: ArchiveReader,
+    tile: str,
+    rows: Iterable[int],
+    layers: Iterable[str] = RGB_BANDS,
+    *,
+    complete: bool = True,
+    last: bool = False,
 ) -> tuple[Members, list[str]]:
     """Copy members of a tile; returns what was copied, and the rows of the other patches."""
     patch_ids = [f"{tile}_05_{row:02d}" for row in rows]
     with NamedTemporaryFile() as file:
-        others = reader.copy_tile(
-            tile, patch_ids, tuple(layers), Path(file.name), **{"complete": True, "last": False, **how}
-        )
+        request = TileRequest(tile, [], [], None, complete=complete, last=last)
+        others = bundle.copy_tile(reader, request, patch_ids, tuple(layers), Path(file.name))
         copied = [(member.path.decode(), member.content) for member in walk(iter([file.read()]))]
     return copied, [patch_id[-2:] for patch_id in others]

@@ -12,6 +12,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bigearthnet.archive import bundle
+from bigearthnet.archive.bundle import TileRequest
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
@@ -157,8 +159,8 @@ def peak(patches: int) -> int:
     reader = ArchiveReader(decompress(Endless(patches)), IMAGES_ROOT, "images")
     for tile in TILES[:4]:
         asked = [f"{tile}_05_{row:02d}" for row in range(100)]
-        last = tile == TILES[3]
-        assert reader.copy_tile(tile, asked, RGB_BANDS, Path("/dev/null"), complete=True, last=last) == []
+        request = TileRequest(tile, asked, [], None, complete=True, last=tile == TILES[3])
+        assert bundle.copy_tile(reader, request, asked, RGB_BANDS, Path("/dev/null")) == []
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return most
@@ -232,6 +234,8 @@ def test_one_chunk_has_a_limit() -> None:
     assert len(bomb) < 20_000
     program = """
 import resource, sys
+from bigearthnet.archive import bundle
+from bigearthnet.archive.bundle import TileRequest
 from bigearthnet.archive.reader import decompress
 def memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 before = memory()
