@@ -18,7 +18,7 @@ from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
 from bigearthnet.dataset import CARD
-from bigearthnet.plan import KINDS
+from bigearthnet.plan.recipe import KINDS
 from bigearthnet.sample import make_sample
 from tests.support.record_server import RecordServer
 from tests.support.s3_server import S3Server, running

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from bigearthnet.source import Mirror
+from bigearthnet.source.download import Mirror
 from flows.fields import BucketUrl, Credentials, RecordSource
 from tasks.connect import open_record, open_store
 from tasks.record import copy_to_mirror, resolve

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from bigearthnet.errors import CredentialsError, DestinationError, SourceError
 from bigearthnet.sample import SAMPLE_TITLE, make_sample
-from bigearthnet.source import RECORD_FILES, Http, Source, StoredSource, open_source
+from bigearthnet.source.opening import Source, open_source
+from bigearthnet.source.record import RECORD_FILES
+from bigearthnet.source.stored import StoredSource
 from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.work.workspace import Workspace, folder
@@ -90,7 +92,7 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
         if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
             make_sample(work.sample)
         return StoredSource(FolderStore(work.sample, SourceError), SAMPLE_TITLE)
-    return open_source(text, lambda place: open_store(place, aws_credentials, SourceError), Http())
+    return open_source(text, lambda place: open_store(place, aws_credentials, SourceError))
 
 
 @contextmanager

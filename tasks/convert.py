@@ -7,12 +7,12 @@ from typing import Final
 
 from prefect import get_run_logger, task
 
-from bigearthnet.archive import Bundles, Extractor, TileRequest
+from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest
 from bigearthnet.dataset.tiles import Shard, TileCache
 from bigearthnet.options import Rendering
-from bigearthnet.plan import Kind
+from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import human_bytes
-from bigearthnet.source import Mark
+from bigearthnet.source.stream import Mark
 from bigearthnet.tile import Conversion, ConvertedTile, convert_tile
 from tasks import policy
 from tasks.heartbeat import still_running

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from bigearthnet.dataset import CARD, Published, copies
 from bigearthnet.dataset.card import PublishedFile, TileEntry
 from bigearthnet.dataset.published import local_manifest, tile_rows
-from bigearthnet.plan import KINDS
+from bigearthnet.plan.recipe import KINDS
 from bigearthnet.progress import human_bytes
 from bigearthnet.store import FolderStore, Partial, Store
 from bigearthnet.work.space import require_space

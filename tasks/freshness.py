@@ -6,7 +6,9 @@ from prefect.artifacts import create_markdown_artifact
 from bigearthnet.dataset import Published, find_published, require_published
 from bigearthnet.dataset.freshness import Comparison, compare_with_record, comparison_markdown
 from bigearthnet.progress import human_bytes
-from bigearthnet.source import Record, Source, find_local
+from bigearthnet.source.local import find_local
+from bigearthnet.source.opening import Source
+from bigearthnet.source.record import Record
 from bigearthnet.store import Store
 from bigearthnet.work.workspace import Workspace
 from tasks import policy
@@ -39,7 +41,7 @@ def compare(
     md5s = {}
     for file in record.files:
         local = None if file.md5 else find_local(source, file, work)
-        md5s[file.name] = local.md5 if local is not None else file.md5
+        md5s[file.name] = local.file.md5 if local is not None else file.md5
     found = compare_with_record(record, md5s, published)
     logger = get_run_logger()
     for one in found.changes:

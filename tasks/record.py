@@ -3,7 +3,10 @@
 from prefect import get_run_logger, task
 
 from bigearthnet.progress import human_bytes
-from bigearthnet.source import LocalFile, Mirror, Record, RecordFile, Source, ensure_local, find_local
+from bigearthnet.source.download import Mirror
+from bigearthnet.source.local import LocalFile, ensure_local, find_local
+from bigearthnet.source.opening import Source
+from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work.workspace import Workspace
 from tasks import policy
 from tasks.heartbeat import byte_progress
@@ -24,11 +27,11 @@ def download(file: RecordFile, source: Source, work: Workspace) -> LocalFile:
     logger = get_run_logger()
     there = find_local(source, file, work)
     if there is not None:
-        logger.info("%s: already there, md5 %s", file.name, there.md5)
+        logger.info("%s: already there, md5 %s", file.name, there.file.md5)
         return there
     doing = "hashing" if source.folder is not None else "downloading"
     local = ensure_local(source, file, work, byte_progress(f"{doing} {file.name}", file.size))
-    logger.info("%s: %s (%s)", file.name, local.verification, local.md5)
+    logger.info("%s: %s (%s)", file.name, local.file.verification, local.file.md5)
     return local
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 
-from bigearthnet import plan as planning
-from bigearthnet.archive import ArchiveReader, Index, decompress, index_archive
+from bigearthnet.archive.bundle import Index, index_archive
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset import find_published
 from bigearthnet.dataset.freshness import option_changes
 from bigearthnet.dataset.jobs import Job, needs_images, plan_jobs
@@ -14,8 +14,12 @@ from bigearthnet.dataset.publish import ZipDigest, zip_digests
 from bigearthnet.dataset.tiles import TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
 from bigearthnet.options import Rendering, Selection, Transfer
-from bigearthnet.source import LocalFile, Record, RecordFile, bytes_to_download
-from bigearthnet.work.space import require_space
+from bigearthnet.plan.metadata import Metadata, read_metadata
+from bigearthnet.plan.recipe import Kind, Recipe, RecordUsed
+from bigearthnet.plan.selection import Plan, plan_tiles
+from bigearthnet.source.local import LocalFile, bytes_to_download
+from bigearthnet.source.record import Record, RecordFile
+from bigearthnet.work import space
 from tasks.connect import Opened
 from tasks.convert import WAITING
 from tasks.heartbeat import still_running
@@ -40,9 +44,9 @@ class Survey:
     images: RecordFile
     maps: LocalFile
     streams: bool
-    metadata: planning.Metadata | None
-    plan: planning.Plan
-    recipe: planning.Recipe
+    metadata: Metadata | None
+    plan: Plan
+    recipe: Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +63,7 @@ class Todo:
     known: Survey
     cache: TileCache
     jobs: Sequence[Job]
-    digests: Mapping[planning.Kind, ZipDigest]
+    digests: Mapping[Kind, ZipDigest]
 
     @property
     def needs_images(self) -> bool:
@@ -78,40 +82,36 @@ def survey(
     """
     source, work = opened.source, opened.work
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
-    tables = [file for name in METADATA_FILES if (file := record.file(name)) is not None]
+    tables = [file for file in record.files if file.name in METADATA_FILES]
     streams = transfer == "stream" and source.folder is None and images.md5 is not None
     kept = [maps_file, *tables, *([] if streams else [images])]
     needed = sum(bytes_to_download(source, file, work) for file in kept)
-    require_space(work.root, needed, "the record's files", "or use transfer: stream")
+    space.require_space(work.root, needed, "the record's files", "or use transfer: stream")
     maps = download(maps_file, source, work)
     local_tables = [download(file, source, work) for file in tables]
-    metadata = planning.read_metadata([table.path for table in local_tables]) if local_tables else None
-    planned = planning.plan_tiles(index(maps), metadata, selection)
+    metadata = read_metadata([table.path for table in local_tables]) if local_tables else None
+    planned = plan_tiles(index(maps), metadata, selection)
     complete = not streams or planned.reads_to_the_end
-    used = planning.SourceFile(
-        name=images.name,
-        size=images.size,
-        md5=images.md5 or download(images, source, work).md5,
-        verification=images.verification(complete=complete),
-    )
-    made_of = planning.RecordUsed(
+    images_md5 = images.md5 or download(images, source, work).file.md5
+    used = images.used(images_md5, complete=complete)
+    made_of = RecordUsed(
         kind=record.kind,
         record=record.record_id,
         version=record.version,
         title=record.title,
-        files=(used, *(_used(file) for file in (maps, *local_tables))),
+        files=(used, *(local.file for local in (maps, *local_tables))),
     )
-    recipe = planning.Recipe(made_of, selection, rendering)
+    recipe = Recipe(made_of, selection, rendering)
     return Survey(opened, images, maps, streams, metadata, planned, recipe)
 
 
-@task(name="index", task_run_name="index {maps.name}", persist_result=False)
+@task(name="index", task_run_name="index {maps.file.name}", persist_result=False)
 def index(maps: LocalFile) -> Index:
     """List tiles and cells of the reference maps' archive."""
-    with still_running(f"listing {maps.name}"):
-        found = index_archive(ArchiveReader(decompress(maps.open()), MAPS_ROOT, maps.name))
+    with still_running(f"listing {maps.file.name}"):
+        found = index_archive(ArchiveReader(decompress(maps.open()), MAPS_ROOT, maps.file.name))
     patches = sum(len(cells) for cells in found.values())
-    get_run_logger().info("%s: %s patches in %s tiles", maps.name, f"{patches:,}", len(found))
+    get_run_logger().info("%s: %s patches in %s tiles", maps.file.name, f"{patches:,}", len(found))
     return found
 
 
@@ -132,13 +132,10 @@ def announce(todo: Todo) -> None:
     known, published, logger = todo.known, todo.cache.published, get_run_logger()
     source, store, work = known.opened.source, known.opened.store, known.opened.work
     missing = [len(job.plan.cells) for job in todo.jobs if job.tile is None]
-    needed = planning.estimate(
-        missing,
-        known.plan.patches,
-        bytes_to_download(source, known.images, work) if todo.needs_images else 0,
-        streams=known.streams,
-        waiting=WAITING,
-        local=store.folder is not None,
+    to_fetch = bytes_to_download(source, known.images, work) if todo.needs_images else 0
+    to_store = 0 if known.streams else to_fetch
+    room = space.estimate_room(
+        missing, known.plan.patches, to_store, work.root, store.folder, waiting=WAITING
     )
     if published is not None:
         for change in option_changes(published.card, known.recipe.selection, known.recipe.rendering):
@@ -146,12 +143,6 @@ def announce(todo: Todo) -> None:
     logger.info(
         "%s patches of %s tiles (%s finished before) into %s: %s",
         *(f"{known.plan.patches:,}", len(todo.jobs), len(todo.jobs) - len(missing), store.url),
-        planning.describe_needs(needed, work.root, store.folder, streams=known.streams),
+        space.describe_needs(to_fetch, room, streams=known.streams),
     )
-    planning.require_room(needed, work.root, store.folder)
-
-
-def _used(local: LocalFile) -> planning.SourceFile:
-    return planning.SourceFile(
-        name=local.name, size=local.size, md5=local.md5, verification=local.verification
-    )
+    space.require_room(room)

@@ -10,14 +10,15 @@ from shutil import rmtree
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
 
-from bigearthnet.archive import ArchiveReader, Extractor, decompress
+from bigearthnet.archive.bundle import Extractor
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset.jobs import Job, plan_tile
 from bigearthnet.dataset.tiles import FinishedTile, Shard
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
-from bigearthnet.plan import Kind
+from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import Tally
-from bigearthnet.source import Mark, Stream
+from bigearthnet.source.stream import Mark, Stream
 from bigearthnet.tile import ConvertedTile, shard_file
 from tasks.convert import WAITING, convert, extract, upload
 from tasks.heartbeat import byte_progress, still_running
@@ -112,7 +113,7 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
         else:
             chunks = decompress(download(known.images, opened.source, opened.work).open())
     images = ArchiveReader(chunks, IMAGES_ROOT, known.images.name)
-    maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.name)
+    maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.file.name)
     try:
         yield Extractor(images, maps), stream
         if stream is not None and known.plan.reads_to_the_end:

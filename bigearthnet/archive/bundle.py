@@ -4,6 +4,7 @@ The blocks are the archive's own, copied without a look at their content: no Geo
 the disk.
 """
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Root, parse_patch
+from bigearthnet.store.disk import translate_os_errors
 
 _READ = 1 << 17
+_BUFFER = 1 << 20
 
 Cells = npt.NDArray[np.uint16]
 """Cells of a tile as 100 × column + row, ascending: the order of the patch ids."""
@@ -62,19 +66,11 @@ class Bundles:
 
 
 @dataclass(frozen=True, slots=True)
-class PatchFiles:
-    """The GeoTIFFs of a patch; `bands` may lack some, `map` be None."""
-
-    bands: dict[str, bytes]
-    map: bytes | None
-
-
 class Extractor:
     """Both archives, open, read side by side a tile at a time."""
 
-    def __init__(self, images: ArchiveReader, maps: ArchiveReader) -> None:
-        self._images = images
-        self._maps = maps
+    images: ArchiveReader
+    maps: ArchiveReader
 
     def extract(self, request: TileRequest, folder: Path) -> Bundles:
         """Write the bundles of a tile into `folder`, reading on from the end of the last tile.
@@ -84,23 +80,51 @@ class Extractor:
             DestinationError: the folder cannot be written.
             SpaceError: the disk is full.
         """
-        tile, complete = request.tile, request.complete
+        tile = request.tile
         images = maps = None
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
             images = folder / f"{tile}.images.tar"
-            others = self._images.copy_tile(tile, request.images, RGB_BANDS, images, complete=complete)
+            others = copy_tile(self.images, request, request.images, RGB_BANDS, images)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
-            if request.last:
-                self._images.read_to_the_end()
         if request.maps:
             maps = folder / f"{tile}.maps.tar"
-            self._maps.copy_tile(tile, request.maps, (MAP,), maps, complete=complete)
-            if request.last:
-                self._maps.read_to_the_end()
+            copy_tile(self.maps, request, request.maps, (MAP,), maps)
         return Bundles(images, maps, unknown)
+
+
+def copy_tile(
+    reader: ArchiveReader,
+    request: TileRequest,
+    patch_ids: Collection[str],
+    layers: Collection[str],
+    path: Path,
+) -> list[str]:
+    """Write the wanted layers of patches, with their own blocks, to a tar; skip the tiles before theirs.
+
+    Returns:
+        Ids of the other patches of the tile, as far as it was read.
+
+    Raises: as `Extractor.extract`.
+    """
+    tile, wanted, others = request.tile, frozenset(patch_ids), dict[str, None]()
+    final = "~" if request.complete else max(patch_ids, default="")
+    with translate_os_errors("write", path), path.open("wb", buffering=_BUFFER) as sink:
+        for member, blocks in reader:
+            if member.tile > tile or (member.tile == tile and member.patch_id > final):
+                reader.put_back(member, blocks)
+                break
+            if member.patch_id in wanted:
+                if member.layer in layers:
+                    sink.write(blocks.blocks)
+            elif member.tile == tile:
+                others[member.patch_id] = None
+        sink.write(END_OF_ARCHIVE)
+    if request.last:
+        deque(reader, maxlen=0)  # so that all of it is checked
+    return list(others)
 
 
 def index_archive(reader: ArchiveReader) -> Index:
@@ -117,12 +141,15 @@ def index_archive(reader: ArchiveReader) -> Index:
     return {tile: np.array(found, np.uint16) for tile, found in cells.items()}
 
 
-def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[PatchFiles]:
-    """Yield the files of each patch, in the order of `patch_ids` (ascending), found or not."""
+def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
+    """Yield the GeoTIFFs of each patch by layer (band, or `MAP`), in the order of `patch_ids` (ascending).
+
+    Layers that the bundles do not have are left out.
+    """
     images = _files(bundles.images, IMAGES_ROOT, patch_ids)
     maps = _files(bundles.maps, MAPS_ROOT, patch_ids)
     for bands, found in zip(images, maps, strict=True):
-        yield PatchFiles(bands, found.get(MAP))
+        yield bands | found
 
 
 def cell_of(patch_id: str) -> int:
@@ -132,7 +159,7 @@ def cell_of(patch_id: str) -> int:
 
 
 def _files(bundle: Path | None, root: Root, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
-    """Yield the files of each patch by layer; none where the bundle has none of it."""
+    """Yield the files of each patch in one bundle."""
     if bundle is None:
         yield from ({} for _ in patch_ids)
         return

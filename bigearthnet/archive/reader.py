@@ -4,20 +4,17 @@ Relies on the published form: members are sorted by path, so that the members of
 patch, follow one another.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Protocol
 
 import zstandard
 
-from bigearthnet.archive.tar import END_OF_ARCHIVE, TarMember, walk
+from bigearthnet.archive.tar import TarMember, walk
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import LAYERS, Member, Root, pack_command, parse_member
-from bigearthnet.store.disk import translate_os_errors
 
 _READ = 1 << 17
-_BUFFER = 1 << 20
 _CHUNK = 1 << 18
 """Most bytes that are decompressed at once: 98 kB of zstd can stand for 3 GiB."""
 _WINDOW_LIMIT = 1 << 27
@@ -62,44 +59,9 @@ class ArchiveReader:
         read_ahead, self._next = self._next, ()
         return chain(read_ahead, self._members)
 
-    def copy_tile(
-        self, tile: str, patch_ids: Collection[str], layers: Collection[str], path: Path, *, complete: bool
-    ) -> list[str]:
-        """Write the wanted members of a tile, with their own blocks, to a tar; skip the tiles before it.
-
-        Args:
-            tile: its name.
-            patch_ids: ids of the wanted patches.
-            layers: bands, or the map, to take of each.
-            path: of the tar.
-            complete: read the tile to its end, otherwise to its last wanted patch.
-
-        Returns:
-            Ids of the other patches of the tile, as far as it was read.
-
-        Raises:
-            ArchiveError: the archive is damaged or not in the published form.
-            DestinationError, SpaceError: the tar cannot be written.
-        """
-        wanted, others = frozenset(patch_ids), dict[str, None]()
-        final = "~" if complete else max(patch_ids, default="")
-        with translate_os_errors("write", path), path.open("wb", buffering=_BUFFER) as sink:
-            for member, blocks in self:
-                if member.tile > tile or (member.tile == tile and member.patch_id > final):
-                    self._next = ((member, blocks),)
-                    break
-                if member.patch_id in wanted:
-                    if member.layer in layers:
-                        sink.write(blocks.blocks)
-                elif member.tile == tile:
-                    others[member.patch_id] = None
-            sink.write(END_OF_ARCHIVE)
-        return list(others)
-
-    def read_to_the_end(self) -> None:
-        """Read the rest of the archive, so that all of it is checked; raises as `copy_tile`."""
-        for _ in self:
-            pass
+    def put_back(self, member: Member, blocks: TarMember) -> None:
+        """Let the next iteration begin with this member, the last one that was read."""
+        self._next = ((member, blocks),)
 
     def _parsed(self, members: Iterator[TarMember]) -> Iterator[tuple[Member, TarMember]]:
         """Check names and order. Only the first path of a patch is parsed; the others share its prefix."""

@@ -14,11 +14,12 @@ from bigearthnet.dataset.layout import ZIPS
 from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import Published, find_published, intact
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
-from bigearthnet.plan import Kind
+from bigearthnet.plan.recipe import Kind
 from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
 from bigearthnet.store.transfer import OnBytes, complete
 from bigearthnet.tile.rows import members
-from bigearthnet.zips import CentralDirectory, local_header
+from bigearthnet.zips.format import local_header
+from bigearthnet.zips.join import CentralDirectory
 
 _NAMES_SHOWN: Final = 3
 

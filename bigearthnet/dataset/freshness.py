@@ -9,7 +9,7 @@ from bigearthnet.dataset.published import Published
 from bigearthnet.dataset.report import table
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.source import Record
+from bigearthnet.source.record import Record
 
 _ABSENT: Final = "not there"
 

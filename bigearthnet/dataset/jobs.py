@@ -8,7 +8,7 @@ from bigearthnet.archive.bundle import TileRequest
 from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
 from bigearthnet.plan.recipe import KINDS, Kind, Recipe
 from bigearthnet.plan.selection import Plan, TilePlan
-from bigearthnet.source import Mark
+from bigearthnet.source.stream import Mark
 from bigearthnet.store import Store
 from bigearthnet.tile.convert import Conversion, Held
 from bigearthnet.tile.rows import column

@@ -16,7 +16,7 @@ from bigearthnet.options import COUNTRIES, SPLITS
 from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, Rows
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column
-from bigearthnet.zips import data_offsets
+from bigearthnet.zips.join import data_offsets
 
 _PIXELS: Final = PATCH_PIXELS * PATCH_PIXELS
 _FACTS: Final = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")

@@ -12,7 +12,7 @@ from bigearthnet.errors import ArchiveError
 from bigearthnet.names import PATCH_PIXELS
 from bigearthnet.store import Store
 from bigearthnet.tile.rows import members
-from bigearthnet.zips import data_offsets
+from bigearthnet.zips.join import data_offsets
 
 Sheet = npt.NDArray[np.uint8]
 

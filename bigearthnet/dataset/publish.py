@@ -26,7 +26,7 @@ from bigearthnet.plan.recipe import KINDS, Kind, Recipe
 from bigearthnet.store import Lock, Piece, Range, Staged, Store
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.rows import members
-from bigearthnet.zips import CentralDirectory
+from bigearthnet.zips.join import CentralDirectory
 
 
 class ZipDigest:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE
 from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.selection import TilePlan
-from bigearthnet.source.record import Verification
+from bigearthnet.source.record import SourceFile
 
 Kind = Literal["images", "masks"]
 KINDS: Final[tuple[Kind, ...]] = ("images", "masks")
@@ -20,15 +20,6 @@ FORMATS: Final[dict[Kind, int]] = {"images": 1, "masks": 1}
 Raise both when other patches are rejected: images and masks of a tile have to be of the same patches.
 """
 _ENCODER: Final = "opencv-python-headless"  # its version can change the bytes of PNGs
-
-
-class SourceFile(Frozen):
-    """A file of the record: size in bytes, md5 in hex, and how the md5 was verified."""
-
-    name: str
-    size: int
-    md5: str
-    verification: Verification
 
 
 class RecordUsed(Frozen):

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearthnet.errors import ChecksumError, SourceError
-from bigearthnet.source.download import fetch_file, md5_of
+from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
-from bigearthnet.source.record import RecordFile, Verification
+from bigearthnet.source.record import RecordFile, SourceFile
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.digests import known_digest, note_digest
 from bigearthnet.store.disk import translate_os_errors
@@ -19,36 +19,30 @@ from bigearthnet.work.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A verified file on this machine, and how its md5 (hex) was checked."""
+    """A verified file on this machine."""
 
     path: Path
-    size: int
-    md5: str
-    verification: Verification
+    file: SourceFile
     _etag: str = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        """Name of the file in the record."""
-        return self.path.name
 
     def open(self) -> ResumingReader:
         """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""
-        return FolderStore(self.path.parent, SourceError).open(StoredFile(self.name, self.size, self._etag))
+        stored = StoredFile(self.file.name, self.file.size, self._etag)
+        return FolderStore(self.path.parent, SourceError).open(stored)
 
 
 def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
     """Return the local copy of a file if it is known to be right without reading it."""
     store = _folder(source, file, work)
     found = store.head(file.name)
-    if found is None:
+    if found is None or found.size != file.size:
         return None
     path = store.folder / file.name
     with translate_os_errors("read notes in", work.md5s):
         md5 = known_digest(path, found.etag, work.md5s)
     if md5 is None or file.md5 not in {None, md5}:
         return None
-    return LocalFile(path, found.size, md5, file.verification(), found.etag)
+    return LocalFile(path, file.used(md5), found.etag)
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
@@ -69,19 +63,16 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
     store = _folder(source, file, work)
     path = store.folder / file.name
     if source.folder:
-        source.open(file).close()  # ChangedError if it is not the file that was listed
-    found = store.head(file.name)
-    md5 = md5_of(store.open(found), on_bytes) if found else None
-    if found is None or md5 is None or found.size != file.size or file.md5 not in {None, md5}:
-        if source.folder:
+        etag, md5 = file.etag, md5_of(source.open(file), on_bytes)
+        if file.md5 not in {None, md5}:
             raise ChecksumError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
-        if found is not None:
-            on_bytes(-found.size)
-        fetched = fetch_file(source, file, store, on_bytes)
-        found, md5 = fetched.stored, fetched.md5
+    else:
+        there = find_file(source, file, store, None, on_bytes)
+        fetched = there or fetch_file(source, file, store, on_bytes)
+        etag, md5 = fetched.stored.etag, fetched.md5
     with translate_os_errors("write", work.md5s):
-        note_digest(path, found.etag, md5, work.md5s)
-    return LocalFile(path, found.size, md5, file.verification(), found.etag)
+        note_digest(path, etag, md5, work.md5s)
+    return LocalFile(path, file.used(md5), etag)
 
 
 def _folder(source: Source, file: RecordFile, work: Workspace) -> FolderStore:

@@ -12,7 +12,6 @@ from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.zenodo import ZenodoSource, record_url
 from bigearthnet.store.base import Store
 from bigearthnet.store.reader import ResumingReader
-from bigearthnet.work.workspace import folder
 
 _FORMS: Final = (
     "Name a Zenodo record (10891137, its URL or DOI), s3://bucket/prefix, or a folder with the archives."
@@ -51,25 +50,22 @@ class Source(Protocol):
         """
 
 
-def open_source(text: str, open_store: Callable[[str], Store], http: Http) -> Source:
+def open_source(text: str, open_store: Callable[[str], Store]) -> Source:
     """Open what a person names as a source; nothing is read yet.
 
     Args:
         text: id, URL or DOI of a Zenodo record, URL of a record's JSON, `s3://bucket/prefix`, or a folder.
         open_store: opens a bucket or a folder for reading.
-        http: makes the requests.
 
     Raises:
         SourceError: it is none of these, or there is no such folder.
     """
     url = record_url(text)
     if url is not None:
-        return ZenodoSource(url, http)
-    if re.match(r"s3://[^/]", text.strip(), re.IGNORECASE):
-        return StoredSource(open_store(text.strip()))
-    if re.match(r"[a-z][a-z0-9+.-]+:", text.strip(), re.IGNORECASE):
+        return ZenodoSource(url, Http())
+    if re.match(r"(?!s3://[^/])[a-z][a-z0-9+.-]+:", text.strip(), re.IGNORECASE):
         raise SourceError(f"{safe_url(text.strip())} is not a source. {_FORMS}")
-    path = folder(text, SourceError)
-    if not path.is_dir():
-        raise SourceError(f"there is no folder {path}. {_FORMS}")
-    return StoredSource(open_store(str(path)))
+    store = open_store(text)
+    if store.folder is not None and not store.folder.is_dir():
+        raise SourceError(f"there is no folder {store.folder}. {_FORMS}")
+    return StoredSource(store)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from bigearthnet.errors import SourceError
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
+from bigearthnet.options import Frozen
 
 ARCHIVES: Final = (IMAGES_ARCHIVE, MAPS_ARCHIVE)
 """Files that every record must have."""
@@ -19,6 +20,15 @@ Verification = Literal["md5 as in the record", "md5 computed, none to compare wi
 """How the md5 of a file in the dataset card was checked."""
 
 
+class SourceFile(Frozen):
+    """A file of a record that was read: size in bytes, md5 in hex, and how the md5 was verified."""
+
+    name: str
+    size: int
+    md5: str
+    verification: Verification
+
+
 @dataclass(frozen=True, slots=True)
 class RecordFile:
     """A file of a record.
@@ -26,20 +36,21 @@ class RecordFile:
     Attributes:
         md5: hex, lower case; None where the source states none.
         location: URL or path of the file.
-        etag: version of a file whose md5 is not known; None where it does not matter.
+        etag: version of the file; empty where the source tells none.
     """
 
     name: Annotated[str, Field(pattern=f"^({'|'.join(RECORD_FILES)})$")]
     size: Annotated[int, Field(ge=0)]
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
     location: str = field(default="", repr=False)  # can hold a token
-    etag: str | None = None
+    etag: str = ""
 
-    def verification(self, *, complete: bool = True) -> Verification:
-        """How the file is verified if it is read, to its end (`complete`) or not."""
+    def used(self, md5: str, *, complete: bool = True) -> SourceFile:
+        """Describe the file when it was read, to its end (`complete`) or not, and has this md5."""
+        verification: Verification = "md5 as in the record" if complete else "not read to the end"
         if self.md5 is None:
-            return "md5 computed, none to compare with"
-        return "md5 as in the record" if complete else "not read to the end"
+            verification = "md5 computed, none to compare with"
+        return SourceFile(name=self.name, size=self.size, md5=md5, verification=verification)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ class Record:
         kind: "zenodo", or "folder" for files that belong to no known record.
         record_id: of Zenodo; empty for a folder.
         version: can be empty, like the title.
-        files: those of `RECORD_FILES` that the record has; always both archives.
+        files: those of `RECORD_FILES` that the record has, in that order; always both archives.
     """
 
     kind: Literal["zenodo", "folder"]
@@ -58,10 +69,6 @@ class Record:
     version: str
     title: str
     files: tuple[RecordFile, ...]
-
-    def file(self, name: str) -> RecordFile | None:
-        """Return the file called `name`; None if the record has none."""
-        return next((file for file in self.files if file.name == name), None)
 
     def require(self, archive: str) -> RecordFile:
         """Return one of `ARCHIVES`."""

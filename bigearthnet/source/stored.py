@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bigearthnet.errors import ChangedError, SourceError
 from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, first_error, require_names
-from bigearthnet.store.base import Store
+from bigearthnet.store.base import Store, StoredFile
 from bigearthnet.store.reader import ResumingReader
 
 RECORD: Final = "record.json"
@@ -44,12 +44,10 @@ class StoredSource:
         return self
 
     def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
-        """Open a file at a byte; raises ChangedError at once if it is not the one that was listed."""
-        found = self._store.head(file.name)
-        is_same = found is not None and found.size == file.size and file.etag in {None, found.etag}
-        if found is None or not is_same or (start and validator != found.etag):
-            raise ChangedError(f"{file.location} was removed or replaced after it was listed. Run again.")
-        return self._store.open(found, start)
+        """Open a file at a byte; reading raises ChangedError if it is not the one that was listed."""
+        if start and validator != file.etag:
+            raise ChangedError(f"{file.location} was replaced after a part of it was read. Run again.")
+        return self._store.open(StoredFile(file.name, file.size, file.etag), start)
 
     def _listed(self) -> Record:
         """Return a record of the archives that are there."""
@@ -63,11 +61,12 @@ class StoredSource:
 
     def _located(self, mirrored: Record) -> Record:
         """Return the record of a mirror that has all its files."""
+        files = []
         for file in mirrored.files:
             found = self._store.head(file.name)
             if found is None or found.size != file.size:
                 raise SourceError(f"the files in {self} are not those of its {RECORD}. Run the mirror again.")
-        files = (replace(file, location=self._location(file.name)) for file in mirrored.files)
+            files.append(replace(file, location=self._location(file.name), etag=found.etag))
         return replace(mirrored, files=tuple(files))
 
     def _location(self, name: str) -> str:

@@ -91,7 +91,7 @@ def parse_record(document: bytes, url: str) -> Record:
     place = safe_url(url)
     found = _parse(document, place)
     require_names([file.key for file in found.files], f"the record at {place}", _ADVICE)
-    used = [file for file in found.files if file.key in RECORD_FILES]
+    used = [file for name in RECORD_FILES for file in found.files if file.key == name]
     for file in used:
         require_same_host(url, file.link, f"the link to {file.key} in {place}")
     files = tuple(RecordFile(file.key, file.size, file.checksum[4:].lower(), file.link) for file in used)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigearthnet.archive.bundle import Bundles, PatchFiles, patch_files
+from bigearthnet.archive.bundle import Bundles, patch_files
 from bigearthnet.errors import ArchiveError, PatchError
 from bigearthnet.names import MAP, RGB_BANDS, Patch, parse_patch
 from bigearthnet.options import Rendering
@@ -14,7 +14,7 @@ from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import render_image, render_mask
 from bigearthnet.tile.rows import BOUND_COLUMNS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column, write_rows
-from bigearthnet.zips import ShardWriter
+from bigearthnet.zips.shard import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +115,18 @@ class _Renderer:
         self._held = held
         self._tile: Georeference | None = None
 
-    def render(self, patch_id: str, files: PatchFiles) -> dict[Kind, Made]:
+    def render(self, patch_id: str, files: Mapping[str, bytes]) -> dict[Kind, Made]:
         """Return image and mask of a patch; raises PatchError where they cannot be made."""
         made: dict[Kind, Made] = {
             kind: (held.rows[patch_id], None) for kind, held in self._held.items() if patch_id in held.rows
         }
-        missing = [band for band in RGB_BANDS if band not in files.bands]
+        missing = [band for band in RGB_BANDS if band not in files]
         if "images" not in made and missing:
             raise PatchError(f"missing in the images' archive: {', '.join(missing)}")
         if "masks" not in made:
-            made["masks"] = self._mask(patch_id, files.map)
+            made["masks"] = self._mask(patch_id, files.get(MAP))
         if "images" not in made:
-            made["images"] = self._image(parse_patch(patch_id), files.bands)
+            made["images"] = self._image(parse_patch(patch_id), files)
         return made
 
     def _mask(self, patch_id: str, tiff: bytes | None) -> Made:

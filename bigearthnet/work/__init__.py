@@ -1,1 +1,1 @@
-"""The work folder: its layout, digests of its files, free space."""
+"""The work folder: its layout, and space on the disk."""

@@ -1,10 +1,66 @@
-"""Free disk space, checked before work begins."""
+"""Disk space: what a run will need, and what is free."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from bigearthnet.errors import SpaceError
 from bigearthnet.progress import human_bytes
+
+BUNDLE_BYTES_A_PATCH: Final = 3 * (29_696 + 3 * 512) + 4 * 1024
+"""Three bands and a map with their tar headers."""
+PNG_BYTES_A_PATCH: Final = 30_000
+"""An image and its mask, generously: real patches measured 16 to 25 KB with the default rendering."""
+
+
+Room = Mapping[Path, int]
+"""Bytes that are needed in each folder."""
+
+
+def estimate_room(
+    missing: Sequence[int], patches: int, to_store: int, work: Path, destination: Path | None, *, waiting: int
+) -> Room:
+    """Add up what a run will need.
+
+    Args:
+        missing: patches of each tile that is not finished.
+        patches: of the whole dataset.
+        to_store: bytes of archives that come into the work folder.
+        work: the work folder.
+        destination: a folder holds finished tiles until the zips are joined; None for a bucket.
+        waiting: tiles that can be between extraction and the end of conversion.
+    """
+    largest = sorted(missing, reverse=True)
+    bundles = sum(largest[:waiting]) * BUNDLE_BYTES_A_PATCH
+    converting = sum(largest[: waiting + 1]) * PNG_BYTES_A_PATCH
+    room = {work: bundles + converting + to_store}
+    if destination is not None:
+        room[destination] = (sum(missing) + patches) * PNG_BYTES_A_PATCH
+    return room
+
+
+def require_room(room: Room) -> None:
+    """Check that there is room for all of it; folders on one disk share what is free.
+
+    Raises:
+        SpaceError: there is not.
+    """
+    advice = "or select fewer patches, or use transfer: stream"
+    for folder in room:
+        on_disk = sum(size for other, size in room.items() if same_disk(folder, other))
+        require_space(folder, on_disk, "archives, tiles and the dataset", advice)
+
+
+def describe_needs(to_fetch: int, room: Room, *, streams: bool) -> str:
+    """Return a line such as `58.9 GiB to download; disk: about 60.1 GiB of 80.0 GiB free in /data/work`."""
+    doing = "up to {} to stream" if streams else "{} to download"
+    fetch = doing.format(human_bytes(to_fetch)) if to_fetch else "nothing to download"
+    folders = [
+        f"about {human_bytes(size)} of {human_bytes(free_bytes(folder))} free in {folder}"
+        for folder, size in room.items()
+    ]
+    return f"{fetch}; disk: {', '.join(folders)}"
 
 
 def free_bytes(folder: Path) -> int:

@@ -24,7 +24,6 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self.size = 0
         self._path = path
-        self._last = b""
 
     def __enter__(self) -> Self:
         with translate_os_errors("write", self._path):
@@ -36,18 +35,15 @@ class ShardWriter:
             self._file.close()
 
     def add(self, name: str, data: bytes) -> int:
-        """Append a member; returns the CRC-32 of its data.
+        """Append a member, the one with the next name; returns the CRC-32 of its data.
 
         Raises:
-            ValueError: the name is not ASCII or not in ascending order, or the data has 4 GiB or more.
+            ValueError: the name is not ASCII, or the data has 4 GiB or more.
         """
-        raw, crc32 = name.encode(), zlib.crc32(data)
-        header = local_header(raw, len(data), crc32)
-        if raw <= self._last:
-            raise ValueError(f"members must be in ascending order: {raw!r} came after {self._last!r}")
+        crc32 = zlib.crc32(data)
+        header = local_header(name.encode(), len(data), crc32)
         with translate_os_errors("write", self._path):
             self._file.write(header)
             self._file.write(data)
         self.size += len(header) + len(data)
-        self._last = raw
         return crc32

@@ -9,7 +9,7 @@ import pytest
 
 import bigearthnet.store.s3.upload
 from bigearthnet.errors import ChecksumError, SourceError, TransferError
-from bigearthnet.source import Mirror
+from bigearthnet.source.download import Mirror
 from bigearthnet.source.opening import Source
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.store import FolderStore

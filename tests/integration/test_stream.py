@@ -3,7 +3,8 @@
 import pytest
 
 from bigearthnet.errors import ChecksumError
-from bigearthnet.source import Mark, RecordFile, Stream
+from bigearthnet.source.record import RecordFile
+from bigearthnet.source.stream import Mark, Stream
 from bigearthnet.source.zenodo import ZenodoSource
 from tests.support.record_server import Fault, RecordServer
 from tests.support.transfers import CONTENT, IMAGES, MD5, SIZE, md5

@@ -8,15 +8,19 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from bigearthnet.archive import ArchiveReader, Extractor, TileRequest, decompress, index_archive
+from bigearthnet.archive.bundle import Extractor, TileRequest, index_archive
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset import Card, find_published
 from bigearthnet.dataset.jobs import needs_images, plan_jobs, plan_tile
 from bigearthnet.dataset.publish import Publication, is_published, publish, zip_digests
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.plan import Recipe, RecordUsed, SourceFile, plan_tiles, read_metadata
-from bigearthnet.source import Mark
+from bigearthnet.plan.metadata import read_metadata
+from bigearthnet.plan.recipe import Recipe, RecordUsed
+from bigearthnet.plan.selection import plan_tiles
+from bigearthnet.source.record import SourceFile
+from bigearthnet.source.stream import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import convert_tile, shard_file
 

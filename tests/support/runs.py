@@ -12,13 +12,14 @@ import prefect.events.utilities
 from prefect import Task
 from prefect_aws import AwsClientParameters, AwsCredentials
 
+import bigearthnet.source.opening
 import bigearthnet.store.reader
 import tasks.connect
 import tasks.fetch
 import tasks.freshness
 import tasks.publish
 import tasks.record
-from bigearthnet.source import Http
+from bigearthnet.source.http import Http
 from flows.prepare import prepare
 from tests.support.places import BucketPlace, FolderPlace
 from tests.support.published import CARD, Published, is_own
@@ -111,7 +112,7 @@ def hurry(set_attribute: Callable[[object, str, object], None], stall_seconds: f
     """
     set_attribute(prefect.events.utilities, "should_emit_events", lambda: False)
     quick = partial(Http, stall_seconds=stall_seconds, sleep=lambda _: None)
-    set_attribute(tasks.connect, "Http", quick)
+    set_attribute(bigearthnet.source.opening, "Http", quick)
     set_attribute(tasks.connect, "_ATTEMPTS", 2)
     set_attribute(bigearthnet.store.reader, "backoff_seconds", lambda _: 0.0)
     modules = (tasks.fetch, tasks.freshness, tasks.publish, tasks.record)

@@ -3,11 +3,12 @@
 import io
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from bigearthnet.archive import ArchiveReader, decompress
+from bigearthnet.archive import bundle
+from bigearthnet.archive.bundle import TileRequest
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import walk
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS
 from bigearthnet.sample.archives import write_archive
@@ -29,20 +30,6 @@ def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
     return (folder / "archive.tar.zst").read_bytes()
 
 
-@dataclass
-class Counting:
-    """A source that counts the bytes that were read, at most `most` at a time."""
-
-    data: bytes
-    at: int = 0
-    most: int = 1 << 30
-
-    def read(self, size: int, /) -> bytes:
-        piece = self.data[self.at : self.at + min(size, self.most)]
-        self.at += len(piece)
-        return piece
-
-
 def reader_of(data: bytes) -> ArchiveReader:
     return ArchiveReader(decompress(io.BytesIO(data)), IMAGES_ROOT, "images.tar.zst")
 
@@ -55,13 +42,18 @@ def everything(data: bytes) -> Members:
 
 
 def copy_tile(
-    reader: ArchiveReader, tile: str, rows: Iterable[int], layers: Iterable[str] = RGB_BANDS, **how: bool
+    reader: ArchiveReader,
+    tile: str,
+    rows: Iterable[int],
+    layers: Iterable[str] = RGB_BANDS,
+    *,
+    complete: bool = True,
+    last: bool = False,
 ) -> tuple[Members, list[str]]:
     """Copy members of a tile; returns what was copied, and the rows of the other patches."""
     patch_ids = [f"{tile}_05_{row:02d}" for row in rows]
     with NamedTemporaryFile() as file:
-        others = reader.copy_tile(
-            tile, patch_ids, tuple(layers), Path(file.name), **{"complete": True, **how}
-        )
+        request = TileRequest(tile, [], [], None, complete=complete, last=last)
+        others = bundle.copy_tile(reader, request, patch_ids, tuple(layers), Path(file.name))
         copied = [(member.path.decode(), member.content) for member in walk(iter([file.read()]))]
     return copied, [patch_id[-2:] for patch_id in others]

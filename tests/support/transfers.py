@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.source import Http, RecordFile
+from bigearthnet.source.http import Http
+from bigearthnet.source.record import RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
 from tests.support.record_server import RecordServer

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.archive import ArchiveReader, Bundles, Extractor, TileRequest, decompress, index_archive
-from bigearthnet.archive.bundle import patch_files
+from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest, index_archive, patch_files
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.errors import ArchiveError, SpaceError
-from bigearthnet.names import BANDS, IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
-from bigearthnet.sample.archives import write_archive
+from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS
+from tests.support.small_archives import Members, packed
 
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
-Members = list[tuple[str, bytes]]
 
 
 def images_of(patch_id: str, bands: Iterable[str] = BANDS) -> Members:
@@ -30,13 +29,6 @@ def map_of(patch_id: str) -> Members:
 
 def patches_of(tile: str, *rows: int) -> list[str]:
     return [f"{tile}_07_{row:02d}" for row in rows]
-
-
-def packed(folder: Path, members: Iterable[tuple[str, bytes]]) -> bytes:
-    path = folder / "packed"
-    path.unlink(missing_ok=True)
-    write_archive(path, members)
-    return path.read_bytes()
 
 
 class Archives:
@@ -92,7 +84,7 @@ def test_bundles_are_tars_of_exactly_what_is_wanted(tmp_path: Path) -> None:
         assert listed(bundles.maps) == [one for p in maps for one in map_of(p)]
         assert bundles.unknown == ()
         bundles.remove()
-        assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+        assert [path.name for path in tmp_path.iterdir()] == ["archive.tar.zst"]
 
 
 def test_what_nothing_is_wanted_of_is_not_read(tmp_path: Path) -> None:
@@ -161,12 +153,9 @@ def test_patch_files_look_up_each_patch(
     if none:
         bundles, images = Bundles(None, bundles.maps, ()), set()
     found = list(patch_files(bundles, patches_of(A, *sorted(asked))))
-    assert [one.bands for one in found] == [
-        {path[-7:-4]: data for path, data in images_of(f"{A}_07_{row:02d}", RGB_BANDS)}
-        if row in images
-        else {}
-        for row in sorted(asked)
-    ]
-    assert [one.map for one in found] == [
-        map_of(f"{A}_07_{row:02d}")[0][1] if row in maps else None for row in sorted(asked)
-    ]
+    expected: list[dict[str, bytes]] = []
+    for row in sorted(asked):
+        patch_id = f"{A}_07_{row:02d}"
+        bands = {path[-7:-4]: data for path, data in images_of(patch_id, RGB_BANDS) if row in images}
+        expected.append(bands | ({MAP: map_of(patch_id)[0][1]} if row in maps else {}))
+    assert found == expected

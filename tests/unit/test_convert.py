@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bigearthnet.archive import Bundles
+from bigearthnet.archive.bundle import Bundles
 from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
-from bigearthnet.plan import KINDS, Kind
+from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.sample.archives import sample_patches
 from bigearthnet.tile import Conversion, ConvertedTile, Held, Rejected, convert_tile, shard_file
 from bigearthnet.tile.convert import rows_file
 from bigearthnet.tile.rows import SCHEMAS, SUFFIXES, members
-from bigearthnet.zips import CentralDirectory
+from bigearthnet.zips.join import CentralDirectory
 from tests.support import archives
 from tests.support.rasters import geotiff
 from tests.support.sample import patch_files

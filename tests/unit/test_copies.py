@@ -14,7 +14,7 @@ from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, 
 from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files, tile_zip
 from bigearthnet.dataset.published import local_manifest, tile_rows
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
-from bigearthnet.plan import KINDS, Kind
+from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
 from tests.support.published import ZIPS, unzip_tests

@@ -17,7 +17,7 @@ from bigearthnet.dataset.freshness import (
 )
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.source import Record, RecordFile
+from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.store import StoredFile
 
 

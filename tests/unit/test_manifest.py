@@ -19,9 +19,10 @@ from bigearthnet.classes import BEN19
 from bigearthnet.dataset.card import Moments
 from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, Statistics, manifest_rows
 from bigearthnet.names import METADATA_FILES
-from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
+from bigearthnet.plan.metadata import Metadata, read_metadata
+from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
-from bigearthnet.zips import local_header
+from bigearthnet.zips.format import local_header
 from tests.support import archives
 from tests.support.published import ZIPS
 from tests.support.sample import Sample

@@ -41,22 +41,6 @@ def test_names_are_read_back(patch: Patch, member: tuple[Root, str]) -> None:
     assert parse_member(path, root) == Member(patch.tile, patch.patch_id, layer)
 
 
-@settings(deadline=None)
-@given(
-    st.text(max_size=60)
-    | st.from_regex(r"S2A_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}", fullmatch=True)
-)
-def test_a_tile_is_of_ascii_characters(name: str) -> None:
-    of_the_form = re.fullmatch(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d\d[A-Z]{3}", name) is not None
-    try:
-        assert parse_patch(f"{name}_26_57").tile == name
-    except ValueError:
-        assert not (of_the_form and name.isascii())
-    else:
-        assert of_the_form
-        assert name.isascii()
-
-
 @pytest.mark.parametrize(
     "patch_id",
     [

@@ -34,7 +34,8 @@ from bigearthnet.errors import (
     SourceError,
     SpaceError,
 )
-from bigearthnet.plan import KINDS, recipe
+from bigearthnet.plan import recipe
+from bigearthnet.plan.recipe import KINDS
 from bigearthnet.store import FolderStore, Piece, Range
 from bigearthnet.tile import Rejected
 from tests.support import archives

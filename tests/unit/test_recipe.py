@@ -15,22 +15,19 @@ from bigearthnet.classes import CLC, MASK_FORMS, MaskForm
 from bigearthnet.errors import SpaceError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering, Selection
-from bigearthnet.plan import (
-    KINDS,
-    Kind,
-    Recipe,
-    RecordUsed,
-    SourceFile,
-    TilePlan,
+from bigearthnet.plan import recipe
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe, RecordUsed
+from bigearthnet.plan.selection import TilePlan
+from bigearthnet.sample.archives import sample_patches
+from bigearthnet.source.record import SourceFile
+from bigearthnet.tile.render import render_image, render_mask
+from bigearthnet.work.space import (
+    BUNDLE_BYTES_A_PATCH,
+    PNG_BYTES_A_PATCH,
     describe_needs,
-    estimate,
-    recipe,
+    estimate_room,
     require_room,
 )
-from bigearthnet.plan.estimate import BUNDLE_BYTES_A_PATCH, PNG_BYTES_A_PATCH, Estimate
-from bigearthnet.progress import human_bytes
-from bigearthnet.sample.archives import sample_patches
-from bigearthnet.tile.render import render_image, render_mask
 from tests.support.sample import patch_files
 
 IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
@@ -177,42 +174,34 @@ def test_a_bundle_has_room_for_three_bands_and_a_map() -> None:
     assert codes <= BUNDLE_BYTES_A_PATCH - sum(bands) == 4096
 
 
-@pytest.mark.parametrize("streams", [False, True])
-@pytest.mark.parametrize("local", [False, True])
-def test_a_run_needs_room_for_the_largest_tiles_on_their_way(streams: bool, local: bool) -> None:
-    found = estimate([10, 40, 30, 20], 500, 1000, streams=streams, waiting=2, local=local)
+@pytest.mark.parametrize("destination", [None, Path("/d")])
+def test_a_run_needs_room_for_the_largest_tiles_on_their_way(destination: Path | None) -> None:
+    found = estimate_room([10, 40, 30, 20], 500, 1000, Path("/w"), destination, waiting=2)
     bundles, converting = (40 + 30) * BUNDLE_BYTES_A_PATCH, (40 + 30 + 20) * PNG_BYTES_A_PATCH
-    assert found == Estimate(
-        to_fetch=1000,
-        work=bundles + converting + (0 if streams else 1000),
-        destination=(100 + 500) * PNG_BYTES_A_PATCH if local else 0,
-    )
+    expected = {Path("/w"): bundles + converting + 1000, Path("/d"): (100 + 500) * PNG_BYTES_A_PATCH}
+    assert found == {folder: size for folder, size in expected.items() if folder in {Path("/w"), destination}}
 
 
 def test_room_is_added_up_on_one_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-    other = Path("/proc")
-    require_room(Estimate(0, 60, 40), tmp_path, tmp_path)
-    require_room(Estimate(0, 100, 100), tmp_path, other)
-    require_room(Estimate(0, 100, 999), tmp_path, None)
-    for needed, destination, words in [
-        (Estimate(0, 60, 41), tmp_path, "archives, tiles and the dataset"),
-        (Estimate(0, 101, 0), other, "archives and tiles"),
-        (Estimate(0, 0, 101), other, "in /proc for the dataset"),
-        (Estimate(0, 101, 0), None, "archives and tiles"),
+    one, same, other = tmp_path, tmp_path.parent, Path("/proc")
+    for room in ({one: 60, same: 40}, {one: 100, other: 100}, {one: 100}):
+        require_room(room)
+    for full, room in [
+        (one, {one: 60, same: 41}),
+        (one, {one: 101, other: 0}),
+        (other, {one: 0, other: 101}),
+        (one, {one: 101}),
     ]:
-        with pytest.raises(SpaceError, match=words):
-            require_room(needed, tmp_path, destination)
+        with pytest.raises(SpaceError, match=f"disk space in {full} for archives, tiles and the dataset"):
+            require_room(room)
 
 
 def test_needs_are_described_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4 << 30))
-    needed = Estimate(5 << 20, 1 << 30, 2 << 30)
-    room = f"about {human_bytes(1 << 30)} of {human_bytes(4 << 30)} free in {tmp_path}"
-    line = describe_needs(needed, tmp_path, None, streams=False)
-    assert line == f"{human_bytes(5 << 20)} to download; disk: {room}"
-    both = describe_needs(needed, tmp_path, Path("/d"), streams=True)
-    assert both.startswith(
-        f"up to {human_bytes(5 << 20)} to stream; disk: {room}, about {human_bytes(2 << 30)} of"
-    )
-    assert "nothing to download" in describe_needs(replace(needed, to_fetch=0), tmp_path, None, streams=True)
+    room = {tmp_path: 1 << 30}
+    disk = f"disk: about 1.0 GiB of 4.0 GiB free in {tmp_path}"
+    assert describe_needs(5 << 20, room, streams=False) == f"5.0 MiB to download; {disk}"
+    both = describe_needs(5 << 20, room | {Path("/d"): 2 << 30}, streams=True)
+    assert both == f"up to 5.0 MiB to stream; {disk}, about 2.0 GiB of 4.0 GiB free in /d"
+    assert describe_needs(0, room, streams=True) == f"nothing to download; {disk}"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.archive import Index
+from bigearthnet.archive.bundle import Index
 from bigearthnet.errors import SelectionError
 from bigearthnet.options import Selection
-from bigearthnet.plan import Metadata, Plan, plan_tiles, read_metadata
-from bigearthnet.plan.metadata import patch_id
+from bigearthnet.plan.metadata import Metadata, patch_id, read_metadata
+from bigearthnet.plan.selection import Plan, plan_tiles
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2A_MSIL2A_20170704T112111_N9999_R037_T29SND"

@@ -11,8 +11,8 @@ import pytest
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.tiles import TileCache
 from bigearthnet.errors import ChangedError, DestinationError
-from bigearthnet.plan import TilePlan
-from bigearthnet.source import Mark
+from bigearthnet.plan.selection import TilePlan
+from bigearthnet.source.stream import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import ConvertedTile, Rejected
 from bigearthnet.tile.rows import write_rows

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearthnet.errors import DestinationError, SpaceError
-from bigearthnet.zips import CentralDirectory, ShardWriter, data_offsets, local_header
-from bigearthnet.zips.format import central_entry, end_records
+from bigearthnet.zips.format import central_entry, end_records, local_header
+from bigearthnet.zips.join import CentralDirectory, data_offsets
+from bigearthnet.zips.shard import ShardWriter
 
 GIB = 1 << 30
 Members = dict[str, bytes]
@@ -149,16 +150,11 @@ def test_a_member_that_no_record_can_hold_is_refused(
 
 
 @pytest.mark.parametrize(("first", "second"), [("b", "a"), ("a", "a"), ("a", "Z"), ("ab", "a")])
-def test_names_must_ascend(tmp_path: Path, first: str, second: str) -> None:
-    directory, message = CentralDirectory(), rf"ascending order: b'{second}' came after b'{first}'"
+def test_names_must_ascend(first: str, second: str) -> None:
+    directory = CentralDirectory()
     directory.add([(first.encode(), 1, 1)])
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"ascending order: b'{second}' came after b'{first}'"):
         directory.add([(second.encode(), 1, 1)])
-    with ShardWriter(tmp_path / "shard") as writer:
-        writer.add(first, b"1")
-        with pytest.raises(ValueError, match=message):
-            writer.add(second, b"2")
-    assert (tmp_path / "shard").read_bytes() == local_header(first.encode(), 1, 0x83DCEFB7) + b"1"
 
 
 @pytest.mark.parametrize("size", [1, 3_000_000], ids=["at the end", "while adding"])
