@@ -1,11 +1,16 @@
 """The CORINE Land Cover (CLC) 2018 classes, BigEarthNet's 19 classes, and the four forms of masks.
 
+`classes.csv` has a line for each of the 44 level-3 classes in the official order, and a last one for pixels
+without a class: code, name, colour, and which of the 19 classes it belongs to.
+
 Sources: the CLC 2018 nomenclature and its official colours (European Environment Agency), and the
 19-class nomenclature of BigEarthNet (Sumbul et al. 2021; Clasen et al. 2025).
 """
 
+import csv
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -19,6 +24,8 @@ UNCLASSIFIED = 999
 UNLABELLED = 255
 """Value in a `ben19` mask of a pixel that belongs to none of the 19 classes."""
 
+Colour = tuple[int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class LandClass:
@@ -26,60 +33,18 @@ class LandClass:
 
     value: int
     name: str
-    colour: tuple[int, int, int]
+    colour: Colour
 
 
-CLC: Final = (
-    LandClass(111, "Continuous urban fabric", (230, 0, 77)),
-    LandClass(112, "Discontinuous urban fabric", (255, 0, 0)),
-    LandClass(121, "Industrial or commercial units", (204, 77, 242)),
-    LandClass(122, "Road and rail networks and associated land", (204, 0, 0)),
-    LandClass(123, "Port areas", (230, 204, 204)),
-    LandClass(124, "Airports", (230, 204, 230)),
-    LandClass(131, "Mineral extraction sites", (166, 0, 204)),
-    LandClass(132, "Dump sites", (166, 77, 0)),
-    LandClass(133, "Construction sites", (255, 77, 255)),
-    LandClass(141, "Green urban areas", (255, 166, 255)),
-    LandClass(142, "Sport and leisure facilities", (255, 230, 255)),
-    LandClass(211, "Non-irrigated arable land", (255, 255, 168)),
-    LandClass(212, "Permanently irrigated land", (255, 255, 0)),
-    LandClass(213, "Rice fields", (230, 230, 0)),
-    LandClass(221, "Vineyards", (230, 128, 0)),
-    LandClass(222, "Fruit trees and berry plantations", (242, 166, 77)),
-    LandClass(223, "Olive groves", (230, 166, 0)),
-    LandClass(231, "Pastures", (230, 230, 77)),
-    LandClass(241, "Annual crops associated with permanent crops", (255, 230, 166)),
-    LandClass(242, "Complex cultivation patterns", (255, 230, 77)),
-    LandClass(
-        243,
-        "Land principally occupied by agriculture, with significant areas of natural vegetation",
-        (230, 204, 77),
-    ),
-    LandClass(244, "Agro-forestry areas", (242, 204, 166)),
-    LandClass(311, "Broad-leaved forest", (128, 255, 0)),
-    LandClass(312, "Coniferous forest", (0, 166, 0)),
-    LandClass(313, "Mixed forest", (77, 255, 0)),
-    LandClass(321, "Natural grasslands", (204, 242, 77)),
-    LandClass(322, "Moors and heathland", (166, 255, 128)),
-    LandClass(323, "Sclerophyllous vegetation", (166, 230, 77)),
-    LandClass(324, "Transitional woodland-shrub", (166, 242, 0)),
-    LandClass(331, "Beaches, dunes, sands", (230, 230, 230)),
-    LandClass(332, "Bare rocks", (204, 204, 204)),
-    LandClass(333, "Sparsely vegetated areas", (204, 255, 204)),
-    LandClass(334, "Burnt areas", (0, 0, 0)),
-    LandClass(335, "Glaciers and perpetual snow", (166, 230, 204)),
-    LandClass(411, "Inland marshes", (166, 166, 255)),
-    LandClass(412, "Peat bogs", (77, 77, 255)),
-    LandClass(421, "Salt marshes", (204, 204, 255)),
-    LandClass(422, "Salines", (230, 230, 255)),
-    LandClass(423, "Intertidal flats", (166, 166, 230)),
-    LandClass(511, "Water courses", (0, 204, 242)),
-    LandClass(512, "Water bodies", (128, 242, 230)),
-    LandClass(521, "Coastal lagoons", (0, 255, 166)),
-    LandClass(522, "Estuaries", (166, 255, 230)),
-    LandClass(523, "Sea and ocean", (230, 242, 255)),
-    LandClass(UNCLASSIFIED, "Unclassified", (255, 255, 255)),
-)
+def _colour(text: str) -> Colour:
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
+
+
+with Path(__file__).with_name("classes.csv").open(encoding="utf-8", newline="") as _file:
+    _LINES: Final = list(csv.DictReader(_file))
+
+CLC: Final = tuple(LandClass(int(line["clc"]), line["name"], _colour(line["colour"])) for line in _LINES)
 """The 44 level-3 classes in the official order, then unclassified."""
 
 CLC_L1: Final = (
@@ -92,26 +57,10 @@ CLC_L1: Final = (
 )
 """Level 1, values 1 to 6; 1 to 5 are the first digits of the codes."""
 
-BEN19: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
-    ("Urban fabric", (111, 112)),
-    ("Industrial or commercial units", (121,)),
-    ("Arable land", (211, 212, 213)),
-    ("Permanent crops", (221, 222, 223, 241)),
-    ("Pastures", (231,)),
-    ("Complex cultivation patterns", (242,)),
-    ("Land principally occupied by agriculture, with significant areas of natural vegetation", (243,)),
-    ("Agro-forestry areas", (244,)),
-    ("Broad-leaved forest", (311,)),
-    ("Coniferous forest", (312,)),
-    ("Mixed forest", (313,)),
-    ("Natural grassland and sparsely vegetated areas", (321, 333)),
-    ("Moors, heathland and sclerophyllous vegetation", (322, 323)),
-    ("Transitional woodland, shrub", (324,)),
-    ("Beaches, dunes, sands", (331,)),
-    ("Inland wetlands", (411, 412)),
-    ("Coastal wetlands", (421, 422)),
-    ("Inland waters", (511, 512)),
-    ("Marine waters", (521, 522, 523)),
+BEN19: Final[tuple[tuple[str, tuple[int, ...]], ...]] = tuple(
+    (name, tuple(int(line["clc"]) for line in _LINES if line["ben19"] == name))
+    for name in dict.fromkeys(line["ben19"] for line in _LINES)
+    if name
 )
 """BigEarthNet's 19 classes in CLC order (values 0 to 18), and the CLC codes of each."""
 
