@@ -3,7 +3,9 @@
 What is drawn depends on the place in the tile alone, so that neighbouring patches continue one another.
 """
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,50 +19,24 @@ Ints = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint16]
 Place = tuple[Ints, Ints]  # columns (1, width) and rows (height, 1) of pixels
 
-# Surface reflectance × 10,000 in the order of BANDS: rounded, typical of Sentinel-2.
-_SPECTRA: Final[dict[str, tuple[int, ...]]] = {
-    "water": (250, 245, 270, 165, 150, 125, 120, 110, 105, 95, 80, 100),
-    "sand": (1250, 1600, 2050, 2350, 2500, 2600, 2700, 2800, 2850, 3300, 2900, 2800),
-    "broadleaf": (150, 205, 430, 210, 720, 2500, 3100, 3300, 3350, 1650, 720, 3400),
-    "conifer": (130, 165, 285, 175, 430, 1300, 1580, 1700, 1750, 850, 410, 1780),
-    "shrub": (230, 300, 540, 410, 900, 1950, 2300, 2450, 2500, 1850, 1000, 2550),
-    "meadow": (240, 320, 700, 370, 1050, 2900, 3500, 3700, 3700, 2050, 1050, 3750),
-    "dry_grass": (480, 660, 1030, 1220, 1600, 2220, 2450, 2600, 2670, 2950, 1920, 2700),
-    "crop": (215, 270, 590, 260, 860, 3500, 4400, 4600, 4500, 1750, 760, 4650),
-    "soil": (520, 680, 900, 1130, 1330, 1480, 1580, 1700, 1780, 2500, 2100, 1850),
-    "roof": (720, 830, 1080, 1620, 1850, 2000, 2100, 2200, 2250, 2450, 2200, 2250),
-    "concrete": (1500, 1750, 1900, 2000, 2050, 2100, 2150, 2250, 2250, 2300, 2050, 2250),
-    "asphalt": (780, 880, 960, 1000, 1080, 1180, 1250, 1320, 1380, 1500, 1350, 1400),
-    "cloud": (6900, 7200, 7100, 7300, 7400, 7500, 7600, 7700, 6000, 5200, 4300, 7700),
-    "snow": (8300, 8700, 8600, 8500, 8400, 8200, 8000, 7800, 6000, 1100, 900, 7500),
-}
-# For each CLC code: side of its parcels in pixels, and their materials.
-_COVERS: Final[dict[int, tuple[int, str]]] = {
-    112: (3, "roof meadow asphalt broadleaf roof concrete"),
-    121: (9, "concrete asphalt concrete roof"),
-    211: (20, "crop dry_grass soil meadow crop"),
-    221: (9, "shrub soil dry_grass shrub"),
-    231: (14, "meadow meadow crop"),
-    242: (8, "meadow crop soil dry_grass broadleaf"),
-    243: (11, "meadow shrub crop broadleaf"),
-    311: (3, "broadleaf"),
-    312: (3, "conifer"),
-    313: (3, "conifer broadleaf"),
-    321: (6, "dry_grass"),
-    324: (3, "shrub shrub broadleaf"),
-    331: (99, "sand"),
-    411: (6, "shrub"),
-    512: (99, "water"),
-    523: (99, "water"),
-    UNCLASSIFIED: (12, "asphalt concrete"),
-}
-_NAMES: Final = list(_SPECTRA)
-_BY_BAND: Final = dict(zip(BANDS, np.array(list(_SPECTRA.values()), np.float64).T, strict=True))
-_CODES: Final = np.array(list(_COVERS))
-_PARCELS: Final = np.array([side for side, _ in _COVERS.values()])
+
+def _table(name: str) -> list[dict[str, str]]:
+    with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+_SPECTRA: Final = _table("spectra.csv")
+"""Surface reflectance × 10,000 of each material by band: rounded, typical of Sentinel-2."""
+_COVERS: Final = _table("covers.csv")
+"""For each CLC code: side of its parcels in pixels, and their materials."""
+_NAMES: Final = [line["material"] for line in _SPECTRA]
+_BY_BAND: Final = {band: np.array([float(line[band]) for line in _SPECTRA]) for band in BANDS}
+_CODES: Final = np.array([int(line["clc"]) for line in _COVERS])
+_PARCELS: Final = np.array([int(line["parcel"]) for line in _COVERS])
 _MATERIALS: Final = np.array(
-    [np.resize([_NAMES.index(name) for name in names.split()], 60) for _, names in _COVERS.values()]
+    [np.resize([_NAMES.index(name) for name in line["materials"].split()], 60) for line in _COVERS]
 )
+
 _SIDES: Final = {"B01": 20, "B09": 20, "B02": 120, "B03": 120, "B04": 120, "B08": 120}
 """Pixels along the side of a patch in bands of 60 m and of 10 m; those of 20 m have 60."""
 _NOISE: Final = 14.0  # standard deviation of a band, as over a real sea patch
