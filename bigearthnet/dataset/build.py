@@ -29,8 +29,8 @@ def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: i
     Raises:
         RejectedError: more were, or all; the message names the first of them with their reasons.
     """
-    rejected = [one for tile in tiles for one in tile.rejected]
-    patches = sum(tile.patches for tile in tiles)
+    rejected = [one for tile in tiles for one in tile["images"].rejected]
+    patches = sum(tile["images"].patches for tile in tiles)
     if len(rejected) <= limit and patches:
         return
     first = "; ".join(f"{one.patch_id}: {one.reason}" for one in rejected[:_REJECTED_NAMED])
@@ -48,11 +48,12 @@ def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[card.TileEntry, ...]:
     entries, starts = [], dict.fromkeys(KINDS, 0)
     for tile in tiles:
         places = {}
-        for kind in KINDS:
-            shard, start = tile.shard(kind), starts[kind]
+        for kind, shard in tile.items():
+            start = starts[kind]
             starts[kind] += shard.source.stop - shard.source.start
             places[str(kind)] = card.ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        entries.append(card.TileEntry(tile=tile.tile, patches=tile.patches, **places))
+        images = tile["images"]
+        entries.append(card.TileEntry(tile=images.tile, patches=images.patches, **places))
     return tuple(entries)
 
 
@@ -64,7 +65,8 @@ def build_card(
     files: Sequence[card.PublishedFile],
 ) -> card.Card:
     """Build the card of a dataset whose `files` are all made; `tiles` are in the order of the zips."""
-    rejected = tuple(one for tile in tiles for one in tile.rejected)
+    images = [tile["images"] for tile in tiles]
+    rejected = tuple(one for shard in images for one in shard.rejected)
     return card.Card(
         format=card.FORMAT,
         title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
@@ -78,17 +80,17 @@ def build_card(
         ),
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
         counts=card.Counts(
-            tiles=sum(tile.patches > 0 for tile in tiles),
+            tiles=sum(shard.patches > 0 for shard in images),
             asked_for=asked_for,
-            patches=sum(tile.patches for tile in tiles),
+            patches=sum(shard.patches for shard in images),
             rejected=len(rejected),
-            splits=statistics.splits,
+            splits=statistics.splits(),
         ),
         mask_classes=tuple(
             card.ClassEntry(**asdict(entry), pixels=statistics.class_pixels[entry.value])
             for entry in mask_classes(recipe.rendering.mask_classes)
         ),
-        images=card.ImageStatistics(all=statistics.all.moments(), train=statistics.train.moments()),
+        images={"all": statistics.moments(), "train": statistics.moments("train")},
         rejected=rejected,
         tiles=tile_entries(tiles),
         files=tuple(files),

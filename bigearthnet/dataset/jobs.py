@@ -27,13 +27,6 @@ class Job:
     held: Mapping[Kind, Shard]  # published, of other patches of the tile, made in the same way
 
     @property
-    def tile(self) -> FinishedTile | None:
-        """The finished tile, None if anything of it has to be made."""
-        if len(self.finished) < len(KINDS):
-            return None
-        return FinishedTile(self.finished["images"], self.finished["masks"])
-
-    @property
     def marks(self) -> list[Mark]:
         """Positions in the stream that its finished shards were made from: also masks lack bad images."""
         return [shard.mark for shard in self.finished.values() if shard.mark is not None]
@@ -61,7 +54,7 @@ def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache) -> list[Job]:
     return jobs
 
 
-def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Conversion]:
+def plan_tile(job: Job, cache: TileCache) -> tuple[TileRequest, Conversion]:
     """Decide what to extract and what to convert of a tile, beside what is finished or held."""
     known = job.plan.known if job.plan.whole and "images" in job.missing else None
     wanted = set(job.plan.patch_ids)
@@ -69,7 +62,7 @@ def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Co
     held: dict[Kind, Held] = {}
     for kind, shard in {**job.held, **job.finished}.items():
         rows = cache.rows(shard).to_pylist()
-        held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
+        held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, cache.store))
         rejected |= {one.patch_id: one.reason for one in shard.rejected if one.patch_id in wanted}
     missing: dict[Kind, list[str]] = {
         kind: [
@@ -100,7 +93,7 @@ def needs_images(job: Job, cache: TileCache) -> bool:
 
 def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int:
     """Return the number of patches in the tiles that were not finished before."""
-    return sum(tile.patches for job, tile in zip(jobs, tiles, strict=True) if job.tile is None)
+    return sum(tile["images"].patches for job, tile in zip(jobs, tiles, strict=True) if job.missing)
 
 
 def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:

@@ -1,24 +1,23 @@
 """The manifest, a row a patch in the order of the zips, and the statistics that are sums over its rows."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bigearthnet.dataset.card import Moments
 from bigearthnet.names import PATCH_PIXELS, Patch, parse_patch
-from bigearthnet.options import COUNTRIES, SPLITS
+from bigearthnet.options import COUNTRIES, SPLITS, SplitName
 from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, Rows
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column
 from bigearthnet.zips import data_offsets
 
 _PIXELS: Final = PATCH_PIXELS * PATCH_PIXELS
+_CHANNEL_COLUMNS: Final = (*SUM_COLUMNS, *SQUARE_COLUMNS)
 _FACTS: Final = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
 
 SCHEMA: Final = pa.schema(
@@ -37,51 +36,49 @@ SCHEMA: Final = pa.schema(
 other columns are those of `tile.rows.SCHEMAS`."""
 
 
-@dataclass(slots=True)
-class ChannelSums:
-    """Sums over the pixels of 8-bit images, by the columns of the manifest."""
-
-    patches: int = 0
-    sums: Counter[str] = field(default_factory=Counter)
-
-    def add(self, rows: pa.Table) -> None:
-        """Add the images of these rows."""
-        self.patches += len(rows)
-        for name in (*SUM_COLUMNS, *SQUARE_COLUMNS):
-            self.sums[name] += pc.sum(rows.column(name), min_count=0).as_py()
-
-    def moments(self) -> Moments | None:
-        """Return mean and population standard deviation of each channel; None without patches."""
-        if not self.patches:
-            return None
-        pixels = self.patches * _PIXELS
-        means, deviations = [], []
-        for total, squares in zip(SUM_COLUMNS, SQUARE_COLUMNS, strict=True):
-            means.append(self.sums[total] / pixels)
-            # In integers until the root: the difference of two large floats would lose digits.
-            deviations.append(sqrt(pixels * self.sums[squares] - self.sums[total] ** 2) / pixels)
-        return Moments.model_validate({"mean": means, "std": deviations})
-
-
-@dataclass(slots=True)
 class Statistics:
-    """Sums over the rows of a manifest: of all images, of those of the split train, of pixels and patches."""
+    """Sums over the rows of a manifest.
 
-    all: ChannelSums = field(default_factory=ChannelSums)
-    train: ChannelSums = field(default_factory=ChannelSums)
-    class_pixels: Counter[int] = field(default_factory=Counter)
-    splits: Counter[str] = field(default_factory=Counter)
+    Attributes:
+        by_split: number of patches, and sums of the channels' columns, of each split; None: not known.
+        class_pixels: number of pixels of each value of the masks.
+    """
+
+    def __init__(self) -> None:
+        self.by_split: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+        self.class_pixels: Counter[int] = Counter()
 
     def add(self, rows: pa.Table) -> None:
         """Add the rows of a tile."""
-        self.all.add(rows)
-        self.train.add(rows.filter(pc.equal(rows.column("split"), "train")))
-        splits = Counter(rows.column("split").to_pylist())
-        self.splits.update({split: splits[split] for split in SPLITS if split in splits})
+        wanted = [("patch_id", "count"), *((name, "sum") for name in _CHANNEL_COLUMNS)]
+        groups = rows.group_by("split", use_threads=False).aggregate(wanted)
+        for sums in groups.rename_columns(["split", "patches", *_CHANNEL_COLUMNS]).to_pylist():
+            self.by_split[sums.pop("split")].update(sums)
         pixels = rows.column("class_pixels").combine_chunks().flatten()
         values, counts = (pixels.field(name).to_pylist() for name in ("value", "pixels"))
         for value, count in zip(values, counts, strict=True):
             self.class_pixels[value] += count
+
+    def splits(self) -> dict[str, int]:
+        """Return the number of patches of each split that has some."""
+        return {split: self.by_split[split]["patches"] for split in SPLITS if self.by_split[split]}
+
+    def moments(self, split: SplitName | None = None) -> Moments | None:
+        """Return mean and population standard deviation of each channel, of a split or of all patches.
+
+        Returns:
+            None without patches.
+        """
+        sums = sum(self.by_split.values(), Counter[str]()) if split is None else self.by_split[split]
+        if not sums:
+            return None
+        pixels = sums["patches"] * _PIXELS
+        means, deviations = [], []
+        for total, squares in zip(SUM_COLUMNS, SQUARE_COLUMNS, strict=True):
+            means.append(sums[total] / pixels)
+            # In integers until the root: the difference of two large floats would lose digits.
+            deviations.append(sqrt(pixels * sums[squares] - sums[total] ** 2) / pixels)
+        return Moments.model_validate({"mean": means, "std": deviations})
 
 
 def manifest_rows(

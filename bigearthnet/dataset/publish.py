@@ -55,29 +55,10 @@ class ZipDigest:
             return hashlib.file_digest(reader, lambda: digest).hexdigest()
 
 
-def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
+def zip_digests(jobs: Sequence[Job], cache: TileCache) -> dict[Kind, ZipDigest]:
     """Return a digest for each zip that has to be put together anew."""
-    return {
-        kind: ZipDigest() for kind in KINDS if not _holds(published, kind, [job.keys[kind] for job in jobs])
-    }
-
-
-def is_published(published: Published, recipe: Recipe, tiles: Sequence[FinishedTile]) -> bool:
-    """Return True if exactly this dataset is published, with nothing missing."""
-    if published.missing:
-        return False
-    chosen = published.card.parameters
-    same_recipe = Recipe(published.card.source, chosen.selection, chosen.rendering) == recipe
-    return same_recipe and all(
-        _holds(published, kind, [tile.shard(kind).key for tile in tiles]) for kind in KINDS
-    )
-
-
-def _holds(published: Published | None, kind: Kind, keys: Sequence[str]) -> bool:
-    """Return True if the published zip holds exactly the shards with these keys."""
-    if published is None or not {ZIPS[kind], MANIFEST} <= published.intact.keys():
-        return False
-    return [entry.shard(kind).key for entry in published.card.tiles] == list(keys)
+    keys = {kind: [job.keys[kind] for job in jobs] for kind in KINDS}
+    return {kind: ZipDigest() for kind in KINDS if cache.keys_in_zip(kind) != keys[kind]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +72,25 @@ class Publication:
     metadata: Metadata | None
 
 
-def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scratch: Path) -> Card:
+def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     """Publish a dataset; an interrupted call leaves the old dataset or the new one.
 
-    Manifest, preview and central directories are first written to `scratch`, an empty folder.
+    Manifest, preview and central directories are first written to the cache's `scratch`, an empty folder.
+
+    Returns:
+        The new card, or the very card of `cache.published` if nothing differs, so that nothing is written.
 
     Raises:
         ArchiveError: a shard is damaged.
         BusyError: another run has taken the destination over.
     """
-    published = cache.published
+    published, store, scratch = cache.published, cache.store, cache.scratch
+    if published is not None and published.is_whole_of(what.recipe) and not what.digests:
+        cache.clear()
+        return published.card
     with translate_os_errors("write", scratch):
-        statistics = _write_manifest(what, cache, scratch)
-        preview = preview_png(what.tiles, cache, store, what.recipe.rendering.mask_classes)
+        statistics = _write_manifest(what, cache)
+        preview = preview_png(what.tiles, cache, what.recipe.rendering.mask_classes)
         (scratch / PREVIEW).write_bytes(preview)
     files: list[PublishedFile] = []
     staged: list[Staged] = []
@@ -118,7 +105,7 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
                 files.append(published.card.file(ZIPS[kind]))
                 continue
             central = scratch / f"{kind}.central"
-            ranges = [tile.shard(kind).source for tile in what.tiles]
+            ranges = [tile[kind].source for tile in what.tiles]
             pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
             stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central))
         for name in (MANIFEST, PREVIEW):
@@ -151,25 +138,26 @@ def replace_dataset(
         store.write(CARD, card)
 
 
-def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Statistics:
-    """Write the manifest, a row group a tile, and both central directories to `scratch`."""
+def _write_manifest(what: Publication, cache: TileCache) -> Statistics:
+    """Write the manifest, a row group a tile, and both central directories to `cache.scratch`."""
+    scratch = cache.scratch
     statistics, directories = Statistics(), {kind: CentralDirectory() for kind in KINDS}
     with ExitStack() as stack:
         manifest = stack.enter_context(pq.ParquetWriter(scratch / MANIFEST, SCHEMA, compression="zstd"))
         files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
         for tile in what.tiles:
-            rows = {kind: cache.rows(tile.shard(kind)) for kind in KINDS}
+            rows = {kind: cache.rows(tile[kind]) for kind in KINDS}
             starts = {kind: directories[kind].offset for kind in KINDS}
             for kind in KINDS:
                 files[kind].write(directories[kind].add(members(rows[kind], kind)))
-                source = tile.shard(kind).source
+                source = tile[kind].source
                 if directories[kind].offset - starts[kind] != source.stop - source.start:
                     raise ArchiveError(
-                        f"the {kind} of {tile.tile} in {source.file.name} do not match their rows. "
+                        f"the {kind} of {tile[kind].tile} in {source.file.name} do not match their rows. "
                         "Delete the dataset and prepare it again."
                     )
-            if tile.patches:
-                table = manifest_rows(tile.tile, rows, starts, what.metadata)
+            if tile["images"].patches:
+                table = manifest_rows(tile["images"].tile, rows, starts, what.metadata)
                 statistics.add(table)
                 manifest.write_table(table)
         for kind in KINDS:

@@ -36,7 +36,7 @@ def published(source: FolderStore) -> Published:
 def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -> tuple[list[str], bool]:
     """Fetch files as the flow does: what was missing, and whether the target is whole now."""
     published = require_published(source)
-    missing = missing_files(choose(published.card, list(names), []).files, target)
+    missing = missing_files(choose(published.card, list(names), [])[0], target)
     arrived: dict[str, Partial] = {}
     for file in missing:
         arrived[file.name] = target.resume(file.name, file.size, file.sha256)
@@ -57,8 +57,8 @@ def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -
 def test_files_and_tiles_are_chosen_by_patterns(
     published: Published, files: list[str], tiles: list[str], found: tuple[list[str], list[str]]
 ) -> None:
-    choice = choose(published.card, files, tiles)
-    assert ([file.name for file in choice.files], [tile.tile[-5:] for tile in choice.tiles]) == found
+    chosen, entries = choose(published.card, files, tiles)
+    assert ([file.name for file in chosen], [entry.tile[-5:] for entry in entries]) == found
 
 
 @pytest.mark.parametrize(

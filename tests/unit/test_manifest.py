@@ -17,7 +17,7 @@ import rasterio
 
 from bigearthnet.classes import BEN19
 from bigearthnet.dataset.card import Moments
-from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, Statistics, manifest_rows
+from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan import KINDS, Kind, Metadata, read_metadata
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
@@ -147,12 +147,13 @@ def test_without_metadata_its_columns_are_null(table: pa.Table, sample: Sample) 
     without, of_none = again(None, table)
     assert without.drop_columns(FACTS).equals(table.drop_columns(FACTS))
     assert all(without.column(name).null_count == len(table) for name in FACTS)
-    assert (of_none.all, of_none.splits, of_none.train.moments()) == (of_all.all, {}, None)
+    assert of_none.moments() == of_all.moments() != of_all.moments("train")
+    assert (of_none.splits(), of_none.moments("train")) == ({}, None)
     one, of_one = again(read_metadata([sample.folder / METADATA_FILES[0]]), table)
     listed = set(pq.read_table(sample.folder / METADATA_FILES[0]).column("patch_id").to_pylist())
     for row in one.to_pylist():
         assert [row[name] is None for name in FACTS] == [row["patch_id"] not in listed] * 5
-    assert sum(of_one.splits.values()) == len(listed) < len(table)
+    assert sum(of_one.splits().values()) == len(listed) < len(table)
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0), (255, 255, 255), (254, 255, 1)])
@@ -161,8 +162,11 @@ def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int
     # Every pixel has one value, but a single one has 0.
     sums = {name: (pixels - 1) * value for name, value in zip(SUM_COLUMNS, values, strict=True)}
     squares = {name: (pixels - 1) * value**2 for name, value in zip(SQUARE_COLUMNS, values, strict=True)}
-    found = ChannelSums(patches, Counter(sums | squares)).moments()
+    statistics = Statistics()
+    statistics.by_split["train"] = Counter({"patches": patches} | sums | squares)
+    found = statistics.moments()
     assert found is not None
+    assert found == statistics.moments("train")
     share = 1 / pixels
     np.testing.assert_allclose(found.mean, [value * (1 - share) for value in values], rtol=1e-12)
     np.testing.assert_allclose(found.std, np.array(values) * np.sqrt(share * (1 - share)), rtol=1e-9)
@@ -172,4 +176,4 @@ def test_sums_of_a_bright_tile_do_not_overflow(table: pa.Table) -> None:
     white = dict.fromkeys(SUM_COLUMNS, 14_400 * 255) | dict.fromkeys(SQUARE_COLUMNS, 14_400 * 255**2)
     row = table.slice(0, 1).to_pylist()[0] | white
     bright = pa.Table.from_pylist([row] * 50, table.schema)
-    assert again(None, bright)[1].all.moments() == Moments(mean=(255, 255, 255), std=(0, 0, 0))
+    assert again(None, bright)[1].moments() == Moments(mean=(255, 255, 255), std=(0, 0, 0))
