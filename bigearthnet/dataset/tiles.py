@@ -19,8 +19,7 @@ from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.layout import MANIFEST, TILES, ZIPS
 from bigearthnet.dataset.published import Published, local_manifest, tile_rows
 from bigearthnet.errors import ChangedError
-from bigearthnet.plan.recipe import KINDS, Kind, Recipe
-from bigearthnet.plan.selection import TilePlan
+from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import Range, Store, StoredFile
 from bigearthnet.tile.convert import ConvertedTile, Rejected, rows_file, shard_file
@@ -73,16 +72,18 @@ class TileCache:
         self._streams = streams
         self._in_zips = _shards_in_zips(published)
 
-    def find(self, kind: Kind, tile: str, key: str) -> Shard | None:
-        """Return the shard with a key, published or in `.tiles/`; None if it has to be made."""
-        shard = self._in_zips[kind].get(tile)
-        return shard if shard is not None and shard.key == key else self._staged_shard(kind, tile, key)
+    def find(self, kind: Kind, tile: str, key: str, digest: str) -> Shard | None:
+        """Return the shard of a tile with a key, published or in `.tiles/`.
 
-    def held(self, kind: Kind, tile: TilePlan, recipe: Recipe) -> Shard | None:
-        """Return a published shard of other patches of the tile that were made in the same way."""
-        if self.published is None or self.published.card.parameters.digests.get(kind) != recipe.digest(kind):
-            return None
-        return self._in_zips[kind].get(tile.tile)
+        Without it, a published one of other patches of the tile, made by a recipe with that digest.
+        """
+        shard = self._in_zips[kind].get(tile)
+        if shard is not None and shard.key == key:
+            return shard
+        if staged := self._staged_shard(kind, tile, key):
+            return staged
+        alike = self.published is not None and self.published.card.parameters.digests.get(kind) == digest
+        return shard if alike else None
 
     def keys_in_zip(self, kind: Kind) -> list[str]:
         """Return the keys of the shards in the published zip, in its order; none if it is not intact."""
