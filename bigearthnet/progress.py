@@ -13,11 +13,6 @@ class Progress:
         self._done = 0
         self._last = (clock(), 0)
 
-    @property
-    def percent(self) -> float:
-        """Percentage done, 0 to 100; 100 if there is nothing to do."""
-        return 100.0 if self._total <= 0 else min(max(100.0 * self._done / self._total, 0.0), 100.0)
-
     def advance(self, count: int) -> str | None:
         """Count bytes (a negative number takes some back); return a line once a minute."""
         self._done += count
@@ -27,7 +22,8 @@ class Progress:
         self._last = (now, self._done)
         rate = max(self._done - before, 0) / (now - then)
         left = self._total - self._done
-        line = f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of "
+        percent = min(max(100 * self._done // self._total, 0), 100) if self._total else 100
+        line = f"{self._name}: {percent} % ({human_bytes(self._done)} of "
         line += f"{human_bytes(self._total)}), {human_bytes(rate)}/s"
         return f"{line}, {human_time(left / rate)} left" if left > 0 and rate > 0 else line
 

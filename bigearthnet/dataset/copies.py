@@ -95,8 +95,7 @@ def finish(published: Published, arrived: Mapping[str, Partial], target: Store) 
     whole = not missing_files(others, target)
     same = old is not None and old.data == published.data
     if commits or (whole and not same):
-        card = published.data if whole or same else None
-        replace_dataset(target, commits, card, old)
+        replace_dataset(target, commits, published.data if whole or same else None, old)
     return whole
 
 

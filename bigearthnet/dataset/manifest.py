@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from bigearthnet.dataset.card import Moments
@@ -103,13 +102,10 @@ def manifest_rows(
 
 def _facts(patches: Sequence[Patch], listed: Rows) -> dict[str, list[Any]]:
     """Return the metadata's columns for patches of a tile; null for those that are not listed."""
-    stated = {int(row["cell"]): _values(row) for row in listed}
-    nothing = [None] * len(_FACTS)
+    stated: dict[int, tuple[Any, ...]] = {}
+    for cell, bits, split, country, snow, cloud in listed.tolist():
+        labels = [label for i, label in enumerate(LABELS) if bits >> i & 1]
+        stated[cell] = SPLITS[split], labels, COUNTRIES[country], snow, cloud
+    nothing = (None,) * len(_FACTS)
     values = [stated.get(100 * patch.column + patch.row, nothing) for patch in patches]
     return {name: [row[i] for row in values] for i, name in enumerate(_FACTS)}
-
-
-def _values(row: np.void) -> list[Any]:
-    """Return what a row states, in the order of `_FACTS`."""
-    labels = [label for i, label in enumerate(LABELS) if int(row["labels"]) >> i & 1]
-    return [SPLITS[row["split"]], labels, COUNTRIES[row["country"]], bool(row["snow"]), bool(row["cloud"])]
