@@ -4,20 +4,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from shutil import copytree
-from zipfile import ZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, Published, require_published
-from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files, tile_zip
+from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files
 from bigearthnet.dataset.published import local_manifest, tile_rows
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
-from bigearthnet.plan import KINDS, Kind
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
-from tests.support.published import ZIPS, unzip_tests
 from tests.support.sample import Sample
 
 FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
@@ -163,23 +160,6 @@ def test_bytes_that_differ_from_the_card_are_not_kept(tmp_path: Path, published_
 
 def rows_of(folder: Path, tile: str) -> pa.Table:
     return tile_rows(pq.ParquetFile(folder / MANIFEST), require_published(FolderStore(folder)).card, tile)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("nth", [0, 3])
-def test_a_tile_becomes_a_zip_of_its_own(
-    tmp_path: Path, source: FolderStore, published: Published, published_sample: Path, kind: Kind, nth: int
-) -> None:
-    entry, target = published.card.tiles[nth], FolderStore(tmp_path / "d")
-    rows = rows_of(published_sample, entry.tile)
-    stored = copy_tile(kind, entry, rows, source, published, target)
-    path = tmp_path / "d" / tile_zip(kind, entry.tile)
-    assert (stored.name, stored.size) == (f"tiles/{kind}/{entry.tile}.zip", path.stat().st_size)
-    assert unzip_tests(path)
-    with ZipFile(published_sample / ZIPS[kind][0]) as whole, ZipFile(path) as zipped:
-        names = [name for name in whole.namelist() if name.startswith(entry.tile)]
-        assert zipped.namelist() == names
-        assert [zipped.read(name) for name in names] == [whole.read(name) for name in names]
 
 
 @pytest.mark.parametrize("where", ["header", "png", "end"])

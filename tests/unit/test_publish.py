@@ -4,11 +4,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
 from typing import Any
+from zipfile import ZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +39,7 @@ from bigearthnet.store import FolderStore, Piece, Range
 from bigearthnet.tile import Rejected
 from tests.support import archives
 from tests.support.pipeline import Prepared, contents, prepare
-from tests.support.published import require_whole, unzip_tests
+from tests.support.published import ZIPS, require_whole, unzip_tests
 from tests.support.sample import Sample
 
 
@@ -78,8 +78,12 @@ def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Pa
     assert tuple(entry.tile for entry in card.tiles) == sample.tiles
     for kind in KINDS:
         ranges = [entry.shard(kind) for entry in card.tiles]
-        assert ranges[0].start == 0
-        assert all(one.stop == other.start for one, other in pairwise(ranges))
+        with ZipFile(published_sample / ZIPS[kind][0]) as file:
+            first = {info.filename[: len(sample.tiles[0])]: info for info in reversed(file.infolist())}
+            assert {entry.tile: entry.shard(kind).start for entry in card.tiles} == {
+                tile: info.header_offset for tile, info in first.items()
+            }
+            assert [one.stop for one in ranges] == [*(one.start for one in ranges[1:]), file.start_dir]
 
 
 @pytest.mark.parametrize("tries", [[1], [2, 3], [4], [1, 1, 1]], ids=str)
