@@ -118,7 +118,7 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
             stream.verify()
     except (ArchiveError, ChecksumError):
         if stream is not None:  # what was read before may be as wrong
-            todo.cache.drop(key for job in todo.jobs for key in job.keys.values())
+            todo.cache.clear()
         raise
     finally:
         if stream is not None:

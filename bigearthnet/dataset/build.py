@@ -12,6 +12,7 @@ from bigearthnet.dataset.manifest import Statistics
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
 from bigearthnet.plan.recipe import KINDS, Recipe
+from bigearthnet.tile.convert import Rejected
 
 LICENSE: Final = "CDLA-Permissive-1.0"
 CITATION: Final = (
@@ -43,30 +44,15 @@ def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: i
     )
 
 
-def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[card.TileEntry, ...]:
-    """Return the card's entries of tiles whose shards follow each other in the zips."""
-    entries, starts = [], dict.fromkeys(KINDS, 0)
-    for tile in tiles:
-        places = {}
-        for kind, shard in tile.items():
-            start = starts[kind]
-            starts[kind] += shard.source.stop - shard.source.start
-            places[str(kind)] = card.ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        images = tile["images"]
-        entries.append(card.TileEntry(tile=images.tile, patches=images.patches, **places))
-    return tuple(entries)
-
-
 def build_card(
     recipe: Recipe,
     asked_for: int,
-    tiles: Sequence[FinishedTile],
+    rejected: Sequence[Rejected],
+    tiles: Sequence[card.TileEntry],
     statistics: Statistics,
     files: Sequence[card.PublishedFile],
 ) -> card.Card:
     """Build the card of a dataset whose `files` are all made; `tiles` are in the order of the zips."""
-    images = [tile["images"] for tile in tiles]
-    rejected = tuple(one for shard in images for one in shard.rejected)
     return card.Card(
         format=card.FORMAT,
         title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
@@ -80,9 +66,9 @@ def build_card(
         ),
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
         counts=card.Counts(
-            tiles=sum(shard.patches > 0 for shard in images),
+            tiles=sum(tile.patches > 0 for tile in tiles),
             asked_for=asked_for,
-            patches=sum(shard.patches for shard in images),
+            patches=sum(tile.patches for tile in tiles),
             rejected=len(rejected),
             splits=statistics.splits(),
         ),
@@ -91,7 +77,7 @@ def build_card(
             for entry in mask_classes(recipe.rendering.mask_classes)
         ),
         images={"all": statistics.moments(), "train": statistics.moments("train")},
-        rejected=rejected,
-        tiles=tile_entries(tiles),
+        rejected=tuple(rejected),
+        tiles=tuple(tiles),
         files=tuple(files),
     )

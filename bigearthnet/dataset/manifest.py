@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from bigearthnet.dataset.card import Moments
+from bigearthnet.dataset.card import Moments, TileEntry
 from bigearthnet.names import PATCH_PIXELS, Patch, parse_patch
 from bigearthnet.options import COUNTRIES, SPLITS, SplitName
 from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, Rows
@@ -80,22 +80,20 @@ class Statistics:
         return Moments.model_validate({"mean": means, "std": deviations})
 
 
-def manifest_rows(
-    tile: str, rows: Mapping[Kind, pa.Table], starts: Mapping[Kind, int], metadata: Metadata | None
-) -> pa.Table:
-    """Return a tile's rows, made of those of both kinds; its shards begin at `starts` in the zips."""
+def manifest_rows(entry: TileEntry, rows: Mapping[Kind, pa.Table], metadata: Metadata | None) -> pa.Table:
+    """Return the rows of a tile with patches, made of those of its images and masks."""
     ids = rows["images"].column("patch_id").to_pylist()
     patches = [parse_patch(patch_id) for patch_id in ids]
     columns: dict[str, Any] = {
-        "tile": [tile] * len(ids),
+        "tile": [entry.tile] * len(ids),
         "column": [patch.column for patch in patches],
         "row": [patch.row for patch in patches],
-        **_facts(patches, (metadata or {}).get(tile, NO_ROWS)),
+        **_facts(patches, (metadata or {}).get(entry.tile, NO_ROWS)),
     }
     for kind in KINDS:
         lengths = [len(patch_id) + len(SUFFIXES[kind]) for patch_id in ids]
         sizes = rows[kind].column(column(kind, "size")).to_numpy()
-        columns[column(kind, "offset")] = data_offsets(lengths, sizes, starts[kind])
+        columns[column(kind, "offset")] = data_offsets(lengths, sizes, entry.shard(kind).start)
         columns |= {name: rows[kind].column(name) for name in SCHEMAS[kind].names}
     return pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bigearthnet.dataset.build import build_card
-from bigearthnet.dataset.card import Card, PublishedFile
+from bigearthnet.dataset.card import Card, PublishedFile, ShardEntry, TileEntry
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
 from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
@@ -89,7 +89,7 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
         cache.clear()
         return published.card
     with translate_os_errors("write", scratch):
-        statistics = _write_manifest(what, cache)
+        entries, statistics = _write_manifest(what, cache)
         preview = preview_png(what.tiles, cache, what.recipe.rendering.mask_classes)
         (scratch / PREVIEW).write_bytes(preview)
     files: list[PublishedFile] = []
@@ -110,7 +110,8 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
             stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central))
         for name in (MANIFEST, PREVIEW):
             stage(name, [scratch / name], sha256_of(scratch / name))
-        card = build_card(what.recipe, what.asked_for, what.tiles, statistics, files)
+        rejected = [one for tile in what.tiles for one in tile["images"].rejected]
+        card = build_card(what.recipe, what.asked_for, rejected, entries, statistics, files)
         lock.check()
         replace_dataset(store, [one.commit for one in staged], card.dump(), published)
     cache.clear()
@@ -138,28 +139,36 @@ def replace_dataset(
         store.write(CARD, card)
 
 
-def _write_manifest(what: Publication, cache: TileCache) -> Statistics:
-    """Write the manifest, a row group a tile, and both central directories to `cache.scratch`."""
-    scratch = cache.scratch
-    statistics, directories = Statistics(), {kind: CentralDirectory() for kind in KINDS}
+def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry], Statistics]:
+    """Write the manifest, a row group a tile, and both central directories to `cache.scratch`.
+
+    Returns:
+        Where the tiles are in the zips, and the sums over the manifest.
+    """
+    entries, statistics, scratch = list[TileEntry](), Statistics(), cache.scratch
+    directories = {kind: CentralDirectory() for kind in KINDS}
     with ExitStack() as stack:
         manifest = stack.enter_context(pq.ParquetWriter(scratch / MANIFEST, SCHEMA, compression="zstd"))
         files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
         for tile in what.tiles:
+            name, patches = tile["images"].tile, tile["images"].patches
             rows = {kind: cache.rows(tile[kind]) for kind in KINDS}
-            starts = {kind: directories[kind].offset for kind in KINDS}
-            for kind in KINDS:
-                files[kind].write(directories[kind].add(members(rows[kind], kind)))
-                source = tile[kind].source
-                if directories[kind].offset - starts[kind] != source.stop - source.start:
+            places = {}
+            for kind, directory in directories.items():
+                start, source = directory.offset, tile[kind].source
+                files[kind].write(directory.add(members(rows[kind], kind)))
+                if directory.offset - start != source.stop - source.start:
                     raise ArchiveError(
-                        f"the {kind} of {tile[kind].tile} in {source.file.name} do not match their rows. "
+                        f"the {kind} of {name} in {source.file.name} do not match their rows. "
                         "Delete the dataset and prepare it again."
                     )
-            if tile["images"].patches:
-                table = manifest_rows(tile["images"].tile, rows, starts, what.metadata)
+                places[kind] = ShardEntry(key=tile[kind].key, start=start, stop=directory.offset)
+            entry = TileEntry(tile=name, patches=patches, images=places["images"], masks=places["masks"])
+            entries.append(entry)
+            if patches:
+                table = manifest_rows(entry, rows, what.metadata)
                 statistics.add(table)
                 manifest.write_table(table)
-        for kind in KINDS:
-            files[kind].write(directories[kind].end())
-    return statistics
+        for kind, directory in directories.items():
+            files[kind].write(directory.end())
+    return entries, statistics

@@ -3,7 +3,7 @@
 Below `.tiles/<key>/` are a shard, its rows and, written last, the description of both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -114,12 +114,6 @@ class TileCache:
         description = _Description(made.patches, made.rejected, mark, stored.size, rows.size)
         self.store.write(_name(key, _DESCRIPTION), _DESCRIPTIONS.dump_json(description))
         return Shard(made.tile, kind, key, Range(stored, 0, stored.size), made.patches, made.rejected, mark)
-
-    def drop(self, keys: Iterable[str]) -> None:
-        """Remove unpublished shards, their descriptions first."""
-        keys = list(keys)
-        self.store.delete(_name(key, _DESCRIPTION) for key in keys)
-        self.store.delete(_name(key, name) for key in keys for name in (_SHARD, _ROWS))
 
     def clear(self) -> None:
         """Remove all unpublished shards."""
