@@ -78,7 +78,7 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     Manifest, preview and central directories are first written to the cache's `scratch`, an empty folder.
 
     Returns:
-        The new card, or the very card of `cache.published` if nothing differs, so that nothing is written.
+        The new card; the object `cache.published.card` where nothing differs, so that nothing is written.
 
     Raises:
         ArchiveError: a shard is damaged.

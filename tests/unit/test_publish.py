@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
@@ -299,17 +298,6 @@ def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Samp
     message = re.escape(f"{folder} lacks files that its card names: {MASKS_ZIP}, {PREVIEW}. Publish")
     with pytest.raises(SourceError, match=message):
         require_published(FolderStore(folder))
-
-
-def test_images_of_an_unverified_stream_are_not_reused_by_a_run_that_verifies(published_sample: Path) -> None:
-    verified = require_published(FolderStore(published_sample))
-    source = verified.card.source
-    files = [file.model_copy(update={"verification": "not read to the end"}) for file in source.files[:1]]
-    streamed = source.model_copy(update={"files": (*files, *source.files[1:])})
-    unverified = replace(verified, card=verified.card.model_copy(update={"source": streamed}))
-    assert unverified.verified_as(source).intact.keys() == verified.intact.keys() - {IMAGES_ZIP}
-    assert unverified.verified_as(streamed) == unverified
-    assert verified.verified_as(streamed) == verified.verified_as(source) == verified
 
 
 def test_a_shard_that_does_not_match_its_rows_is_noticed(tmp_path: Path, sample: Sample) -> None:
