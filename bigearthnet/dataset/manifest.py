@@ -1,6 +1,6 @@
 """The manifest, a row a patch in the order of the zips, and the statistics that are sums over its rows."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, Final
@@ -44,7 +44,7 @@ class Statistics:
     """
 
     def __init__(self) -> None:
-        self.by_split: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+        self.by_split: dict[str | None, Counter[str]] = {}
         self.class_pixels: Counter[int] = Counter()
 
     def add(self, rows: pa.Table) -> None:
@@ -52,7 +52,7 @@ class Statistics:
         wanted = [("patch_id", "count"), *((name, "sum") for name in _CHANNEL_COLUMNS)]
         groups = rows.group_by("split", use_threads=False).aggregate(wanted)
         for sums in groups.rename_columns(["split", "patches", *_CHANNEL_COLUMNS]).to_pylist():
-            self.by_split[sums.pop("split")].update(sums)
+            self.by_split.setdefault(sums.pop("split"), Counter()).update(sums)
         pixels = rows.column("class_pixels").combine_chunks().flatten()
         values, counts = (pixels.field(name).to_pylist() for name in ("value", "pixels"))
         for value, count in zip(values, counts, strict=True):
@@ -60,7 +60,7 @@ class Statistics:
 
     def splits(self) -> dict[str, int]:
         """Return the number of patches of each split that has some."""
-        return {split: self.by_split[split]["patches"] for split in SPLITS if self.by_split[split]}
+        return {split: self.by_split[split]["patches"] for split in SPLITS if split in self.by_split}
 
     def moments(self, split: SplitName | None = None) -> Moments | None:
         """Return mean and population standard deviation of each channel, of a split or of all patches.
@@ -68,7 +68,7 @@ class Statistics:
         Returns:
             None without patches.
         """
-        sums = sum(self.by_split.values(), Counter[str]()) if split is None else self.by_split[split]
+        sums = self.by_split.get(split) if split else sum(self.by_split.values(), Counter())
         if not sums:
             return None
         pixels = sums["patches"] * _PIXELS

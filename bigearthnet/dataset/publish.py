@@ -23,7 +23,7 @@ from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.errors import ArchiveError
 from bigearthnet.plan.metadata import Metadata
 from bigearthnet.plan.recipe import KINDS, Kind, Recipe
-from bigearthnet.store import Lock, Piece, Range, Staged, Store
+from bigearthnet.store import Lock, Piece, Staged, Store
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.rows import members
 from bigearthnet.zips import CentralDirectory
@@ -39,7 +39,7 @@ class ZipDigest:
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, source: Path | Range, store: Store) -> None:
+    def add(self, source: Piece, store: Store) -> None:
         """Add the bytes of a shard, which are read; after an error the digest must not be used."""
         with (
             source.open("rb")
