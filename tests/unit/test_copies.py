@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from shutil import copytree
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -158,10 +157,6 @@ def test_bytes_that_differ_from_the_card_are_not_kept(tmp_path: Path, published_
         copy_file(file, FolderStore(folder), published, partial, lambda _: None)
 
 
-def rows_of(folder: Path, tile: str) -> pa.Table:
-    return tile_rows(pq.ParquetFile(folder / MANIFEST), require_published(FolderStore(folder)).card, tile)
-
-
 @pytest.mark.parametrize("where", ["header", "png", "end"])
 def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, where: str) -> None:
     folder, target = tmp_path / "source", FolderStore(tmp_path / "d")
@@ -173,8 +168,9 @@ def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, w
     data[at[where]] ^= 1
     (folder / IMAGES_ZIP).write_bytes(data)
     published = require_published(FolderStore(folder))
+    rows = tile_rows(pq.ParquetFile(folder / MANIFEST), published.card, entry.tile)
     with pytest.raises(ChecksumError, match=rf"{entry.tile}_\d\d_\d\d\.png in {folder} is damaged"):
-        copy_tile("images", entry, rows_of(folder, entry.tile), FolderStore(folder), published, target)
+        copy_tile("images", entry, rows, FolderStore(folder), published, target)
     assert contents(tmp_path / "d") == {}
     assert not list((tmp_path / "d").rglob("*.part*"))
 
