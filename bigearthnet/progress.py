@@ -6,17 +6,17 @@ _EVERY_SECONDS = 60
 
 
 class Progress:
-    """Bytes done, rate since the last line, and time left of a transfer of `total` bytes, by a clock."""
+    """Bytes done, rate since the last line, and time left of a transfer of `total` bytes, by a clock.
+
+    Attributes:
+        percent: done, 0 to 100.
+    """
 
     def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
         self._name, self._total, self._clock = name, total, clock
         self._done = 0
         self._last = (clock(), 0)
-
-    @property
-    def percent(self) -> float:
-        """Percentage done, 0 to 100; 100 if there is nothing to do."""
-        return 100.0 if self._total <= 0 else min(max(100.0 * self._done / self._total, 0.0), 100.0)
+        self.percent = 0
 
     def advance(self, count: int) -> str | None:
         """Count bytes (a negative number takes some back); return a line once a minute."""
@@ -27,7 +27,8 @@ class Progress:
         self._last = (now, self._done)
         rate = max(self._done - before, 0) / (now - then)
         left = self._total - self._done
-        line = f"{self._name}: {int(self.percent)} % ({human_bytes(self._done)} of "
+        self.percent = min(max(100 * self._done // self._total, 0), 100) if self._total else 100
+        line = f"{self._name}: {self.percent} % ({human_bytes(self._done)} of "
         line += f"{human_bytes(self._total)}), {human_bytes(rate)}/s"
         return f"{line}, {human_time(left / rate)} left" if left > 0 and rate > 0 else line
 

@@ -43,13 +43,13 @@ def fetch(
     with target.lock(flow_run.name or "fetch"), ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         published = read_published(store)
-        choice = choose(published.card, files, tiles)
-        missing = find_missing(choice, target)
+        chosen, entries = choose(published.card, files, tiles)
+        missing = find_missing(chosen, target)
         arrived = {}
         for file in missing:
             arrived[file.name] = stack.enter_context(target.resume(file.name, file.size, file.sha256))
             fetch_file(file, store, published, arrived[file.name])
-        for entry in choice.tiles:
+        for entry in entries:
             fetch_tile(entry, store, published, target, scratch)
         whole = finish_fetch(published, arrived, target)
-    return {"destination": target.url, "files": len(choice.files), "tiles": len(choice.tiles), "whole": whole}
+    return {"destination": target.url, "files": len(chosen), "tiles": len(entries), "whole": whole}

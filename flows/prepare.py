@@ -1,5 +1,6 @@
 """Prepare: from the record of BigEarthNet v2 to a published dataset."""
 
+from time import monotonic, process_time
 from typing import Any
 
 from prefect import flow
@@ -8,7 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from bigearthnet.dataset.build import require_few_rejected
 from bigearthnet.dataset.jobs import converted_patches
-from bigearthnet.dataset.report import Stopwatch
+from bigearthnet.dataset.report import Effort
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.store import FolderStore
@@ -54,7 +55,7 @@ def prepare(
         aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
             configuration.
     """
-    watch = Stopwatch()
+    wall, cpu = monotonic(), process_time()
     work = Workspace(folder(work_dir))
     store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
     with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
@@ -65,7 +66,8 @@ def prepare(
         tiles = make_tiles(todo)
         require_few_rejected(tiles, known.plan.patches, max_rejected)
         card = publish_dataset(todo, tiles, lock)
-        effort = watch.effort(converted_patches(todo.jobs, tiles))
+        converted = converted_patches(todo.jobs, tiles)
+        effort = Effort(monotonic() - wall, process_time() - cpu, converted)
         report(card, store, effort)
     return {
         "destination": store.url,

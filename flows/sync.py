@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from bigearthnet.dataset.freshness import record_of
+from bigearthnet.dataset.freshness import decision, record_of
 from bigearthnet.work.workspace import Workspace, folder
 from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordSource, WorkFolder
 from flows.prepare import prepare
@@ -51,9 +51,9 @@ def sync(
     if published is None:
         return Completed(name=NO_DATASET, message=f"There is no dataset in {store.url}. Run prepare first.")
     newest = open_record(source or record_of(published.card), aws_credentials, work).latest()
-    found = compare(resolve(newest), newest, published, store, work)
-    if not found.changes:
-        return Completed(name=UP_TO_DATE, message=found.decision)
+    findings = compare(resolve(newest), newest, published, store, work)
+    if not any(one.differs for one in findings):
+        return Completed(name=UP_TO_DATE, message=decision(findings))
     done: dict[str, Any] = prepare(
         source=newest.text,
         destination=destination,

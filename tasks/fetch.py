@@ -1,6 +1,6 @@
 """Copy a published dataset to a folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,13 +18,13 @@ from tasks.heartbeat import byte_progress, still_running
 
 
 @task(name="compare", task_run_name="compare {target.url}", persist_result=False)
-def find_missing(choice: copies.Choice, target: FolderStore) -> tuple[PublishedFile, ...]:
+def find_missing(files: Sequence[PublishedFile], target: FolderStore) -> tuple[PublishedFile, ...]:
     """Find out which files have to be fetched, and check that there is room for them."""
     with still_running(f"checking the files in {target.url}"):
-        missing = copies.missing_files(choice.files, target)
-    there, size = len(choice.files) - len(missing), sum(file.size for file in missing)
+        missing = copies.missing_files(files, target)
+    there, size = len(files) - len(missing), sum(file.size for file in missing)
     logger = get_run_logger()
-    logger.info("%s of %s files are there already, %s to fetch", there, len(choice.files), human_bytes(size))
+    logger.info("%s of %s files are there already, %s to fetch", there, len(files), human_bytes(size))
     require_space(target.folder, size, "the files to fetch", "or fetch fewer files")
     return missing
 

@@ -3,8 +3,7 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from bigearthnet.dataset import Published, find_published, require_published
-from bigearthnet.dataset.freshness import Comparison, compare_with_record, comparison_markdown
+from bigearthnet.dataset import Published, find_published, freshness, require_published
 from bigearthnet.progress import human_bytes
 from bigearthnet.source.local import find_local
 from bigearthnet.source.opening import Source
@@ -36,19 +35,17 @@ def read_published(store: Store) -> Published:
 @task(name="compare", task_run_name="compare {store.url}", **policy.TRANSFER)
 def compare(
     record: Record, source: Source, published: Published, store: Store, work: Workspace
-) -> Comparison:
+) -> list[freshness.Finding]:
     """Compare a dataset with its record, and show what differs."""
     md5s = {}
     for file in record.files:
         local = None if file.md5 else find_local(source, file, work)
         md5s[file.name] = local.file.md5 if local is not None else file.md5
-    found = compare_with_record(record, md5s, published)
-    logger = get_run_logger()
-    for one in found.changes:
-        logger.info("%s", one)
-    logger.info(found.decision)
-    create_markdown_artifact(comparison_markdown(found, store.url), key="sync", description=found.decision)
-    return found
+    findings = freshness.compare_with_record(record, md5s, published)
+    decision, text = freshness.decision(findings), freshness.comparison_markdown(findings, store.url)
+    get_run_logger().info(decision)
+    create_markdown_artifact(text, key="sync", description=decision)
+    return findings
 
 
 def _log(published: Published, store: Store) -> None:

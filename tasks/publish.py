@@ -6,7 +6,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from bigearthnet.dataset import CARD, PREVIEW, Card
-from bigearthnet.dataset.publish import Publication, is_published, publish
+from bigearthnet.dataset.publish import Publication, publish
 from bigearthnet.dataset.report import Effort, report_markdown, summary
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.progress import human_bytes
@@ -20,14 +20,12 @@ from tasks.survey import Todo
 def publish_dataset(todo: Todo, tiles: Sequence[FinishedTile], lock: Lock) -> Card:
     """Put everything together beside what is published, then replace it; skipped if nothing differs."""
     known, cache, logger = todo.known, todo.cache, get_run_logger()
-    store, scratch = known.opened.store, known.opened.work.staging
-    if cache.published is not None and is_published(cache.published, known.recipe, tiles):
-        cache.clear()
-        logger.info("%s: published already, nothing was written", store.url)
-        return cache.published.card
     what = Publication(known.recipe, known.plan.patches, tiles, todo.digests, known.metadata)
-    with still_running(f"publishing to {store.url}"):
-        card = publish(what, cache, store, lock, scratch)
+    with still_running(f"publishing to {cache.store.url}"):
+        card = publish(what, cache, lock)
+    if cache.published is not None and card is cache.published.card:
+        logger.info("%s: published already, nothing was written", cache.store.url)
+        return card
     files = ", ".join(f"{file.name} ({human_bytes(file.size)})" for file in card.files)
     logger.info("Published %s and %s", files, CARD)
     return card

@@ -1,7 +1,7 @@
 """Make presigned links. No link crosses the border of a task: results may be stored and shown."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -19,20 +19,21 @@ def share_files(
     store: S3Store, names: Sequence[str], minutes: int, download_name: str, path: Path, show_in_ui: bool
 ) -> datetime:
     """Write links to the files into a file that its owner alone can read; returns when they end."""
-    logger = get_run_logger()
+    logger, signed_at = get_run_logger(), datetime.now(UTC).replace(microsecond=0)
     made = [
         links.Link(name, store.presign(name, minutes, links.saved_as(name, names, download_name)))
         for name in names
     ]
-    life = links.life_of(made, store.credentials_end())
-    until = links.utc(life.ends_at)
-    links.write_links(path, store.url, made, life.ends_at)
+    asked_for, credentials_end = signed_at + timedelta(minutes=minutes), store.credentials_end()
+    ends_at = min(asked_for, credentials_end or asked_for)
+    until = links.utc(ends_at)
+    links.write_links(path, store.url, made, ends_at)
     if show_in_ui:
-        text = links.links_as_markdown(store.url, made, life.ends_at)
+        text = links.links_as_markdown(store.url, made, ends_at)
         create_markdown_artifact(text, key="links", description=f"Links until {until}")
     shown = ", ".join(names[:_NAMES_LOGGED]) + (", ..." if len(names) > _NAMES_LOGGED else "")
     logger.info("%s links, valid until %s: %s", len(made), until, shown)
     logger.info("The links are in %s, which only its owner can read.", path)
-    if life.warning:
-        logger.warning(life.warning)
-    return life.ends_at
+    if warning := links.early_end(made, asked_for, credentials_end):
+        logger.warning(warning)
+    return ends_at

@@ -124,14 +124,14 @@ def find_finished(known: Survey) -> Todo:
         published = published.verified_as(known.recipe.source)
     cache = TileCache(store, published, known.opened.work.staging, streams=known.streams)
     planned = plan_jobs(known.plan, known.recipe, cache)
-    return Todo(known, cache, planned, zip_digests(planned, published))
+    return Todo(known, cache, planned, zip_digests(planned, cache))
 
 
 def announce(todo: Todo) -> None:
     """Log what the run will do, and check that there is room for it."""
     known, published, logger = todo.known, todo.cache.published, get_run_logger()
     source, store, work = known.opened.source, known.opened.store, known.opened.work
-    missing = [len(job.plan.cells) for job in todo.jobs if job.tile is None]
+    missing = [len(job.plan.cells) for job in todo.jobs if job.missing]
     to_fetch = bytes_to_download(source, known.images, work) if todo.needs_images else 0
     to_store = 0 if known.streams else to_fetch
     room = space.estimate_room(

@@ -64,10 +64,10 @@ def make_tiles(todo: Todo) -> list[FinishedTile]:
 
 def _begin(job: Job, todo: Todo, extractor: Extractor, stream: Stream | None) -> _Pending:
     """Extract a tile and submit its conversion."""
-    if job.tile is not None:
+    if not job.missing:
         return _Pending(job, None, None)
     opened = todo.known.opened
-    request, conversion = plan_tile(job, todo.cache, opened.store)
+    request, conversion = plan_tile(job, todo.cache)
     bundles = extract(extractor, request, opened.work.bundles)
     marks = job.marks
     if stream is not None and bundles.images is not None:
@@ -81,17 +81,16 @@ def _finish(one: _Pending, todo: Todo) -> FinishedTile:
     """Store what was converted of a tile, and add its shards to the digests of the zips."""
     job, store = one.job, todo.known.opened.store
     folder = todo.known.opened.work.tiles / job.plan.tile
-    shards: dict[Kind, Shard] = dict(job.finished)
+    tile: dict[Kind, Shard] = dict(job.finished)
     if one.converted is not None:
         converted = one.converted.result()
         add = upload if store.folder is None else upload.fn
         for kind in job.missing:
-            shards[kind] = add(todo.cache, kind, job.keys[kind], converted, one.mark, folder)
-    tile = FinishedTile(shards["images"], shards["masks"])
-    with still_running(f"reading back {tile.tile}"):
+            tile[kind] = add(todo.cache, kind, job.keys[kind], converted, one.mark, folder)
+    with still_running(f"reading back {job.plan.tile}"):
         for kind, digest in todo.digests.items():
             made_now = kind in job.missing
-            digest.add(folder / shard_file(kind) if made_now else tile.shard(kind).source, store)
+            digest.add(folder / shard_file(kind) if made_now else tile[kind].source, store)
     rmtree(folder, ignore_errors=True)
     return tile
 
@@ -120,7 +119,7 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
             stream.verify()
     except (ArchiveError, ChecksumError):
         if stream is not None:  # what was read before may be as wrong
-            todo.cache.drop(key for job in todo.jobs for key in job.keys.values())
+            todo.cache.clear()
         raise
     finally:
         if stream is not None:

@@ -12,6 +12,7 @@ from bigearthnet.dataset.manifest import Statistics
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
 from bigearthnet.plan.recipe import KINDS, Recipe
+from bigearthnet.tile.convert import Rejected
 
 LICENSE: Final = "CDLA-Permissive-1.0"
 CITATION: Final = (
@@ -29,8 +30,8 @@ def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: i
     Raises:
         RejectedError: more were, or all; the message names the first of them with their reasons.
     """
-    rejected = [one for tile in tiles for one in tile.rejected]
-    patches = sum(tile.patches for tile in tiles)
+    rejected = [one for tile in tiles for one in tile["images"].rejected]
+    patches = sum(tile["images"].patches for tile in tiles)
     if len(rejected) <= limit and patches:
         return
     first = "; ".join(f"{one.patch_id}: {one.reason}" for one in rejected[:_REJECTED_NAMED])
@@ -43,28 +44,15 @@ def require_few_rejected(tiles: Sequence[FinishedTile], asked_for: int, limit: i
     )
 
 
-def tile_entries(tiles: Sequence[FinishedTile]) -> tuple[card.TileEntry, ...]:
-    """Return the card's entries of tiles whose shards follow each other in the zips."""
-    entries, starts = [], dict.fromkeys(KINDS, 0)
-    for tile in tiles:
-        places = {}
-        for kind in KINDS:
-            shard, start = tile.shard(kind), starts[kind]
-            starts[kind] += shard.source.stop - shard.source.start
-            places[str(kind)] = card.ShardEntry(key=shard.key, start=start, stop=starts[kind])
-        entries.append(card.TileEntry(tile=tile.tile, patches=tile.patches, **places))
-    return tuple(entries)
-
-
 def build_card(
     recipe: Recipe,
     asked_for: int,
-    tiles: Sequence[FinishedTile],
+    rejected: Sequence[Rejected],
+    tiles: Sequence[card.TileEntry],
     statistics: Statistics,
     files: Sequence[card.PublishedFile],
 ) -> card.Card:
     """Build the card of a dataset whose `files` are all made; `tiles` are in the order of the zips."""
-    rejected = tuple(one for tile in tiles for one in tile.rejected)
     return card.Card(
         format=card.FORMAT,
         title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
@@ -82,14 +70,14 @@ def build_card(
             asked_for=asked_for,
             patches=sum(tile.patches for tile in tiles),
             rejected=len(rejected),
-            splits=statistics.splits,
+            splits=statistics.splits(),
         ),
         mask_classes=tuple(
             card.ClassEntry(**asdict(entry), pixels=statistics.class_pixels[entry.value])
             for entry in mask_classes(recipe.rendering.mask_classes)
         ),
-        images=card.ImageStatistics(all=statistics.all.moments(), train=statistics.train.moments()),
-        rejected=rejected,
-        tiles=tile_entries(tiles),
+        images={"all": statistics.moments(), "train": statistics.moments("train")},
+        rejected=tuple(rejected),
+        tiles=tuple(tiles),
         files=tuple(files),
     )

@@ -58,17 +58,10 @@ class ClassEntry(Frozen):
 
 
 class Moments(Frozen):
-    """Mean and standard deviation of red, green, blue over all pixels, in 0 to 255."""
+    """Mean and standard deviation of red, green, blue over all pixels of 8-bit images, in 0 to 255."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-class ImageStatistics(Frozen):
-    """Statistics of the 8-bit images; `train` is null without metadata or without patches of that split."""
-
-    all: Moments | None
-    train: Moments | None
 
 
 class ShardEntry(Frozen):
@@ -112,7 +105,7 @@ class Card(Frozen):
     software: dict[str, str]
     counts: Counts
     mask_classes: tuple[ClassEntry, ...]
-    images: ImageStatistics
+    images: dict[Literal["all", "train"], Moments | None]  # null without patches, or without known splits
     rejected: tuple[Rejected, ...]
     tiles: tuple[TileEntry, ...]
     files: Annotated[tuple[PublishedFile, ...], AfterValidator(_require_distinct)]

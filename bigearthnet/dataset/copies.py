@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from io import BufferedReader
 from typing import Final
@@ -24,27 +23,21 @@ from bigearthnet.zips.join import CentralDirectory
 _NAMES_SHOWN: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What to copy: files of the dataset, and tiles, each as two zips of its own."""
-
-    files: tuple[PublishedFile, ...]
-    tiles: tuple[TileEntry, ...]
-
-
-def choose(card: Card, files: Collection[str], tiles: Collection[str]) -> Choice:
+def choose(
+    card: Card, files: Collection[str], tiles: Collection[str]
+) -> tuple[list[PublishedFile], list[TileEntry]]:
     """Choose files and tiles by names or patterns; without both, all files.
 
     Raises:
         SelectionError: a name or pattern matches nothing.
     """
     if not files and not tiles:
-        return Choice(card.files, ())
+        return list(card.files), []
     names = {file.name: file for file in card.files}
     entries = {entry.tile: entry for entry in card.tiles if entry.patches}
-    return Choice(
-        tuple(names[name] for name in matching(names, files, "files")),
-        tuple(entries[tile] for tile in matching(entries, tiles, "tiles")),
+    return (
+        [names[name] for name in matching(names, files, "files")],
+        [entries[tile] for tile in matching(entries, tiles, "tiles")],
     )
 
 
@@ -103,8 +96,7 @@ def finish(published: Published, arrived: Mapping[str, Partial], target: Store) 
     whole = not missing_files(others, target)
     same = old is not None and old.data == published.data
     if commits or (whole and not same):
-        card = published.data if whole or same else None
-        replace_dataset(target, commits, card, old)
+        replace_dataset(target, commits, published.data if whole or same else None, old)
     return whole
 
 

@@ -1,6 +1,6 @@
 """Compare a published dataset with the record that it was made from, as the record is now."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,26 +31,9 @@ class Finding:
         return f"{self.what}: {self.published} → {self.now}"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All that was compared."""
-
-    findings: tuple[Finding, ...]
-
-    @property
-    def changes(self) -> list[Finding]:
-        """What differs."""
-        return [finding for finding in self.findings if finding.differs]
-
-    @property
-    def decision(self) -> str:
-        """One sentence that says what follows."""
-        if not self.changes:
-            return "The dataset is up to date."
-        return f"The dataset will be prepared again: {'; '.join(map(str, self.changes))}."
-
-
-def compare_with_record(record: Record, md5s: Mapping[str, str | None], published: Published) -> Comparison:
+def compare_with_record(
+    record: Record, md5s: Mapping[str, str | None], published: Published
+) -> list[Finding]:
     """Compare a published dataset with its record as it is now.
 
     Of `md5s` those are None that are not known without reading the file.
@@ -66,15 +49,21 @@ def compare_with_record(record: Record, md5s: Mapping[str, str | None], publishe
     missing = ", ".join(file.name for file in published.missing)
     state = f"missing or damaged: {missing}" if missing else "all intact"
     edition, intact = Finding("record", before_id, now_id), Finding("published files", "all intact", state)
-    return Comparison((edition, *files, intact))
+    return [edition, *files, intact]
 
 
-def comparison_markdown(comparison: Comparison, destination: str) -> str:
+def decision(findings: Sequence[Finding]) -> str:
+    """Return a sentence that says what follows from a comparison."""
+    changes = "; ".join(str(one) for one in findings if one.differs)
+    return f"The dataset will be prepared again: {changes}." if changes else "The dataset is up to date."
+
+
+def comparison_markdown(findings: Sequence[Finding], destination: str) -> str:
     """Return what was compared and decided, as Markdown."""
     head = ("compared", "published", "now", "")
     state = {True: "differs", False: "same"}
-    rows = [(one.what, one.published, one.now, state[one.differs]) for one in comparison.findings]
-    return f"# {destination}\n\n{comparison.decision}\n\n{table(head, rows)}\n"
+    rows = [(one.what, one.published, one.now, state[one.differs]) for one in findings]
+    return f"# {destination}\n\n{decision(findings)}\n\n{table(head, rows)}\n"
 
 
 def record_of(card: Card) -> str:

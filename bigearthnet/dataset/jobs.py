@@ -23,15 +23,12 @@ class Job:
     plan: TilePlan
     last: bool  # the archives' last tile, so that they are to be read to their ends
     keys: Mapping[Kind, str]
-    finished: Mapping[Kind, Shard]  # with these keys
-    held: Mapping[Kind, Shard]  # published, of other patches of the tile, made in the same way
+    shards: Mapping[Kind, Shard]  # with these keys, or published ones of other patches of the tile
 
     @property
-    def tile(self) -> FinishedTile | None:
-        """The finished tile, None if anything of it has to be made."""
-        if len(self.finished) < len(KINDS):
-            return None
-        return FinishedTile(self.finished["images"], self.finished["masks"])
+    def finished(self) -> dict[Kind, Shard]:
+        """The shards that need not be made."""
+        return {kind: shard for kind, shard in self.shards.items() if shard.key == self.keys[kind]}
 
     @property
     def marks(self) -> list[Mark]:
@@ -46,30 +43,25 @@ class Job:
 
 def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache) -> list[Job]:
     """Return a job for each tile of a plan, in the order of the archives."""
-    jobs = []
+    jobs, digests = [], {kind: recipe.digest(kind) for kind in KINDS}
     for tile in plan.tiles:
-        keys: dict[Kind, str] = {kind: recipe.key(kind, tile) for kind in KINDS}
-        finished: dict[Kind, Shard] = {}
-        held: dict[Kind, Shard] = {}
-        for kind in KINDS:
-            if shard := cache.find(kind, tile.tile, keys[kind]):
-                finished[kind] = shard
-            elif shard := cache.held(kind, tile, recipe):
-                held[kind] = shard
+        keys = {kind: recipe.key(kind, tile) for kind in KINDS}
+        found = {kind: cache.find(kind, tile.tile, keys[kind], digests[kind]) for kind in KINDS}
+        shards = {kind: shard for kind, shard in found.items() if shard is not None}
         last = plan.reads_to_the_end and tile is plan.tiles[-1]
-        jobs.append(Job(tile, last, keys, finished, held))
+        jobs.append(Job(tile, last, keys, shards))
     return jobs
 
 
-def plan_tile(job: Job, cache: TileCache, store: Store) -> tuple[TileRequest, Conversion]:
+def plan_tile(job: Job, cache: TileCache) -> tuple[TileRequest, Conversion]:
     """Decide what to extract and what to convert of a tile, beside what is finished or held."""
     known = job.plan.known if job.plan.whole and "images" in job.missing else None
     wanted = set(job.plan.patch_ids)
     rejected: dict[str, str] = {}
     held: dict[Kind, Held] = {}
-    for kind, shard in {**job.held, **job.finished}.items():
+    for kind, shard in job.shards.items():
         rows = cache.rows(shard).to_pylist()
-        held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, store))
+        held[kind] = Held({row["patch_id"]: row for row in rows}, _reader(shard, cache.store))
         rejected |= {one.patch_id: one.reason for one in shard.rejected if one.patch_id in wanted}
     missing: dict[Kind, list[str]] = {
         kind: [
@@ -89,18 +81,18 @@ def needs_images(job: Job, cache: TileCache) -> bool:
 
     It has to for images that no published zip holds, and for a whole tile to find unknown patches.
     """
-    if "images" in job.finished:
+    if "images" not in job.missing:
         return False
-    if job.plan.whole or "images" not in job.held:
+    shard = job.shards.get("images")
+    if shard is None or job.plan.whole:
         return True
-    shard = job.held["images"]
     there = [*cache.rows(shard).column("patch_id").to_pylist(), *(one.patch_id for one in shard.rejected)]
     return not set(there).issuperset(job.plan.patch_ids)
 
 
 def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int:
     """Return the number of patches in the tiles that were not finished before."""
-    return sum(tile.patches for job, tile in zip(jobs, tiles, strict=True) if job.tile is None)
+    return sum(tile["images"].patches for job, tile in zip(jobs, tiles, strict=True) if job.missing)
 
 
 def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:

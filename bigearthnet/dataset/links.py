@@ -4,15 +4,13 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 from bigearthnet.errors import DestinationError
 from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
 
-_SIGNED: Final = "%Y%m%dT%H%M%SZ"
 _FIRST_LINE: Final = "# Links to files of "
 
 
@@ -23,21 +21,6 @@ class Link:
     name: str
     url: str = field(repr=False)
 
-    @property
-    def ends_at(self) -> datetime:
-        """End of the link by its own query: the time of its signature, and the seconds from then."""
-        query = parse_qs(urlsplit(self.url).query)
-        signed_at = datetime.strptime(query["X-Amz-Date"][0], _SIGNED).replace(tzinfo=UTC)
-        return signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """End of a set of links, and a warning about it; empty where there is nothing to say."""
-
-    ends_at: datetime
-    warning: str = ""
-
 
 def saved_as(name: str, names: Sequence[str], download_name: str) -> str:
     """What a browser saves a file as: `download_name`, with the file's own name if `names` are several."""
@@ -46,22 +29,22 @@ def saved_as(name: str, names: Sequence[str], download_name: str) -> str:
     return f"{download_name}-{name.replace('/', '-')}"
 
 
-def life_of(links: Collection[Link], credentials_end: datetime | None) -> Life:
-    """Return when the first link ends; `credentials_end` is None if they last, or do not say when."""
-    ends_at = min(link.ends_at for link in links)
-    if credentials_end is None and any("X-Amz-Security-Token=" in link.url for link in links):
-        return Life(
-            ends_at,
-            "The links are signed with temporary credentials that do not say when they end. "
-            f"The links end with them, which may be before {utc(ends_at)}.",
-        )
+def early_end(links: Collection[Link], ends_at: datetime, credentials_end: datetime | None) -> str:
+    """Return a warning if links may end before `ends_at`, with temporary credentials; nothing otherwise.
+
+    `credentials_end` is None if the credentials last, or do not say when they end.
+    """
     if credentials_end is not None and credentials_end < ends_at:
-        return Life(
-            credentials_end,
+        return (
             f"The links are signed with temporary credentials that end at {utc(credentials_end)}, and end "
-            f"with them, not at {utc(ends_at)}. Share again then, or sign with lasting credentials.",
+            f"with them, not at {utc(ends_at)}. Share again then, or sign with lasting credentials."
         )
-    return Life(ends_at)
+    if credentials_end is None and any("X-Amz-Security-Token=" in link.url for link in links):
+        return (
+            "The links are signed with temporary credentials that do not say when they end. "
+            f"The links end with them, which may be before {utc(ends_at)}."
+        )
+    return ""
 
 
 def links_path(text: str) -> Path:

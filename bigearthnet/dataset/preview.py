@@ -10,7 +10,6 @@ from bigearthnet.classes import MaskForm, mask_classes
 from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import PATCH_PIXELS
-from bigearthnet.store import Store
 from bigearthnet.tile.rows import members
 from bigearthnet.zips.join import data_offsets
 
@@ -22,15 +21,18 @@ _PAIRS_A_ROW = 3
 _BACKGROUND = 255
 
 
-def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, store: Store, form: MaskForm) -> bytes:
+def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, form: MaskForm) -> bytes:
     """Return a contact sheet of patches from all over the dataset, as a PNG."""
     palette = colours(form)
     pairs = []
-    for i, nth in pick([tile.patches for tile in tiles]):
-        image = cv2.imdecode(_png(tiles[i].images, nth, cache, store), cv2.IMREAD_COLOR)
-        mask = cv2.imdecode(_png(tiles[i].masks, nth, cache, store), cv2.IMREAD_UNCHANGED)
+    for i, nth in pick([tile["images"].patches for tile in tiles]):
+        shards = tiles[i]
+        image = cv2.imdecode(_png(shards["images"], nth, cache), cv2.IMREAD_COLOR)
+        mask = cv2.imdecode(_png(shards["masks"], nth, cache), cv2.IMREAD_UNCHANGED)
         if image is None or mask is None:
-            raise ArchiveError(f"a shard of {tiles[i].tile} holds no PNGs. Prepare the dataset again.")
+            raise ArchiveError(
+                f"a shard of {shards['images'].tile} holds no PNGs. Prepare the dataset again."
+            )
         pairs.append((image[..., ::-1].astype(np.uint8), palette[mask]))
     return contact_sheet(pairs)
 
@@ -80,9 +82,9 @@ def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
     return png.tobytes()
 
 
-def _png(shard: Shard, nth: int, cache: TileCache, store: Store) -> Sheet:
+def _png(shard: Shard, nth: int, cache: TileCache) -> Sheet:
     listed = members(cache.rows(shard), shard.kind)
     sizes = [size for _, size, _ in listed]
     start = int(data_offsets([len(name) for name, _, _ in listed], sizes, shard.source.start)[nth])
-    with store.open(shard.source.file, start, start + sizes[nth]) as reader:
+    with cache.store.open(shard.source.file, start, start + sizes[nth]) as reader:
         return np.frombuffer(reader.read(), np.uint8)

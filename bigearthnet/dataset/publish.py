@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bigearthnet.dataset.build import build_card
-from bigearthnet.dataset.card import Card, PublishedFile
+from bigearthnet.dataset.card import Card, PublishedFile, ShardEntry, TileEntry
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
 from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
@@ -23,7 +23,7 @@ from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.errors import ArchiveError
 from bigearthnet.plan.metadata import Metadata
 from bigearthnet.plan.recipe import KINDS, Kind, Recipe
-from bigearthnet.store import Lock, Piece, Range, Staged, Store
+from bigearthnet.store import Lock, Piece, Staged, Store
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.rows import members
 from bigearthnet.zips.join import CentralDirectory
@@ -39,7 +39,7 @@ class ZipDigest:
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, source: Path | Range, store: Store) -> None:
+    def add(self, source: Piece, store: Store) -> None:
         """Add the bytes of a shard, which are read; after an error the digest must not be used."""
         with (
             source.open("rb")
@@ -55,29 +55,10 @@ class ZipDigest:
             return hashlib.file_digest(reader, lambda: digest).hexdigest()
 
 
-def zip_digests(jobs: Sequence[Job], published: Published | None) -> dict[Kind, ZipDigest]:
+def zip_digests(jobs: Sequence[Job], cache: TileCache) -> dict[Kind, ZipDigest]:
     """Return a digest for each zip that has to be put together anew."""
-    return {
-        kind: ZipDigest() for kind in KINDS if not _holds(published, kind, [job.keys[kind] for job in jobs])
-    }
-
-
-def is_published(published: Published, recipe: Recipe, tiles: Sequence[FinishedTile]) -> bool:
-    """Return True if exactly this dataset is published, with nothing missing."""
-    if published.missing:
-        return False
-    chosen = published.card.parameters
-    same_recipe = Recipe(published.card.source, chosen.selection, chosen.rendering) == recipe
-    return same_recipe and all(
-        _holds(published, kind, [tile.shard(kind).key for tile in tiles]) for kind in KINDS
-    )
-
-
-def _holds(published: Published | None, kind: Kind, keys: Sequence[str]) -> bool:
-    """Return True if the published zip holds exactly the shards with these keys."""
-    if published is None or not {ZIPS[kind], MANIFEST} <= published.intact.keys():
-        return False
-    return [entry.shard(kind).key for entry in published.card.tiles] == list(keys)
+    keys = {kind: [job.keys[kind] for job in jobs] for kind in KINDS}
+    return {kind: ZipDigest() for kind in KINDS if cache.keys_in_zip(kind) != keys[kind]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +72,25 @@ class Publication:
     metadata: Metadata | None
 
 
-def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scratch: Path) -> Card:
+def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     """Publish a dataset; an interrupted call leaves the old dataset or the new one.
 
-    Manifest, preview and central directories are first written to `scratch`, an empty folder.
+    Manifest, preview and central directories are first written to the cache's `scratch`, an empty folder.
+
+    Returns:
+        The new card; the object `cache.published.card` where nothing differs, so that nothing is written.
 
     Raises:
         ArchiveError: a shard is damaged.
         BusyError: another run has taken the destination over.
     """
-    published = cache.published
+    published, store, scratch = cache.published, cache.store, cache.scratch
+    if published is not None and published.is_whole_of(what.recipe) and not what.digests:
+        cache.clear()
+        return published.card
     with translate_os_errors("write", scratch):
-        statistics = _write_manifest(what, cache, scratch)
-        preview = preview_png(what.tiles, cache, store, what.recipe.rendering.mask_classes)
+        entries, statistics = _write_manifest(what, cache)
+        preview = preview_png(what.tiles, cache, what.recipe.rendering.mask_classes)
         (scratch / PREVIEW).write_bytes(preview)
     files: list[PublishedFile] = []
     staged: list[Staged] = []
@@ -118,12 +105,13 @@ def publish(what: Publication, cache: TileCache, store: Store, lock: Lock, scrat
                 files.append(published.card.file(ZIPS[kind]))
                 continue
             central = scratch / f"{kind}.central"
-            ranges = [tile.shard(kind).source for tile in what.tiles]
+            ranges = [tile[kind].source for tile in what.tiles]
             pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
             stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central))
         for name in (MANIFEST, PREVIEW):
             stage(name, [scratch / name], sha256_of(scratch / name))
-        card = build_card(what.recipe, what.asked_for, what.tiles, statistics, files)
+        rejected = [one for tile in what.tiles for one in tile["images"].rejected]
+        card = build_card(what.recipe, what.asked_for, rejected, entries, statistics, files)
         lock.check()
         replace_dataset(store, [one.commit for one in staged], card.dump(), published)
     cache.clear()
@@ -151,27 +139,36 @@ def replace_dataset(
         store.write(CARD, card)
 
 
-def _write_manifest(what: Publication, cache: TileCache, scratch: Path) -> Statistics:
-    """Write the manifest, a row group a tile, and both central directories to `scratch`."""
-    statistics, directories = Statistics(), {kind: CentralDirectory() for kind in KINDS}
+def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry], Statistics]:
+    """Write the manifest, a row group a tile, and both central directories to `cache.scratch`.
+
+    Returns:
+        Where the tiles are in the zips, and the sums over the manifest.
+    """
+    entries, statistics, scratch = list[TileEntry](), Statistics(), cache.scratch
+    directories = {kind: CentralDirectory() for kind in KINDS}
     with ExitStack() as stack:
         manifest = stack.enter_context(pq.ParquetWriter(scratch / MANIFEST, SCHEMA, compression="zstd"))
         files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
         for tile in what.tiles:
-            rows = {kind: cache.rows(tile.shard(kind)) for kind in KINDS}
-            starts = {kind: directories[kind].offset for kind in KINDS}
-            for kind in KINDS:
-                files[kind].write(directories[kind].add(members(rows[kind], kind)))
-                source = tile.shard(kind).source
-                if directories[kind].offset - starts[kind] != source.stop - source.start:
+            name, patches = tile["images"].tile, tile["images"].patches
+            rows = {kind: cache.rows(tile[kind]) for kind in KINDS}
+            places = {}
+            for kind, directory in directories.items():
+                start, source = directory.offset, tile[kind].source
+                files[kind].write(directory.add(members(rows[kind], kind)))
+                if directory.offset - start != source.stop - source.start:
                     raise ArchiveError(
-                        f"the {kind} of {tile.tile} in {source.file.name} do not match their rows. "
+                        f"the {kind} of {name} in {source.file.name} do not match their rows. "
                         "Delete the dataset and prepare it again."
                     )
-            if tile.patches:
-                table = manifest_rows(tile.tile, rows, starts, what.metadata)
+                places[kind] = ShardEntry(key=tile[kind].key, start=start, stop=directory.offset)
+            entry = TileEntry(tile=name, patches=patches, images=places["images"], masks=places["masks"])
+            entries.append(entry)
+            if patches:
+                table = manifest_rows(entry, rows, what.metadata)
                 statistics.add(table)
                 manifest.write_table(table)
-        for kind in KINDS:
-            files[kind].write(directories[kind].end())
-    return statistics
+        for kind, directory in directories.items():
+            files[kind].write(directory.end())
+    return entries, statistics

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import SourceError
-from bigearthnet.plan.recipe import RecordUsed
+from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.store import Store, StoredFile
 
 
@@ -28,6 +28,11 @@ class Published:
     def missing(self) -> tuple[PublishedFile, ...]:
         """The files of the card that are not there, or differ from it."""
         return tuple(file for file in self.card.files if file.name not in self.intact)
+
+    def is_whole_of(self, recipe: Recipe) -> bool:
+        """Return True if it was made by that recipe and lacks no file."""
+        made = self.card.parameters
+        return not self.missing and Recipe(self.card.source, made.selection, made.rendering) == recipe
 
     def verified_as(self, source: RecordUsed) -> "Published":
         """Return it without its images if they came from a stream that was not verified, unlike `source`."""

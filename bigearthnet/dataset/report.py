@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic, process_time
 from typing import Final
 
 from bigearthnet.dataset.card import Card
@@ -22,17 +21,6 @@ class Effort:
     wall_seconds: float
     cpu_seconds: float
     converted: int
-
-
-class Stopwatch:
-    """Measures wall clock and CPU from its creation on."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = monotonic(), process_time()
-
-    def effort(self, converted: int) -> Effort:
-        """Return what converting so many patches took until now."""
-        return Effort(monotonic() - self._wall, process_time() - self._cpu, converted)
 
 
 def summary(card: Card, destination: str, effort: Effort) -> str:

@@ -3,7 +3,7 @@
 Below `.tiles/<key>/` are a shard, its rows and, written last, the description of both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -19,8 +19,7 @@ from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.layout import MANIFEST, TILES, ZIPS
 from bigearthnet.dataset.published import Published, local_manifest, tile_rows
 from bigearthnet.errors import ChangedError
-from bigearthnet.plan.recipe import KINDS, Kind, Recipe
-from bigearthnet.plan.selection import TilePlan
+from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import Range, Store, StoredFile
 from bigearthnet.tile.convert import ConvertedTile, Rejected, rows_file, shard_file
@@ -44,31 +43,8 @@ class Shard:
     mark: Mark | None  # position in the stream that it was made from; None if of a file, or published
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedTile:
-    """A tile whose images and masks are in the store."""
-
-    images: Shard
-    masks: Shard
-
-    def shard(self, kind: Kind) -> Shard:
-        """The shard of that kind."""
-        return self.images if kind == "images" else self.masks
-
-    @property
-    def tile(self) -> str:
-        """Name of the tile."""
-        return self.images.tile
-
-    @property
-    def patches(self) -> int:
-        """Number of patches in each shard."""
-        return self.images.patches
-
-    @property
-    def rejected(self) -> tuple[Rejected, ...]:
-        """The patches that were left out."""
-        return self.images.rejected
+FinishedTile = Mapping[Kind, Shard]
+"""Both shards of a tile. They hold the same patches, and lack the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +66,28 @@ class TileCache:
     """
 
     def __init__(self, store: Store, published: Published | None, scratch: Path, *, streams: bool) -> None:
+        self.store = store
         self.published = published
-        self._store = store
-        self._scratch = scratch
+        self.scratch = scratch
         self._streams = streams
-        self._in_zips = {} if published is None else _shards_of(published)
+        self._in_zips = _shards_in_zips(published)
 
-    def find(self, kind: Kind, tile: str, key: str) -> Shard | None:
-        """Return the shard with a key, published or in `.tiles/`; None if it has to be made."""
-        shard = self._in_zips.get((kind, tile))
-        return shard if shard is not None and shard.key == key else self._staged_shard(kind, tile, key)
+    def find(self, kind: Kind, tile: str, key: str, digest: str) -> Shard | None:
+        """Return the shard of a tile with a key, published or in `.tiles/`.
 
-    def held(self, kind: Kind, tile: TilePlan, recipe: Recipe) -> Shard | None:
-        """Return a published shard of other patches of the tile that were made in the same way."""
-        if self.published is None or self.published.card.parameters.digests.get(kind) != recipe.digest(kind):
-            return None
-        return self._in_zips.get((kind, tile.tile))
+        Without it, a published one of other patches of the tile, made by a recipe with that digest.
+        """
+        shard = self._in_zips[kind].get(tile)
+        if shard is not None and shard.key == key:
+            return shard
+        if staged := self._staged_shard(kind, tile, key):
+            return staged
+        alike = self.published is not None and self.published.card.parameters.digests.get(kind) == digest
+        return shard if alike else None
+
+    def keys_in_zip(self, kind: Kind) -> list[str]:
+        """Return the keys of the shards in the published zip, in its order; none if it is not intact."""
+        return [shard.key for shard in self._in_zips[kind].values()]
 
     def rows(self, shard: Shard) -> pa.Table:
         """Return the rows of a shard, with the columns of `SCHEMAS`; of a published one also its offsets.
@@ -120,30 +102,24 @@ class TileCache:
             manifest, card = self._manifest
             return tile_rows(manifest, card, shard.tile, columns)
         name = _name(shard.key, _ROWS)
-        data = self._store.read(name)
+        data = self.store.read(name)
         if data is None:
-            raise ChangedError(f"{self._store.url}/{name} was removed during the run. Run again.")
+            raise ChangedError(f"{self.store.url}/{name} was removed during the run. Run again.")
         return pq.ParquetFile(BytesIO(data)).read(use_threads=False)
 
     def add(self, kind: Kind, key: str, made: ConvertedTile, mark: Mark | None, folder: Path) -> Shard:
         """Store a shard and its rows from the `folder` they were written to; their description comes last."""
-        stored = self._store.upload(folder / shard_file(kind), _name(key, _SHARD))
-        rows = self._store.upload(folder / rows_file(kind), _name(key, _ROWS))
+        stored = self.store.upload(folder / shard_file(kind), _name(key, _SHARD))
+        rows = self.store.upload(folder / rows_file(kind), _name(key, _ROWS))
         description = _Description(made.patches, made.rejected, mark, stored.size, rows.size)
-        self._store.write(_name(key, _DESCRIPTION), _DESCRIPTIONS.dump_json(description))
+        self.store.write(_name(key, _DESCRIPTION), _DESCRIPTIONS.dump_json(description))
         return Shard(made.tile, kind, key, Range(stored, 0, stored.size), made.patches, made.rejected, mark)
-
-    def drop(self, keys: Iterable[str]) -> None:
-        """Remove unpublished shards, their descriptions first."""
-        keys = list(keys)
-        self._store.delete(_name(key, _DESCRIPTION) for key in keys)
-        self._store.delete(_name(key, name) for key in keys for name in (_SHARD, _ROWS))
 
     def clear(self) -> None:
         """Remove all unpublished shards."""
-        self._store.delete([file.name for file in self._store.list(TILES)])
-        if self._store.folder is not None:
-            rmtree(self._store.folder / TILES, ignore_errors=True)  # folders that a killed run left empty
+        self.store.delete([file.name for file in self.store.list(TILES)])
+        if self.store.folder is not None:
+            rmtree(self.store.folder / TILES, ignore_errors=True)  # folders that a killed run left empty
 
     def _staged_shard(self, kind: Kind, tile: str, key: str) -> Shard | None:
         shard, rows, description = (
@@ -152,7 +128,7 @@ class TileCache:
         if shard is None or rows is None or description is None:
             return None
         try:
-            found = _DESCRIPTIONS.validate_json(self._store.read(description.name) or b"")
+            found = _DESCRIPTIONS.validate_json(self.store.read(description.name) or b"")
         except ValidationError:  # cut off, or by another version
             return None
         unverified = found.mark is not None and not self._streams
@@ -163,27 +139,28 @@ class TileCache:
 
     @cached_property
     def _staged(self) -> dict[str, StoredFile]:
-        return {file.name: file for file in self._store.list(TILES)}
+        return {file.name: file for file in self.store.list(TILES)}
 
     @cached_property
     def _manifest(self) -> tuple[pq.ParquetFile, Card]:
         assert self.published is not None  # noqa: S101 - a shard is in its zips
-        path = local_manifest(self.published, self._store, self._scratch)
+        path = local_manifest(self.published, self.store, self.scratch)
         return pq.ParquetFile(path), self.published.card
 
 
-def _shards_of(published: Published) -> dict[tuple[Kind, str], Shard]:
-    """Return the shards in the published zips that are intact, by kind and tile; none without a manifest."""
-    kinds = [kind for kind in KINDS if {ZIPS[kind], MANIFEST} <= published.intact.keys()]
-    shards = {}
+def _shards_in_zips(published: Published | None) -> dict[Kind, dict[str, Shard]]:
+    """Return the shards in the published zips that are intact, by tile; none without a manifest."""
+    shards: dict[Kind, dict[str, Shard]] = {kind: {} for kind in KINDS}
+    if published is None or MANIFEST not in published.intact:
+        return shards
     for entry in published.card.tiles:
         rejected = tuple(one for one in published.card.rejected if one.patch_id[:-6] == entry.tile)
-        for kind in kinds:
-            place = entry.shard(kind)
-            source = Range(published.intact[ZIPS[kind]], place.start, place.stop)
-            shards[kind, entry.tile] = Shard(
-                entry.tile, kind, place.key, source, entry.patches, rejected, None
-            )
+        for kind in KINDS:
+            if zipped := published.intact.get(ZIPS[kind]):
+                place = entry.shard(kind)
+                source = Range(zipped, place.start, place.stop)
+                shard = Shard(entry.tile, kind, place.key, source, entry.patches, rejected, None)
+                shards[kind][entry.tile] = shard
     return shards
 
 

@@ -13,7 +13,7 @@ from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import render_image, render_mask
-from bigearthnet.tile.rows import BOUND_COLUMNS, SQUARE_COLUMNS, SUFFIXES, SUM_COLUMNS, column, write_rows
+from bigearthnet.tile.rows import BOUND_COLUMNS, SUFFIXES, column, write_rows
 from bigearthnet.zips.shard import ShardWriter
 
 
@@ -132,22 +132,21 @@ class _Renderer:
     def _mask(self, patch_id: str, tiff: bytes | None) -> Made:
         if tiff is None:
             raise PatchError("missing in the reference maps' archive: its map")
-        mask = render_mask(decode(tiff, MAP), self._rendering, MAP)
-        pixels = [{"value": value, "pixels": count} for value, count in mask.pixels.items()]
-        return {"patch_id": patch_id, "mask_size": len(mask.png), "class_pixels": pixels}, mask.png
+        png, counts = render_mask(decode(tiff, MAP), self._rendering, MAP)
+        pixels = [{"value": value, "pixels": count} for value, count in counts.items()]
+        return {"patch_id": patch_id, "mask_size": len(png), "class_pixels": pixels}, png
 
     def _image(self, patch: Patch, bands: Mapping[str, bytes]) -> Made:
-        image = render_image([decode(bands[band], band) for band in RGB_BANDS], self._rendering)
+        png, sums = render_image([decode(bands[band], band) for band in RGB_BANDS], self._rendering)
         self._tile = self._tile or georeference(bands[RGB_BANDS[0]], patch)
         row = {
             "patch_id": patch.patch_id,
-            "image_size": len(image.png),
+            "image_size": len(png),
             "crs": self._tile.epsg,
             **dict(zip(BOUND_COLUMNS, self._tile.bounds(patch), strict=True)),
-            **dict(zip(SUM_COLUMNS, image.sums, strict=True)),
-            **dict(zip(SQUARE_COLUMNS, image.squares, strict=True)),
+            **sums,
         }
-        return row, image.png
+        return row, png
 
 
 def _add(writer: ShardWriter, kind: Kind, row: Mapping[str, Any], png: bytes) -> Mapping[str, Any]:

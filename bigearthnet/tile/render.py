@@ -1,7 +1,6 @@
 """Render reflectance to 8-bit RGB, CLC codes to masks, and both to PNG."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,29 +12,17 @@ from bigearthnet.classes import CLC, clc_positions, mask_values
 from bigearthnet.errors import PatchError
 from bigearthnet.options import Rendering
 from bigearthnet.tile.raster import Pixels
+from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
 
 Bytes2D = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A PNG of an image; for each channel, the sum and the sum of squares of its pixels."""
+def render_image(bands: Sequence[Pixels], rendering: Rendering) -> tuple[bytes, dict[str, int]]:
+    """Render red, green, blue (uint16, 120 × 120 each) to an RGB PNG.
 
-    png: bytes
-    sums: tuple[int, int, int]
-    squares: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """A PNG of a mask; the number of pixels of each value that occurs, ascending."""
-
-    png: bytes
-    pixels: dict[int, int]
-
-
-def render_image(bands: Sequence[Pixels], rendering: Rendering) -> Image:
-    """Render red, green, blue (uint16, 120 × 120 each) to an RGB PNG."""
+    Returns:
+        The PNG; sum, and sum of squares, of the pixels of each channel, by `SUM_COLUMNS`, `SQUARE_COLUMNS`.
+    """
     red, green, blue = planes = stretch(bands, rendering)
     # At level 1, the residuals of the average filter are Huffman coded: for real Sentinel-2 patches, whose
     # noise does not repeat, this is smaller than deflate at any level, in a fraction of the time.
@@ -43,10 +30,10 @@ def render_image(bands: Sequence[Pixels], rendering: Rendering) -> Image:
     if rendering.png_compression == 1:
         strategy, row_filter = cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY, cv2.IMWRITE_PNG_FILTER_AVG
     png = _encode(cv2.merge((blue, green, red)), rendering.png_compression, strategy, row_filter)
-    s = [int(cv2.sumElems(plane)[0]) for plane in planes]
+    sums = [int(cv2.sumElems(plane)[0]) for plane in planes]
     # OpenCV squares a root, which differs from the whole number by less than a millionth.
-    q = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
-    return Image(png, (s[0], s[1], s[2]), (q[0], q[1], q[2]))
+    squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
+    return png, dict(zip((*SUM_COLUMNS, *SQUARE_COLUMNS), (*sums, *squares), strict=True))
 
 
 def stretch(bands: Sequence[Pixels], rendering: Rendering) -> list[Bytes2D]:
@@ -95,8 +82,11 @@ def _between(band: Pixels, low: float, high: float) -> Bytes2D:
     return plane
 
 
-def render_mask(codes: Pixels, rendering: Rendering, what: str) -> Mask:
+def render_mask(codes: Pixels, rendering: Rendering, what: str) -> tuple[bytes, dict[int, int]]:
     """Render a reference map of CLC codes (uint16, 120 × 120) to a mask PNG: `clc` has 16 bits, others 8.
+
+    Returns:
+        The PNG; the number of pixels of each value that occurs, ascending.
 
     Raises:
         PatchError: a code is neither one of the 44 nor 999; the message begins with `what`.
@@ -115,7 +105,7 @@ def render_mask(codes: Pixels, rendering: Rendering, what: str) -> Mask:
     # Areas of one value deflate best unfiltered.
     strategy, row_filter = cv2.IMWRITE_PNG_STRATEGY_DEFAULT, cv2.IMWRITE_PNG_FILTER_NONE
     png = _encode(mask, rendering.png_compression, strategy, row_filter)
-    return Mask(png, dict(sorted(pixels.items())))
+    return png, dict(sorted(pixels.items()))
 
 
 def _encode(pixels: npt.NDArray[Any], level: int, strategy: int, row_filter: int) -> bytes:

@@ -12,7 +12,7 @@ from bigearthnet.archive.bundle import Extractor, TileRequest, index_archive
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset import Card, find_published
 from bigearthnet.dataset.jobs import needs_images, plan_jobs, plan_tile
-from bigearthnet.dataset.publish import Publication, is_published, publish, zip_digests
+from bigearthnet.dataset.publish import Publication, publish, zip_digests
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
 from bigearthnet.options import Rendering, Selection
@@ -81,11 +81,11 @@ def prepare(
         extractor = Extractor(opened(IMAGES_ARCHIVE, IMAGES_ROOT), opened(MAPS_ARCHIVE, MAPS_ROOT))
         cache = TileCache(store, find_published(store), scratch, streams=True)
         jobs = plan_jobs(plan, recipe, cache)
-        digests = zip_digests(jobs, cache.published)
+        digests = zip_digests(jobs, cache)
         for job in jobs:
             shards, folder = dict(job.finished), scratch / job.plan.tile
             if job.missing:
-                request, conversion = plan_tile(job, cache, store)
+                request, conversion = plan_tile(job, cache)
                 requests[job.plan.tile] = request
                 folder.mkdir()
                 bundles = extractor.extract(request, scratch)
@@ -97,9 +97,7 @@ def prepare(
             for kind, digest in digests.items():
                 made_now = kind in job.missing
                 digest.add(folder / shard_file(kind) if made_now else shards[kind].source, store)
-            tiles.append(FinishedTile(shards["images"], shards["masks"]))
+            tiles.append(shards)
             on_tile(tiles[-1])
-        if cache.published is not None and is_published(cache.published, recipe, tiles):
-            return Prepared(cache.published.card, requests)
         what = Publication(recipe, plan.patches, tiles, digests, metadata)
-        return Prepared(publish(what, cache, store, lock, scratch), requests)
+        return Prepared(publish(what, cache, lock), requests)

@@ -4,20 +4,16 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from shutil import copytree
-from zipfile import ZipFile
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, Published, require_published
-from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files, tile_zip
+from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files
 from bigearthnet.dataset.published import local_manifest, tile_rows
 from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
-from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
-from tests.support.published import ZIPS, unzip_tests
 from tests.support.sample import Sample
 
 FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
@@ -36,7 +32,7 @@ def published(source: FolderStore) -> Published:
 def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -> tuple[list[str], bool]:
     """Fetch files as the flow does: what was missing, and whether the target is whole now."""
     published = require_published(source)
-    missing = missing_files(choose(published.card, list(names), []).files, target)
+    missing = missing_files(choose(published.card, list(names), [])[0], target)
     arrived: dict[str, Partial] = {}
     for file in missing:
         arrived[file.name] = target.resume(file.name, file.size, file.sha256)
@@ -57,8 +53,8 @@ def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -
 def test_files_and_tiles_are_chosen_by_patterns(
     published: Published, files: list[str], tiles: list[str], found: tuple[list[str], list[str]]
 ) -> None:
-    choice = choose(published.card, files, tiles)
-    assert ([file.name for file in choice.files], [tile.tile[-5:] for tile in choice.tiles]) == found
+    chosen, entries = choose(published.card, files, tiles)
+    assert ([file.name for file in chosen], [entry.tile[-5:] for entry in entries]) == found
 
 
 @pytest.mark.parametrize(
@@ -161,27 +157,6 @@ def test_bytes_that_differ_from_the_card_are_not_kept(tmp_path: Path, published_
         copy_file(file, FolderStore(folder), published, partial, lambda _: None)
 
 
-def rows_of(folder: Path, tile: str) -> pa.Table:
-    return tile_rows(pq.ParquetFile(folder / MANIFEST), require_published(FolderStore(folder)).card, tile)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("nth", [0, 3])
-def test_a_tile_becomes_a_zip_of_its_own(
-    tmp_path: Path, source: FolderStore, published: Published, published_sample: Path, kind: Kind, nth: int
-) -> None:
-    entry, target = published.card.tiles[nth], FolderStore(tmp_path / "d")
-    rows = rows_of(published_sample, entry.tile)
-    stored = copy_tile(kind, entry, rows, source, published, target)
-    path = tmp_path / "d" / tile_zip(kind, entry.tile)
-    assert (stored.name, stored.size) == (f"tiles/{kind}/{entry.tile}.zip", path.stat().st_size)
-    assert unzip_tests(path)
-    with ZipFile(published_sample / ZIPS[kind][0]) as whole, ZipFile(path) as zipped:
-        names = [name for name in whole.namelist() if name.startswith(entry.tile)]
-        assert zipped.namelist() == names
-        assert [zipped.read(name) for name in names] == [whole.read(name) for name in names]
-
-
 @pytest.mark.parametrize("where", ["header", "png", "end"])
 def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, where: str) -> None:
     folder, target = tmp_path / "source", FolderStore(tmp_path / "d")
@@ -193,8 +168,9 @@ def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, w
     data[at[where]] ^= 1
     (folder / IMAGES_ZIP).write_bytes(data)
     published = require_published(FolderStore(folder))
+    rows = tile_rows(pq.ParquetFile(folder / MANIFEST), published.card, entry.tile)
     with pytest.raises(ChecksumError, match=rf"{entry.tile}_\d\d_\d\d\.png in {folder} is damaged"):
-        copy_tile("images", entry, rows_of(folder, entry.tile), FolderStore(folder), published, target)
+        copy_tile("images", entry, rows, FolderStore(folder), published, target)
     assert contents(tmp_path / "d") == {}
     assert not list((tmp_path / "d").rglob("*.part*"))
 

@@ -16,13 +16,12 @@ import pytest
 import rasterio
 
 from bigearthnet.classes import BEN19
-from bigearthnet.dataset.card import Moments
-from bigearthnet.dataset.manifest import SCHEMA, ChannelSums, Statistics, manifest_rows
+from bigearthnet.dataset.card import Moments, TileEntry, parse_card
+from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan.metadata import Metadata, read_metadata
-from bigearthnet.plan.recipe import KINDS, Kind
+from bigearthnet.plan.recipe import KINDS
 from bigearthnet.tile.rows import SCHEMAS, SQUARE_COLUMNS, SUM_COLUMNS
-from bigearthnet.zips.format import local_header
 from tests.support import archives
 from tests.support.published import ZIPS
 from tests.support.sample import Sample
@@ -34,6 +33,11 @@ Rows = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def table(published_sample: Path) -> pa.Table:
     return pq.read_table(published_sample / "manifest.parquet")
+
+
+@pytest.fixture(scope="module")
+def entries(published_sample: Path) -> tuple[TileEntry, ...]:
+    return parse_card((published_sample / "dataset.json").read_bytes(), "a test").tiles
 
 
 @pytest.fixture(scope="module")
@@ -125,35 +129,34 @@ def test_the_card_has_the_statistics_of_the_pixels(
     }
 
 
-def again(metadata: Metadata | None, table: pa.Table) -> tuple[pa.Table, Statistics]:
+def again(
+    metadata: Metadata | None, table: pa.Table, entries: tuple[TileEntry, ...]
+) -> tuple[pa.Table, Statistics]:
     """Make the rows of a manifest again, with other metadata."""
     tables, statistics = [], Statistics()
-    for tile in dict.fromkeys(table.column("tile").to_pylist()):
-        of_tile = table.filter(pa.compute.equal(table.column("tile"), tile))
-        first = of_tile.slice(0, 1).to_pylist()[0]
-        header = len(local_header(first["patch_id"].encode(), 0, 0))
-        starts: dict[Kind, int] = {
-            "images": first["image_offset"] - header - len(".png"),
-            "masks": first["mask_offset"] - header - len("_mask.png"),
-        }
+    for entry in entries:
+        of_tile = table.filter(pa.compute.equal(table.column("tile"), entry.tile))
         rows = {kind: of_tile.select(SCHEMAS[kind].names) for kind in KINDS}
-        tables.append(manifest_rows(tile, rows, starts, metadata))
+        tables.append(manifest_rows(entry, rows, metadata))
         statistics.add(tables[-1])
     return pa.concat_tables(tables), statistics
 
 
-def test_without_metadata_its_columns_are_null(table: pa.Table, sample: Sample) -> None:
-    same, of_all = again(read_metadata([sample.folder / name for name in METADATA_FILES]), table)
+def test_without_metadata_its_columns_are_null(
+    table: pa.Table, entries: tuple[TileEntry, ...], sample: Sample
+) -> None:
+    same, of_all = again(read_metadata([sample.folder / name for name in METADATA_FILES]), table, entries)
     assert same.equals(table)
-    without, of_none = again(None, table)
+    without, of_none = again(None, table, entries)
     assert without.drop_columns(FACTS).equals(table.drop_columns(FACTS))
     assert all(without.column(name).null_count == len(table) for name in FACTS)
-    assert (of_none.all, of_none.splits, of_none.train.moments()) == (of_all.all, {}, None)
-    one, of_one = again(read_metadata([sample.folder / METADATA_FILES[0]]), table)
+    assert of_none.moments() == of_all.moments() != of_all.moments("train")
+    assert (of_none.splits(), of_none.moments("train")) == ({}, None)
+    one, of_one = again(read_metadata([sample.folder / METADATA_FILES[0]]), table, entries)
     listed = set(pq.read_table(sample.folder / METADATA_FILES[0]).column("patch_id").to_pylist())
     for row in one.to_pylist():
         assert [row[name] is None for name in FACTS] == [row["patch_id"] not in listed] * 5
-    assert sum(of_one.splits.values()) == len(listed) < len(table)
+    assert sum(of_one.splits().values()) == len(listed) < len(table)
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0), (255, 255, 255), (254, 255, 1)])
@@ -162,15 +165,18 @@ def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int
     # Every pixel has one value, but a single one has 0.
     sums = {name: (pixels - 1) * value for name, value in zip(SUM_COLUMNS, values, strict=True)}
     squares = {name: (pixels - 1) * value**2 for name, value in zip(SQUARE_COLUMNS, values, strict=True)}
-    found = ChannelSums(patches, Counter(sums | squares)).moments()
+    statistics = Statistics()
+    statistics.by_split["train"] = Counter({"patches": patches} | sums | squares)
+    found = statistics.moments()
     assert found is not None
+    assert found == statistics.moments("train")
     share = 1 / pixels
     np.testing.assert_allclose(found.mean, [value * (1 - share) for value in values], rtol=1e-12)
     np.testing.assert_allclose(found.std, np.array(values) * np.sqrt(share * (1 - share)), rtol=1e-9)
 
 
-def test_sums_of_a_bright_tile_do_not_overflow(table: pa.Table) -> None:
+def test_sums_of_a_bright_tile_do_not_overflow(table: pa.Table, entries: tuple[TileEntry, ...]) -> None:
     white = dict.fromkeys(SUM_COLUMNS, 14_400 * 255) | dict.fromkeys(SQUARE_COLUMNS, 14_400 * 255**2)
     row = table.slice(0, 1).to_pylist()[0] | white
     bright = pa.Table.from_pylist([row] * 50, table.schema)
-    assert again(None, bright)[1].all.moments() == Moments(mean=(255, 255, 255), std=(0, 0, 0))
+    assert again(None, bright, entries)[1].moments() == Moments(mean=(255, 255, 255), std=(0, 0, 0))

@@ -40,15 +40,15 @@ def cache_of(tmp_path: Path, *, streams: bool = True) -> TileCache:
 def test_a_tile_is_found_by_the_next_run(tmp_path: Path, made: Path) -> None:
     added = cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     cache = cache_of(tmp_path)
-    found = cache.find("masks", TILE, "a-key")
+    found = cache.find("masks", TILE, "a-key", "")
     assert found == added
     assert (found.tile, found.kind, found.key, found.patches) == (TILE, "masks", "a-key", 1)
     assert (found.rejected, found.mark) == (MADE.rejected, MARK)
     assert FolderStore(tmp_path / "d").open(found.source.file, found.source.start).read() == b"shard"
     assert cache.rows(found).column("patch_id").to_pylist() == [f"{TILE}_00_00"]
-    assert cache.find("masks", TILE, "another-key") is None
-    cache.drop(["a-key", "not-there"])
-    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+    assert cache.find("masks", TILE, "another-key", "") is None
+    cache.clear()
+    assert cache_of(tmp_path).find("masks", TILE, "a-key", "") is None
     assert not (tmp_path / "d" / ".tiles").exists()
     with pytest.raises(ChangedError, match=r"rows\.parquet was removed during the run"):
         cache.rows(found)
@@ -74,7 +74,7 @@ def test_a_tile_with_a_file_damaged_or_removed_is_not_found(
 ) -> None:
     cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     damage(tmp_path / "d" / ".tiles" / "a-key" / name)
-    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+    assert cache_of(tmp_path).find("masks", TILE, "a-key", "") is None
 
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
@@ -86,16 +86,17 @@ def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -
         cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == names[:nth]
     (folder / names[nth]).rmdir()
-    assert cache_of(tmp_path).find("masks", TILE, "a-key") is None
+    assert cache_of(tmp_path).find("masks", TILE, "a-key", "") is None
 
 
 def test_a_tile_of_a_stream_is_reused_by_streams_alone_which_verify_it(tmp_path: Path, made: Path) -> None:
     cache_of(tmp_path).add("masks", "of-a-stream", MADE, MARK, made)
     cache_of(tmp_path).add("masks", "of-a-file", MADE, None, made)
-    assert cache_of(tmp_path, streams=False).find("masks", TILE, "of-a-stream") is None
-    found = {key: cache_of(tmp_path).find("masks", TILE, key) for key in ("of-a-stream", "of-a-file")}
+    assert cache_of(tmp_path, streams=False).find("masks", TILE, "of-a-stream", "") is None
+    found = {key: cache_of(tmp_path).find("masks", TILE, key, "") for key in ("of-a-stream", "of-a-file")}
     assert None not in found.values()
-    assert cache_of(tmp_path, streams=False).find("masks", TILE, "of-a-file") == found["of-a-file"]
+    assert cache_of(tmp_path, streams=False).find("masks", TILE, "of-a-file", "") == found["of-a-file"]
     plan = TilePlan(TILE, np.array([1], np.uint16), np.array([1], np.uint16), whole=True)
     for key, marks in (("of-a-stream", [MARK]), ("of-a-file", [])):
-        assert Job(plan, False, {}, {"masks": found[key]}, {}).marks == marks  # type: ignore[dict-item]
+        job = Job(plan, False, {"masks": key}, {"masks": found[key]})  # type: ignore[dict-item]
+        assert (job.marks, job.missing) == (marks, ("images",))
