@@ -1,6 +1,5 @@
 """Fetch: a published dataset, or files and tiles of it, from a bucket to a folder."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -40,16 +39,15 @@ def fetch(
             configuration.
     """
     store, target = open_store(source, aws_credentials, SourceError), FolderStore(folder(destination))
-    with target.lock(flow_run.name or "fetch"), ExitStack() as stack:
-        scratch = Path(stack.enter_context(TemporaryDirectory()))
+    with target.lock(flow_run.name or "fetch"), TemporaryDirectory() as scratch:
         published = read_published(store)
         choice = choose(published.card, files, tiles)
         missing = find_missing(choice, target)
         arrived = {}
         for file in missing:
-            arrived[file.name] = stack.enter_context(target.resume(file.name, file.size, file.sha256))
+            arrived[file.name] = target.resume(file.name, file.size, file.sha256)
             fetch_file(file, store, published, arrived[file.name])
         for entry in choice.tiles:
-            fetch_tile(entry, store, published, target, scratch)
+            fetch_tile(entry, store, published, target, Path(scratch))
         whole = finish_fetch(published, arrived, target)
     return {"destination": target.url, "files": len(choice.files), "tiles": len(choice.tiles), "whole": whole}

@@ -1,7 +1,7 @@
 """Copy a published dataset, or files and tiles of it, to a folder."""
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from io import BufferedReader
@@ -124,17 +124,24 @@ def copy_tile(
     end = directory.add(listed) + directory.end()
     size = directory.offset + len(end)
     zipped = source.open(published.intact[ZIPS[kind]], place.start, place.stop)
-    name = tile_zip(kind, entry.tile)
-    with target.resume(name, size, place.key) as partial, BufferedReader(zipped) as reader:
-        partial.restart(None)
-        for member_name, length, crc32 in listed:
-            header = local_header(member_name, length, crc32)
-            member = reader.read(len(header) + length)
-            if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
-                partial.discard()
-                raise ChecksumError(
-                    f"{member_name.decode()} in {source.url} is damaged. Publish the dataset again."
-                )
-            partial.write(memoryview(member))
-        partial.write(memoryview(end))
-        return partial.commit()
+
+    def checked() -> Iterator[memoryview]:
+        with BufferedReader(zipped) as reader:
+            for name, length, crc32 in listed:
+                header = local_header(name, length, crc32)
+                member = reader.read(len(header) + length)
+                if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
+                    raise ChecksumError(
+                        f"{name.decode()} in {source.url} is damaged. Publish the dataset again."
+                    )
+                yield memoryview(member)
+        yield memoryview(end)
+
+    partial = target.resume(tile_zip(kind, entry.tile), size, place.key)
+    partial.restart(None)
+    try:
+        partial.append(checked())
+    except ChecksumError:
+        partial.discard()
+        raise
+    return partial.commit()

@@ -9,8 +9,7 @@ from bigearthnet.source.download import fetch_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, Verification
 from bigearthnet.store.base import StoredFile
-from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.store.disk import known_digest, note_digest, translate_os_errors
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
 from bigearthnet.store.transfer import OnBytes
@@ -56,8 +55,7 @@ def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     store = _folder(source, file, work)
     if source.folder or store.head(file.name):
         return 0
-    with store.resume(file.name, file.size, file.md5) as partial:
-        return file.size - partial.position
+    return file.size - store.resume(file.name, file.size, file.md5).position
 
 
 def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:

@@ -1,6 +1,6 @@
 """The interface of all stores."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,25 +37,22 @@ Piece = Range | Path
 """Part of a file to be joined: bytes of a stored file, or a whole local file."""
 
 
-class Staged(Protocol):
+@dataclass(frozen=True, slots=True)
+class Staged:
     """A joined file that is complete in the store, but not visible yet."""
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
+    size: int
+    commit: Callable[[], StoredFile]
+    """Makes the file visible under its name, in place of any earlier one.
 
-    def commit(self) -> StoredFile:
-        """Make the file visible under its name, in place of any earlier one.
-
-        Raises:
-            ChecksumError: the store holds other bytes than it was given; the file is removed.
-        """
+    Raises ChecksumError if the store holds other bytes than it was given; the file is removed.
+    """
 
 
-class Partial(AbstractContextManager["Partial"], Protocol):
+class Partial(Protocol):
     """A file that arrives from front to back, over several runs if need be.
 
-    What was written in the block and not committed is kept for the next `resume`.
+    What was appended and not committed is kept for the next `resume`.
     """
 
     @property
@@ -72,8 +69,8 @@ class Partial(AbstractContextManager["Partial"], Protocol):
     def restart(self, validator: str | None) -> None:
         """Drop the bytes that are there and note the version that the next ones come from."""
 
-    def write(self, data: memoryview) -> None:
-        """Append bytes; the first ones after `restart`."""
+    def append(self, blocks: Iterable[memoryview]) -> None:
+        """Append bytes as they come; the first ones after `restart`."""
 
     def commit(self) -> StoredFile:
         """Make the file visible under its name; all its bytes must have been written."""

@@ -1,6 +1,7 @@
-"""Local files: brought to the disk, copied, replaced; errors of the operating system in plain words."""
+"""Local files: brought to the disk, replaced, their digests noted; the system's errors in plain words."""
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -84,6 +85,25 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def known_digest(path: Path, etag: str, notes: Path) -> str | None:
+    """Digest (hex) of that version of a file, so that it is read once; None where it was not noted."""
+    try:
+        noted, _, digest = _note_of(path, notes).read_text(errors="replace").partition(" ")
+    except FileNotFoundError:
+        return None
+    return digest if noted == etag else None
+
+
+def note_digest(path: Path, etag: str, digest: str, notes: Path) -> None:
+    """Note the digest (hex) of a version of a file in a folder, which is made if need be."""
+    make_folder(notes)
+    replace_file(_note_of(path, notes), f"{etag} {digest}".encode())
+
+
+def _note_of(path: Path, notes: Path) -> Path:
+    return notes / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
 
 
 def _full(path: Path) -> str:

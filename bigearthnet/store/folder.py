@@ -7,16 +7,22 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
 
 from bigearthnet.errors import ChangedError, DestinationError
 from bigearthnet.store import ownership
-from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
-from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import NEW, etag_of, make_folder, sync, translate_os_errors
+from bigearthnet.store.base import Piece, Range, Refusal, Staged, StoredFile
+from bigearthnet.store.disk import (
+    NEW,
+    etag_of,
+    known_digest,
+    make_folder,
+    note_digest,
+    sync,
+    translate_os_errors,
+)
 from bigearthnet.store.folder_lock import FolderLock, lock_folder
 from bigearthnet.store.folder_partial import FolderPartial
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
@@ -101,9 +107,9 @@ class FolderStore:
             return staged.commit()
 
     @contextmanager
-    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator[Staged]:
         with self._staged(name, partial(self._join, pieces)) as staged:
-            self._note(self._path(name), etag_of(staged.path.stat()), sha256)
+            self._note(self._path(name), etag_of(self._staged_path(name, NEW).stat()), sha256)
             yield staged
 
     def resume(self, name: str, size: int, md5: str | None) -> FolderPartial:
@@ -129,9 +135,7 @@ class FolderStore:
         with translate_os_errors("lock", self._root, self._refusal):
             self._claim()
         with lock_folder(self._root / ownership.LOCK, run) as lock:
-            notes = self._staging.glob(f"*{_PART}.json")
-            useless = [path for path in notes if not path.with_suffix("").exists()]
-            for path in [*self._staging.glob(f"*{NEW}"), *useless]:  # left by killed runs
+            for path in self._staging.glob(f"*{NEW}"):  # left by killed runs
                 with translate_os_errors("remove", path, self._refusal):
                     path.unlink()
             yield lock
@@ -179,7 +183,7 @@ class FolderStore:
         return target
 
     @contextmanager
-    def _staged(self, name: str, fill: Callable[[Path], object]) -> Iterator["StagedFile"]:
+    def _staged(self, name: str, fill: Callable[[Path], object]) -> Iterator[Staged]:
         """A new file that was filled and brought to the disk, removed at the end unless it was moved."""
         target = self._prove(name)
         path = self._staged_path(name, NEW)
@@ -189,7 +193,7 @@ class FolderStore:
             with self._writing(name):
                 fill(path)
                 sync(path)
-            yield StagedFile(path, path.stat().st_size, partial(self._move, path, name, target))
+            yield Staged(path.stat().st_size, partial(self._move, path, name, target))
         finally:
             # Also after a rename: between two links to the same file it does nothing.
             path.unlink(missing_ok=True)
@@ -216,15 +220,6 @@ class FolderStore:
         if (self._root / ownership.MARKER).exists():
             with translate_os_errors("write", self._notes):
                 note_digest(path, etag, sha256, self._notes)
-
-
-@dataclass(frozen=True, slots=True)
-class StagedFile:
-    """A complete file in `.staging/`; see `Staged`."""
-
-    path: Path
-    size: int
-    commit: Callable[[], StoredFile]
 
 
 class _Body(FileIO):

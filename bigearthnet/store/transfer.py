@@ -34,6 +34,13 @@ def complete(
     for block in held or ():
         digest.update(block)
         on_bytes(len(block))
+
+    def counted(reader: ResumingReader) -> Iterator[memoryview]:
+        for block in blocks(reader):
+            yield block
+            digest.update(block)
+            on_bytes(len(block))
+
     try:
         reader = open_at(start, partial.validator).begin()
     except ChangedError:
@@ -45,10 +52,7 @@ def complete(
     with reader:
         if not start:
             partial.restart(reader.validator)
-        for block in blocks(reader):
-            partial.write(block)
-            digest.update(block)
-            on_bytes(len(block))
+        partial.append(counted(reader))
     return size - start, None if held is None else digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import pytest
 import bigearthnet.store.reader
 import bigearthnet.store.s3.upload
 from bigearthnet.errors import BusyError, ChangedError, DestinationError
-from bigearthnet.store import Range, Store, StoredFile
+from bigearthnet.store import Partial, Range, Store, StoredFile
 from tests.support.places import FolderPlace, Place, moto_place, new_bucket
 from tests.support.s3_server import S3Server
 
@@ -63,6 +63,15 @@ def look(store: Store, name: str) -> StoredFile:
     return file
 
 
+def begin(store: Store, name: str, size: int, md5: str | None, data: bytes) -> Partial:
+    """Begin a file of which nothing is there."""
+    partial = store.resume(name, size, md5)
+    assert (partial.position, partial.validator) == (0, None)
+    partial.restart("v1")
+    partial.append([memoryview(data)])
+    return partial
+
+
 def test_what_is_written_is_found_and_replaced(place: Place, store: Store) -> None:
     assert store.head("a/card.json") is None
     assert store.read("a/card.json") is None
@@ -77,9 +86,8 @@ def test_what_is_written_is_found_and_replaced(place: Place, store: Store) -> No
 
 
 def test_a_listing_is_sorted_and_leaves_out_what_is_the_stores_own(place: Place, store: Store) -> None:
-    with store.lock("run"), store.resume("c", 9, None) as partial:
-        partial.restart(None)
-        partial.write(memoryview(b"123"))
+    with store.lock("run"):
+        begin(store, "c", 9, None, b"123")
         for name in ("b", "a/2", "a-b", "a/1/x", "ab"):
             store.write(name, name.encode())
         names = [file.name for file in place.open().list()]
@@ -177,25 +185,21 @@ def test_what_is_not_committed_leaves_nothing(place: Place, store: Store, path: 
 
 def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
     size, first = len(DATA), 5 * MIB + 3
-    with place.open().resume("a/x.tar", size, "m") as partial:
-        assert (partial.position, partial.validator) == (0, None)
-        partial.restart("v1")
-        partial.write(memoryview(DATA[:first]))
+    begin(place.open(), "a/x.tar", size, "m", DATA[:first])
     assert published(place) == {}
     with place.open().lock("another run"):
         pass
-    with place.open().resume("a/x.tar", size, "m") as partial:
-        assert partial.validator == "v1"
-        assert partial.position in (first, 5 * MIB)
-        held = partial.held()
-        assert held is None or b"".join(held) == DATA[:first]
-        partial.write(memoryview(DATA[partial.position : 6 * MIB]))
-        with pytest.raises(ValueError, match="bytes of"):
-            partial.commit()
-    with place.open().resume("a/x.tar", size, "m") as partial:
-        partial.write(memoryview(DATA)[partial.position :])
-        file = partial.commit()
-    assert file == look(place.open(), "a/x.tar")
+    partial = place.open().resume("a/x.tar", size, "m")
+    assert partial.validator == "v1"
+    assert partial.position in (first, 5 * MIB)
+    held = partial.held()
+    assert held is None or b"".join(held) == DATA[:first]
+    partial.append([memoryview(DATA[partial.position : 6 * MIB])])
+    with pytest.raises(ValueError, match="bytes of"):
+        partial.commit()
+    partial = place.open().resume("a/x.tar", size, "m")
+    partial.append([memoryview(DATA)[partial.position :]])
+    assert partial.commit() == look(place.open(), "a/x.tar")
     assert published(place) == {"a/x.tar": DATA}
     assert place.unfinished() == []
     assert not [name for name in place.files() if name.startswith(".resume")]
@@ -203,36 +207,22 @@ def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
 
 @pytest.mark.parametrize(("size", "md5"), [(7 * MIB, "m"), (8 * MIB, "other"), (8 * MIB, None)])
 def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, md5: str | None) -> None:
-    with place.open().resume("x", 8 * MIB, "m") as partial:
-        partial.restart("v1")
-        partial.write(memoryview(DATA[: 6 * MIB]))
-    with place.open().resume("x", size, md5) as partial:
-        assert (partial.position, partial.validator) == (0, None)
-        partial.restart(None)
-        partial.write(memoryview(DATA)[:size])
-        partial.commit()
+    begin(place.open(), "x", 8 * MIB, "m", DATA[: 6 * MIB])
+    begin(place.open(), "x", size, md5, DATA[:size]).commit()
     assert published(place) == {"x": DATA[:size]}
     assert place.unfinished() == []
 
 
 def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> None:
-    with store.resume("x", 6 * MIB, None) as partial:
-        partial.restart("v1")
-        partial.write(memoryview(DATA[: 6 * MIB]))
-        partial.restart("v2")
-        assert (partial.position, partial.validator) == (0, "v2")
-        partial.write(memoryview(DATA)[MIB : 7 * MIB])
-        partial.commit()
+    partial = begin(store, "x", 6 * MIB, None, DATA[: 6 * MIB])
+    partial.restart("v2")
+    assert (partial.position, partial.validator) == (0, "v2")
+    partial.append([memoryview(DATA)[MIB : 7 * MIB]])
+    partial.commit()
     assert published(place) == {"x": DATA[MIB : 7 * MIB]}
-    with store.resume("x", 6 * MIB, None) as partial:
-        partial.restart("v1")
-        partial.write(memoryview(DATA[: 6 * MIB]))
-        partial.discard()
-    with store.resume("x", 6 * MIB, None) as partial:
-        assert (partial.position, partial.validator) == (0, None)
-    with store.resume("empty", 0, None) as partial:
-        partial.restart(None)
-        partial.commit()
+    begin(store, "x", 6 * MIB, None, DATA[: 6 * MIB]).discard()
+    begin(store, "x", 6 * MIB, None, b"").discard()
+    begin(store, "empty", 0, None, b"").commit()
     assert published(place)["empty"] == b""
     assert place.unfinished() == []
 
@@ -295,7 +285,7 @@ KILLED = """
     import sys
     from pathlib import Path
     import bigearthnet.store.s3.upload
-    from tests.integration.test_store_contract import DATA, MIB
+    from tests.integration.test_store_contract import DATA, MIB, begin
     from tests.support.places import BucketPlace
     from tests.support.s3_server import make_client
 
@@ -303,9 +293,7 @@ KILLED = """
     *server, bucket, path = sys.argv[1:]
     store = BucketPlace(make_client(*server), bucket).open()
     with store.lock("killed"), store.stage("a.zip", [Path(path)], ""):
-        partial = store.resume("b.zip", len(DATA), None)
-        partial.restart("v1")
-        partial.write(memoryview(DATA)[: 6 * MIB])
+        begin(store, "b.zip", len(DATA), None, DATA[: 6 * MIB])
         print("in the middle", flush=True)
         sys.stdin.read()
 """
@@ -328,5 +316,5 @@ def test_what_a_killed_run_left_is_gone_on_with_or_removed(s3_server: S3Server, 
     assert published(place) == {"a.zip": b"what was there"}
     with place.open().lock("next"):  # at once: the killed process was on this machine
         assert place.unfinished() == ["b.zip"]
-        with place.open().resume("b.zip", len(DATA), None) as partial:
-            assert (partial.position, partial.validator) == (5 * MIB, "v1")
+        partial = place.open().resume("b.zip", len(DATA), None)
+        assert (partial.position, partial.validator) == (5 * MIB, "v1")

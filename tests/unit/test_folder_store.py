@@ -58,15 +58,13 @@ def test_an_upload_links_and_a_leftover_link_is_not_written_into(
 
 
 def test_a_beginning_that_is_too_long_is_dropped(store: FolderStore, folder: Path) -> None:
-    with store.resume("x", 3, None) as partial:
-        partial.restart("v1")
-        partial.write(memoryview(b"123"))
-    with store.resume("x", 3, None) as partial:
-        assert partial.position == 3
+    partial = store.resume("x", 3, None)
+    partial.restart("v1")
+    partial.append([memoryview(b"123")])
+    assert store.resume("x", 3, None).position == 3
     with (folder / ".staging/x.part").open("ab") as part:
         part.write(b"4")
-    with store.resume("x", 3, None) as partial:
-        assert partial.position == 0
+    assert store.resume("x", 3, None).position == 0
 
 
 def test_files_in_subfolders_are_staged_apart(store: FolderStore) -> None:
@@ -138,9 +136,9 @@ def test_a_full_disk_is_said_in_plain_words(tmp_path: Path) -> None:
         source = folder.parent / "source"
         source.write_bytes(bytes(2 << 20))
         def resume():
-            with store.resume("resume", 2 << 20, None) as partial:
-                partial.restart(None)
-                partial.write(memoryview(bytes(2 << 20)))
+            partial = store.resume("resume", 2 << 20, None)
+            partial.restart(None)
+            partial.append([memoryview(bytes(2 << 20))])
         for call in (
             lambda: store.write("write", bytes(2 << 20)),
             lambda: store.upload(source, "upload"),

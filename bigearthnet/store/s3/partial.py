@@ -1,21 +1,12 @@
 """A file that is sent to a bucket from front to back, over several runs if need be."""
 
-from typing import Self
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from collections.abc import Iterable
 
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.ownership import RESUME
+from bigearthnet.store.resume import ResumeNote, read_note
 from bigearthnet.store.s3.prefix import Prefix
 from bigearthnet.store.s3.upload import Upload, abort_upload
-
-
-class _Note(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    upload: str
-    size: int
-    md5: str | None
-    validator: str | None
 
 
 class S3Partial:
@@ -39,23 +30,19 @@ class S3Partial:
     def position(self) -> int:
         return self._upload.size
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
     def held(self) -> None:
         return None
 
     def restart(self, validator: str | None) -> None:
         self.discard()
-        note = _Note(upload=self._upload.begin(), size=self._size, md5=self._md5, validator=validator)
-        self._prefix.put(self._note_name, note.model_dump_json().encode())
+        upload = self._upload.begin()
+        note = ResumeNote(size=self._size, md5=self._md5, validator=validator, upload=upload)
+        self._prefix.put(self._note_name, note.dump())
         self.validator = validator
 
-    def write(self, data: memoryview) -> None:
-        self._upload.write(data)
+    def append(self, blocks: Iterable[memoryview]) -> None:
+        for block in blocks:
+            self._upload.write(block)
 
     def commit(self) -> StoredFile:
         if self.position != self._size:
@@ -72,8 +59,9 @@ class S3Partial:
 
     def _load(self) -> None:
         """Go on with the upload of the note if it is of the same file, else abort it."""
-        note = _read_note(self._prefix, self._note_name)
-        if note is None:
+        found = self._prefix.get(self._note_name)
+        note = None if found is None else read_note(found.data)
+        if note is None or note.upload is None:
             return
         if (note.size, note.md5) != (self._size, self._md5):
             abort_upload(self._prefix, self._name, note.upload)
@@ -83,13 +71,6 @@ class S3Partial:
 
 def noted_uploads(prefix: Prefix) -> set[str]:
     """Ids of the uploads that a later run goes on with."""
-    notes = [_read_note(prefix, file.name) for file in prefix.list(RESUME)]
-    return {note.upload for note in notes if note is not None}
-
-
-def _read_note(prefix: Prefix, name: str) -> _Note | None:
-    found = prefix.get(name)
-    try:
-        return None if found is None else _Note.model_validate_json(found.data)
-    except ValidationError:
-        return None
+    found = [prefix.get(file.name) for file in prefix.list(RESUME)]
+    notes = [read_note(one.data) for one in found if one is not None]
+    return {note.upload for note in notes if note is not None and note.upload}

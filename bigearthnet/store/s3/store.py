@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from botocore.exceptions import ClientError
 
 from bigearthnet.errors import ChangedError, DestinationError
-from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
+from bigearthnet.store.base import Piece, Range, Refusal, Staged, StoredFile
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import is_reserved, require_name
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
@@ -79,10 +79,10 @@ class S3Store:
         return StoredFile(name, len(data), self._prefix.put(self._named(name), data, Metadata=metadata))
 
     def upload(self, path: Path, name: str) -> StoredFile:
-        with self._joined(name, [path], {}) as upload:
-            return upload.commit()
+        with self._joined(name, [path], {}) as staged:
+            return staged.commit()
 
-    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Upload]:
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Staged]:
         return self._joined(name, pieces, {_SHA256: sha256})
 
     def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
@@ -156,7 +156,7 @@ class S3Store:
         return ChangedError(f"{self._prefix.url(name)} was replaced or removed meanwhile. Run again.")
 
     @contextmanager
-    def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Upload]:
+    def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Staged]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
         upload = Upload(self._prefix, self._named(name), metadata)
         upload.begin()
@@ -166,7 +166,7 @@ class S3Store:
                     self._append_range(piece, upload)
                 else:
                     _append_file(piece, upload)
-            yield upload
+            yield Staged(upload.size, upload.commit)
         finally:
             upload.abort()
 
