@@ -8,7 +8,6 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from bigearthnet.dataset.copies import choose
-from bigearthnet.errors import SourceError
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import folder
 from flows.fields import Credentials, PublishedUrl, titled
@@ -38,7 +37,7 @@ def fetch(
         aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
             configuration.
     """
-    store, target = open_store(source, aws_credentials, SourceError), FolderStore(folder(destination))
+    store, target = open_store(source, aws_credentials), FolderStore(folder(destination))
     with target.lock(flow_run.name or "fetch"), TemporaryDirectory() as scratch:
         published = read_published(store)
         choice = choose(published.card, files, tiles)

@@ -79,7 +79,7 @@ class ArchiveReader:
 
         Raises:
             ArchiveError: the archive is damaged or not in the published form.
-            DestinationError, SpaceError: the tar cannot be written.
+            StoreError, SpaceError: the tar cannot be written.
         """
         wanted, others = frozenset(patch_ids), dict[str, None]()
         final = "~" if complete else max(patch_ids, default="")

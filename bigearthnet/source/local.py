@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigearthnet.errors import ChecksumError, SourceError
+from bigearthnet.errors import ChecksumError
 from bigearthnet.source.download import fetch_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, Verification
@@ -33,7 +33,7 @@ class LocalFile:
 
     def open(self) -> ResumingReader:
         """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""
-        return FolderStore(self.path.parent, SourceError).open(StoredFile(self.name, self.size, self._etag))
+        return FolderStore(self.path.parent).open(StoredFile(self.name, self.size, self._etag))
 
 
 def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
@@ -85,6 +85,6 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
 def _folder(source: Source, file: RecordFile, work: Workspace) -> FolderStore:
     """Return the folder of a local copy: the source's, or one for this version of the file."""
     if source.folder:
-        return FolderStore(source.folder, SourceError)
+        return FolderStore(source.folder)
     version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
     return FolderStore(work.archives / version)

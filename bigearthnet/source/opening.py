@@ -69,7 +69,7 @@ def open_source(text: str, open_store: Callable[[str], Store], http: Http) -> So
         return StoredSource(open_store(text.strip()))
     if re.match(r"[a-z][a-z0-9+.-]+:", text.strip(), re.IGNORECASE):
         raise SourceError(f"{safe_url(text.strip())} is not a source. {_FORMS}")
-    path = folder(text, SourceError)
+    path = folder(text)
     if not path.is_dir():
         raise SourceError(f"there is no folder {path}. {_FORMS}")
     return StoredSource(open_store(str(path)))

@@ -21,7 +21,7 @@ class StoredSource:
     """The archives of a record in a folder or bucket, under their names on Zenodo, with or without metadata.
 
     Args:
-        store: opened for reading, so that its refusals are SourceErrors.
+        store: where they are.
         title: of a record without `record.json`.
     """
 

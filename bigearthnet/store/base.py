@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bigearthnet.errors import DestinationError, SourceError
 from bigearthnet.store.reader import ResumingReader
-
-Refusal = type[DestinationError] | type[SourceError]
-"""The error for a store that cannot be used: it depends on whether it is written to or only read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +85,11 @@ class Lock(Protocol):
 class Store(Protocol):
     """A folder, or a prefix in a bucket, that holds named files.
 
-    Every method can raise DestinationError (SourceError for a store that was opened for reading) when it is
-    refused, SpaceError when the disk is full, and TransferError when a server does not answer.
+    Every method can raise StoreError when it is refused, SpaceError when the disk is full, and TransferError
+    when a server does not answer.
 
     What writes or removes does so only in a store that is ours: one with the marker `.bigearthnet`, which
-    the first of these calls puts into an empty place. It raises DestinationError where there are other files.
+    the first of these calls puts into an empty place. It raises StoreError where there are other files.
     Names may not be empty, absolute, hold `..`, or be those that a store uses for itself (`.lock`,
     `.bigearthnet`, below `.staging/` and `.resume/`).
     """
@@ -157,5 +153,5 @@ class Store(Protocol):
 
         Raises:
             BusyError: another run has it; the message names that run.
-            DestinationError: the store holds files and is not marked as ours.
+            StoreError: the store holds files and is not marked as ours.
         """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from bigearthnet.errors import DestinationError, SourceError, TransferError
+from bigearthnet.errors import StoreError, TransferError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -50,7 +50,7 @@ OpenAt = Callable[[int, str | None], Opened]
 
 `validator` is the version that earlier bytes came from, None if there are none or it is unknown. The opener
 retries its requests itself (by urllib3 or botocore), never the reader. Raises TransferError when they fail,
-ChangedError when the file is another version now, SourceError or DestinationError when they are refused.
+ChangedError when the file is another version now, SourceError or StoreError when they are refused.
 """
 
 
@@ -172,13 +172,11 @@ class ResumingReader(io.RawIOBase):
         self._waited, self._arrived = 0.0, 0
 
 
-def read_small(
-    reader: ResumingReader, size: int, refusal: type[DestinationError] | type[SourceError]
-) -> bytes:
-    """Read all `size` bytes of a reader and close it; raises `refusal` if they are more than 64 MiB."""
+def read_small(reader: ResumingReader, size: int) -> bytes:
+    """Read all `size` bytes of a reader and close it; raises StoreError if they are more than 64 MiB."""
     with reader:
         if size > SMALL_BYTES:
-            raise refusal(
+            raise StoreError(
                 f"cannot read {reader.name}: it has {size:,} bytes, and at most {SMALL_BYTES:,} are read."
             )
         return reader.readall()

@@ -14,10 +14,10 @@ from bigearthnet.errors import (
     BigEarthNetError,
     BusyError,
     ChecksumError,
-    DestinationError,
     SelectionError,
     SourceError,
     SpaceError,
+    StoreError,
     TransferError,
 )
 from bigearthnet.store import FolderStore
@@ -259,6 +259,6 @@ def test_a_target_that_cannot_take_it(
     assert visible(target) == set()
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / MANIFEST).write_text("not ours")
-    with pytest.raises(DestinationError, match=MANIFEST):
+    with pytest.raises(StoreError, match=MANIFEST):
         run(dataset, tmp_path / "foreign")
     assert [path.read_text() for path in (tmp_path / "foreign").iterdir()] == ["not ours"]

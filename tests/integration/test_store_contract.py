@@ -13,7 +13,7 @@ import pytest
 
 import bigearthnet.store.reader
 import bigearthnet.store.s3.upload
-from bigearthnet.errors import BusyError, ChangedError, DestinationError
+from bigearthnet.errors import BusyError, ChangedError, StoreError
 from bigearthnet.store import Partial, Range, Store, StoredFile
 from tests.support.places import FolderPlace, Place, moto_place, new_bucket
 from tests.support.s3_server import S3Server
@@ -134,7 +134,7 @@ def test_large_files_are_not_read_into_memory(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(bigearthnet.store.reader, "SMALL_BYTES", 5)
     assert store.read("x") == b"12345"
     monkeypatch.setattr(bigearthnet.store.reader, "SMALL_BYTES", 4)
-    with pytest.raises(DestinationError, match=r"it has 5 bytes, and at most 4 are read"):
+    with pytest.raises(StoreError, match=r"it has 5 bytes, and at most 4 are read"):
         store.read("x")
 
 
@@ -256,7 +256,7 @@ def test_files_of_others_are_not_touched(place: Place, store: Store, path: Path)
         lambda: store.resume("holiday.jpg", 1, None),
         lambda: store.delete(["holiday.jpg"]),
     ):
-        with pytest.raises(DestinationError, match=r"did not put there \(holiday.jpg\).*empty"):
+        with pytest.raises(StoreError, match=r"did not put there \(holiday.jpg\).*empty"):
             call()
     assert place.files() == NOT_OURS
     assert [file.name for file in store.list()] == ["holiday.jpg"]  # but it can be read
@@ -277,7 +277,7 @@ def test_a_place_with_a_lock_alone_counts_as_empty_and_is_ours_from_then_on(
 )
 def test_names_lead_out_of_no_store(store: Store, name: str) -> None:
     for call in (store.head, lambda name: store.write(name, b""), lambda name: store.delete([name])):
-        with pytest.raises(DestinationError, match="cannot use"):
+        with pytest.raises(StoreError, match="cannot use"):
             call(name)
 
 

@@ -16,8 +16,7 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-from bigearthnet.errors import DestinationError
-from bigearthnet.store import FolderStore, Refusal, Store
+from bigearthnet.store import FolderStore, Store
 from bigearthnet.store.s3 import S3Store
 from tests.support.s3_server import S3Server, running
 
@@ -30,7 +29,7 @@ _names = itertools.count(1)
 class Place(Protocol):
     """A place that is empty at first."""
 
-    def open(self, refusal: Refusal = DestinationError) -> Store:
+    def open(self) -> Store:
         """Open it by the project, as another run does."""
 
     def put(self, name: str, data: bytes) -> None:
@@ -50,8 +49,8 @@ class Place(Protocol):
 class FolderPlace:
     root: Path
 
-    def open(self, refusal: Refusal = DestinationError) -> Store:
-        return FolderStore(self.root / "store", refusal)
+    def open(self) -> Store:
+        return FolderStore(self.root / "store")
 
     def put(self, name: str, data: bytes) -> None:
         path = self.root / "store" / name
@@ -78,8 +77,8 @@ class BucketPlace:
     bucket: str
     prefix: str = "data/set"
 
-    def open(self, refusal: Refusal = DestinationError) -> S3Store:
-        return S3Store(self.client, self.bucket, self.prefix, refusal)
+    def open(self) -> S3Store:
+        return S3Store(self.client, self.bucket, self.prefix)
 
     def put(self, name: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=data)

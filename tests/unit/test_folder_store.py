@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SourceError, SpaceError
+from bigearthnet.errors import BigEarthNetError, ChangedError, SpaceError, StoreError
 from bigearthnet.store import FolderStore, Range
 from bigearthnet.store.disk import translate_os_errors
 
@@ -103,14 +103,14 @@ def test_everything_that_a_commit_needs_is_tried_before(store: FolderStore, name
     store.write("sub/x", b"")
     stage = store.stage(name, [], "0" * 64)
     for call in (stage.__enter__, lambda: store.resume(name, 1, None)):
-        with pytest.raises(DestinationError, match=f"cannot write .*{name}: {reason}"):
+        with pytest.raises(StoreError, match=f"cannot write .*{name}: {reason}"):
             call()
 
 
 PROLOGUE = """
 from pathlib import Path
 import os
-from bigearthnet.errors import DestinationError, SpaceError
+from bigearthnet.errors import StoreError, SpaceError
 from bigearthnet.store import FolderStore
 folder = Path(os.environ["FOLDER"])
 """
@@ -179,14 +179,14 @@ def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
             SpaceError,
             "the disk quota of this user is used up. Free some of it, then run again.",
         ),
-        (errno.ENOLCK, SourceError, "its file system does not support locks. Choose a folder on a local"),
-        (errno.EACCES, SourceError, "permission denied. Give this user the right to it, or choose another"),
-        (errno.EFBIG, SourceError, "the file system or a limit (ulimit -f) does not allow so large a file."),
-        (errno.EIO, SourceError, "Input/output error. Check the disk and the path."),
+        (errno.ENOLCK, StoreError, "its file system does not support locks. Choose a folder on a local"),
+        (errno.EACCES, StoreError, "permission denied. Give this user the right to it, or choose another"),
+        (errno.EFBIG, StoreError, "the file system or a limit (ulimit -f) does not allow so large a file."),
+        (errno.EIO, StoreError, "Input/output error. Check the disk and the path."),
     ],
 )
 def test_the_systems_errors_say_what_to_do(number: int, kind: type[BigEarthNetError], reason: str) -> None:
-    with pytest.raises(kind) as caught, translate_os_errors("lock", Path("/data"), SourceError):
+    with pytest.raises(kind) as caught, translate_os_errors("lock", Path("/data")):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
     assert str(caught.value).startswith(f"cannot lock /data: {reason}")
@@ -196,12 +196,12 @@ def test_paths_that_cannot_be_used_are_no_tracebacks(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "loop", tmp_path / "loop/x", tmp_path / "file", tmp_path / "file/x"):
-        with pytest.raises(DestinationError, match=r"cannot write .*(link|circle|file).*another path"):
+        with pytest.raises(StoreError, match=r"cannot write .*(link|circle|file).*another path"):
             FolderStore(root).write("x", b"")
-        with pytest.raises(DestinationError, match="cannot lock"):
+        with pytest.raises(StoreError, match="cannot lock"):
             FolderStore(root).lock("run").__enter__()
-    with pytest.raises(SourceError, match="NUL"):
-        FolderStore(Path("/data\0x"), SourceError)
+    with pytest.raises(StoreError, match="NUL"):
+        FolderStore(Path("/data\0x"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
@@ -216,7 +216,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         ):
             try:
                 call()
-            except DestinationError as error:
+            except StoreError as error:
                 print(error)
     """
     FolderStore(tmp_path / "store").write("x", b"ours")

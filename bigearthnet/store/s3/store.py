@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import ClientError
 
-from bigearthnet.errors import ChangedError, DestinationError
-from bigearthnet.store.base import Piece, Range, Refusal, Staged, StoredFile
+from bigearthnet.errors import ChangedError, StoreError
+from bigearthnet.store.base import Piece, Range, Staged, StoredFile
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import is_reserved, require_name
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
@@ -35,10 +35,8 @@ _SHA256: Final = "sha256"  # in the metadata of objects
 class S3Store:
     """Objects below a prefix of a bucket; see `Store` for the methods, and `Prefix` for the arguments."""
 
-    def __init__(
-        self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
-    ) -> None:
-        self._prefix = Prefix(client, bucket, prefix, refusal)
+    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+        self._prefix = Prefix(client, bucket, prefix)
 
     @property
     def url(self) -> str:
@@ -71,7 +69,7 @@ class S3Store:
 
     def read(self, name: str) -> bytes | None:
         file = self.head(name)
-        return None if file is None else read_small(self.open(file), file.size, self._prefix.refusal)
+        return None if file is None else read_small(self.open(file), file.size)
 
     def write(self, name: str, data: bytes) -> StoredFile:
         self._prefix.require_ours()
@@ -114,7 +112,7 @@ class S3Store:
         with self._prefix.translating("sign a link to", name):
             url = client.generate_presigned_url("get_object", Params=request, ExpiresIn=seconds)
         if "X-Amz-Date" not in parse_qs(urlsplit(url).query):
-            raise self._prefix.refusal(
+            raise StoreError(
                 f"cannot sign a link to {self._prefix.url(name)}: the credentials ask for a version of "
                 "signatures other than 4. Remove signature_version from their configuration."
             )
@@ -139,7 +137,7 @@ class S3Store:
         return ends_at.astimezone(UTC) if isinstance(ends_at, datetime) else None
 
     def _named(self, name: str) -> str:
-        require_name(name, self.url, self._prefix.refusal)
+        require_name(name, self.url)
         return name
 
     def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
