@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial as bind
 from io import BufferedReader
 from typing import Final
 
@@ -13,9 +14,9 @@ from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
 from bigearthnet.dataset.layout import ZIPS
 from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import Published, find_published, intact
-from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
+from bigearthnet.errors import ChecksumError, SelectionError
 from bigearthnet.plan import Kind
-from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
+from bigearthnet.store import Partial, Store, StoredFile
 from bigearthnet.store.transfer import OnBytes, complete
 from bigearthnet.tile.rows import members
 from bigearthnet.zips import CentralDirectory, local_header
@@ -75,13 +76,7 @@ def copy_file(
         ChangedError: the dataset was published anew meanwhile.
     """
     found = published.intact[file.name]
-
-    def open_at(start: int, validator: str | None) -> ResumingReader:
-        if start and validator != found.etag:
-            raise ChangedError(f"{source.url}/{file.name} was published anew. Run again.")
-        return source.open(found, start)
-
-    _, sha256 = complete(open_at, file.size, partial, "sha256", on_bytes)
+    _, sha256 = complete(bind(source.open, found), file.size, partial, "sha256", on_bytes)
     if sha256 != file.sha256:
         partial.discard()
         raise ChecksumError(
@@ -138,7 +133,7 @@ def copy_tile(
         yield memoryview(end)
 
     partial = target.resume(tile_zip(kind, entry.tile), size, place.key)
-    partial.restart(None)
+    partial.discard()
     try:
         partial.append(checked())
     except ChecksumError:

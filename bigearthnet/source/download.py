@@ -37,7 +37,7 @@ def fetch_file(source: Source, file: RecordFile, store: Store, on_bytes: OnBytes
         SourceError: the source refused the file.
         SpaceError: the disk is full.
     """
-    partial = store.resume(file.name, file.size, file.md5)
+    partial = store.resume(file.name, file.size, file.version)
     try:
         received, md5 = complete(bind(source.open, file), file.size, partial, "md5", on_bytes)
     except ChangedError:

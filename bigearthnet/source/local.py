@@ -1,6 +1,5 @@
 """Verified local copies of record files: downloaded into the work folder, or used in place."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     store = _folder(source, file, work)
     if source.folder or store.head(file.name):
         return 0
-    return file.size - store.resume(file.name, file.size, file.md5).position
+    return file.size - store.resume(file.name, file.size, file.version).position
 
 
 def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:
@@ -86,5 +85,4 @@ def _folder(source: Source, file: RecordFile, work: Workspace) -> FolderStore:
     """Return the folder of a local copy: the source's, or one for this version of the file."""
     if source.folder:
         return FolderStore(source.folder)
-    version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
-    return FolderStore(work.archives / version)
+    return FolderStore(work.archives / file.version)

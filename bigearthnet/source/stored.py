@@ -43,11 +43,10 @@ class StoredSource:
         """Return itself."""
         return self
 
-    def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
+    def open(self, file: RecordFile, start: int = 0) -> ResumingReader:
         """Open a file at a byte; raises ChangedError at once if it is not the one that was listed."""
         found = self._store.head(file.name)
-        is_same = found is not None and found.size == file.size and file.etag in {None, found.etag}
-        if found is None or not is_same or (start and validator != found.etag):
+        if found is None or found.size != file.size or file.etag not in {None, found.etag}:
             raise ChangedError(f"{file.location} was removed or replaced after it was listed. Run again.")
         return self._store.open(found, start)
 
@@ -63,11 +62,13 @@ class StoredSource:
 
     def _located(self, mirrored: Record) -> Record:
         """Return the record of a mirror that has all its files."""
+        files = []
         for file in mirrored.files:
             found = self._store.head(file.name)
             if found is None or found.size != file.size:
                 raise SourceError(f"the files in {self} are not those of its {RECORD}. Run the mirror again.")
-        files = (replace(file, location=self._location(file.name)) for file in mirrored.files)
+            etag = None if file.md5 else found.etag
+            files.append(replace(file, location=self._location(file.name), etag=etag))
         return replace(mirrored, files=tuple(files))
 
     def _location(self, name: str) -> str:

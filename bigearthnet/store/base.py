@@ -55,24 +55,17 @@ class Partial(Protocol):
     def position(self) -> int:
         """Bytes that are there."""
 
-    @property
-    def validator(self) -> str | None:
-        """Version of the source that these bytes came from, as given to `restart`."""
-
     def held(self) -> Iterator[memoryview] | None:
         """Yield the bytes that are there, in blocks; None where the store cannot read them back."""
 
-    def restart(self, validator: str | None) -> None:
-        """Drop the bytes that are there and note the version that the next ones come from."""
-
     def append(self, blocks: Iterable[memoryview]) -> None:
-        """Append bytes as they come; the first ones after `restart`."""
+        """Append bytes as they come."""
 
     def commit(self) -> StoredFile:
         """Make the file visible under its name; all its bytes must have been written."""
 
     def discard(self) -> None:
-        """Remove what is there."""
+        """Remove what is there, so that the next bytes are the first ones."""
 
 
 class Lock(Protocol):
@@ -139,10 +132,10 @@ class Store(Protocol):
         A bucket copies ranges of at least 5 MiB on the server. The SHA-256 (hex) is noted for `digest`.
         """
 
-    def resume(self, name: str, size: int, md5: str | None) -> Partial:
+    def resume(self, name: str, size: int, version: str) -> Partial:
         """Go on with a file that an earlier run began to write, or begin it.
 
-        An earlier beginning of a file of another size or md5 (hex, None if unknown) is dropped.
+        An earlier beginning of another size or version, such as an md5, is dropped.
         """
 
     def delete(self, names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
+from typing import Final
 
 from bigearthnet.errors import ChangedError, StoreError
 from bigearthnet.store import ownership
@@ -28,7 +29,8 @@ from bigearthnet.store.folder_partial import FolderPartial
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.transfer import blocks
 
-_PART = ".part"  # of files that the next run goes on with
+_PART: Final = ".part"  # ending of a file that the next run goes on with; before it, a key of its version
+_KEY_DIGITS: Final = 16
 
 
 class FolderStore:
@@ -111,10 +113,16 @@ class FolderStore:
             self._note(self._path(name), etag_of(self._staged_path(name, NEW).stat()), sha256)
             yield staged
 
-    def resume(self, name: str, size: int, md5: str | None) -> FolderPartial:
+    def resume(self, name: str, size: int, version: str) -> FolderPartial:
         target = self._prove(name)
-        part = self._staged_path(name, _PART)
-        return FolderPartial(part, size, md5, lambda path: self._move(path, name, target))
+        key = hashlib.sha256(f"{size} {version}".encode()).hexdigest()[:_KEY_DIGITS]
+        part = self._staged_path(name, f".{key}{_PART}")
+        with translate_os_errors("remove beginnings of", target):
+            for path in self._staging.glob(f"*{_PART}"):
+                is_ours = path.stem.rpartition(".")[0] == self._staged_path(name, "").name
+                if is_ours and (path != part or path.stat().st_size > size):
+                    path.unlink()
+        return FolderPartial(part, size, lambda path: self._move(path, name, target))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, and folders that are empty then."""
@@ -146,7 +154,7 @@ class FolderStore:
     def _staged_path(self, name: str, suffix: str) -> Path:
         return self._staging / (name.replace("%", "%25").replace("/", "%2F") + suffix)
 
-    def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
+    def _open_at(self, file: StoredFile, position: int) -> Opened:
         path = self._path(file.name)
         with translate_os_errors("read", path):
             try:
@@ -154,7 +162,7 @@ class FolderStore:
             except FileNotFoundError:
                 raise _changed(path) from None
             body.seek(position)
-        return Opened(body, position, file.etag)
+        return Opened(body, position)
 
     def _claim(self) -> None:
         """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""

@@ -53,7 +53,7 @@ def calls(store: Store, path: Path) -> list[tuple[str, Callable[[], object]]]:
         ("PutObject", lambda: store.write("x", b"")),
         ("PutObject", lambda: store.upload(path, "x")),
         ("DeleteObject", lambda: store.delete(["x"])),
-        ("GetObject", lambda: store.resume("x", 1, None)),
+        ("GetObject", lambda: store.resume("x", 1, "m")),
     ]
 
 

@@ -63,11 +63,10 @@ def look(store: Store, name: str) -> StoredFile:
     return file
 
 
-def begin(store: Store, name: str, size: int, md5: str | None, data: bytes) -> Partial:
+def begin(store: Store, name: str, size: int, version: str, data: bytes) -> Partial:
     """Begin a file of which nothing is there."""
-    partial = store.resume(name, size, md5)
-    assert (partial.position, partial.validator) == (0, None)
-    partial.restart("v1")
+    partial = store.resume(name, size, version)
+    assert partial.position == 0
     partial.append([memoryview(data)])
     return partial
 
@@ -87,7 +86,7 @@ def test_what_is_written_is_found_and_replaced(place: Place, store: Store) -> No
 
 def test_a_listing_is_sorted_and_leaves_out_what_is_the_stores_own(place: Place, store: Store) -> None:
     with store.lock("run"):
-        begin(store, "c", 9, None, b"123")
+        begin(store, "c", 9, "v1", b"123")
         for name in ("b", "a/2", "a-b", "a/1/x", "ab"):
             store.write(name, name.encode())
         names = [file.name for file in place.open().list()]
@@ -190,7 +189,6 @@ def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
     with place.open().lock("another run"):
         pass
     partial = place.open().resume("a/x.tar", size, "m")
-    assert partial.validator == "v1"
     assert partial.position in (first, 5 * MIB)
     held = partial.held()
     assert held is None or b"".join(held) == DATA[:first]
@@ -205,24 +203,24 @@ def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
     assert not [name for name in place.files() if name.startswith(".resume")]
 
 
-@pytest.mark.parametrize(("size", "md5"), [(7 * MIB, "m"), (8 * MIB, "other"), (8 * MIB, None)])
-def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, md5: str | None) -> None:
+@pytest.mark.parametrize(("size", "version"), [(7 * MIB, "m"), (8 * MIB, "other")])
+def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, version: str) -> None:
     begin(place.open(), "x", 8 * MIB, "m", DATA[: 6 * MIB])
-    begin(place.open(), "x", size, md5, DATA[:size]).commit()
+    begin(place.open(), "x", size, version, DATA[:size]).commit()
     assert published(place) == {"x": DATA[:size]}
     assert place.unfinished() == []
 
 
-def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> None:
-    partial = begin(store, "x", 6 * MIB, None, DATA[: 6 * MIB])
-    partial.restart("v2")
-    assert (partial.position, partial.validator) == (0, "v2")
+def test_a_beginning_is_discarded(place: Place, store: Store) -> None:
+    partial = begin(store, "x", 6 * MIB, "m", DATA[: 6 * MIB])
+    partial.discard()
+    assert partial.position == 0
     partial.append([memoryview(DATA)[MIB : 7 * MIB]])
     partial.commit()
     assert published(place) == {"x": DATA[MIB : 7 * MIB]}
-    begin(store, "x", 6 * MIB, None, DATA[: 6 * MIB]).discard()
-    begin(store, "x", 6 * MIB, None, b"").discard()
-    begin(store, "empty", 0, None, b"").commit()
+    begin(store, "x", 6 * MIB, "m", DATA[: 6 * MIB]).discard()
+    begin(store, "x", 6 * MIB, "m", b"").discard()
+    store.resume("empty", 0, "m").commit()
     assert published(place)["empty"] == b""
     assert place.unfinished() == []
 
@@ -253,7 +251,7 @@ def test_files_of_others_are_not_touched(place: Place, store: Store, path: Path)
         lambda: store.write("holiday.jpg", b""),
         lambda: store.upload(path, "holiday.jpg"),
         store.stage("holiday.jpg", [path], SHA256).__enter__,
-        lambda: store.resume("holiday.jpg", 1, None),
+        lambda: store.resume("holiday.jpg", 1, "m"),
         lambda: store.delete(["holiday.jpg"]),
     ):
         with pytest.raises(StoreError, match=r"did not put there \(holiday.jpg\).*empty"):
@@ -293,7 +291,7 @@ KILLED = """
     *server, bucket, path = sys.argv[1:]
     store = BucketPlace(make_client(*server), bucket).open()
     with store.lock("killed"), store.stage("a.zip", [Path(path)], ""):
-        begin(store, "b.zip", len(DATA), None, DATA[: 6 * MIB])
+        begin(store, "b.zip", len(DATA), "m", DATA[: 6 * MIB])
         print("in the middle", flush=True)
         sys.stdin.read()
 """
@@ -316,5 +314,4 @@ def test_what_a_killed_run_left_is_gone_on_with_or_removed(s3_server: S3Server, 
     assert published(place) == {"a.zip": b"what was there"}
     with place.open().lock("next"):  # at once: the killed process was on this machine
         assert place.unfinished() == ["b.zip"]
-        partial = place.open().resume("b.zip", len(DATA), None)
-        assert (partial.position, partial.validator) == (5 * MIB, "v1")
+        assert place.open().resume("b.zip", len(DATA), "m").position == 5 * MIB

@@ -142,7 +142,6 @@ def test_a_copy_goes_on_where_it_ended(
     partial.commit()
     assert 0 < position == received[0] < file.size
     assert sum(counts) == file.size
-    assert (min(counts) < 0) == changed
     assert (tmp_path / "d" / IMAGES_ZIP).read_bytes() == (folder / IMAGES_ZIP).read_bytes()
 
 

@@ -83,9 +83,9 @@ class S3Store:
     def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Staged]:
         return self._joined(name, pieces, {_SHA256: sha256})
 
-    def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
+    def resume(self, name: str, size: int, version: str) -> S3Partial:
         self._prefix.require_ours()
-        return S3Partial(self._prefix, self._named(name), size, md5)
+        return S3Partial(self._prefix, self._named(name), size, version)
 
     def delete(self, names: Iterable[str]) -> None:
         self._prefix.require_ours()
@@ -140,7 +140,7 @@ class S3Store:
         require_name(name, self.url)
         return name
 
-    def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
+    def _open_at(self, file: StoredFile, stop: int, position: int) -> Opened:
         asked_for = f"{position}-{stop - 1}"
         with self._prefix.translating("read", file.name):
             response = self._prefix.client.get_object(
@@ -148,7 +148,7 @@ class S3Store:
             )
             if response["ContentRange"] != f"bytes {asked_for}/{file.size}":
                 raise self._changed(file.name)
-        return Opened(_Body(response["Body"], self._prefix, file.name), position, file.etag)
+        return Opened(_Body(response["Body"], self._prefix, file.name), position)
 
     def _changed(self, name: str) -> ChangedError:
         return ChangedError(f"{self._prefix.url(name)} was replaced or removed meanwhile. Run again.")

@@ -57,8 +57,8 @@ class Upload:
             )["UploadId"]
         return self.id
 
-    def go_on(self, upload_id: str) -> bool:
-        """Go on with an upload; False if it is not there any more.
+    def go_on(self, upload_id: str) -> None:
+        """Go on with an upload if it is still there.
 
         Parts after a gap or one of another size, such as the last one, have to be sent again.
         """
@@ -69,13 +69,12 @@ class Upload:
                 )
                 listed = [part for page in pages for part in page.get("Parts", [])]
             except self._prefix.client.exceptions.NoSuchUpload:
-                return False
+                return
         self.id = upload_id
         for part in listed:
             if (part["PartNumber"], part["Size"]) != (len(self._parts) + 1, PART_BYTES):
                 break
             self._append(part, part["Size"])
-        return True
 
     def write(self, data: memoryview) -> None:
         """Append bytes."""
