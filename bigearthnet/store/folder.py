@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Final
 
@@ -211,14 +211,14 @@ class FolderStore:
     def _join(self, pieces: Sequence[Piece], path: Path) -> None:
         with path.open("wb") as target:
             for piece in pieces:
-                if isinstance(piece, Range):
-                    with self.open(piece.file, piece.start, piece.stop) as reader:
-                        target.writelines(blocks(reader))
-                else:
-                    with translate_os_errors("read", piece):
-                        source = piece.open("rb")
-                    with source:
-                        shutil.copyfileobj(source, target)
+                with self._open_piece(piece) as reader:
+                    target.writelines(blocks(reader))
+
+    def _open_piece(self, piece: Piece) -> ResumingReader | BufferedReader:
+        if isinstance(piece, Range):
+            return self.open(piece.file, piece.start, piece.stop)
+        with translate_os_errors("read", piece):
+            return piece.open("rb")
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
         if (self._root / ownership.MARKER).exists():

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.disk import sync, translate_os_errors
-
-_BLOCK_BYTES: Final = 256 << 10
+from bigearthnet.store.transfer import blocks
 
 
 class FolderPartial:
@@ -24,8 +22,7 @@ class FolderPartial:
 
     def held(self) -> Iterator[memoryview]:
         with translate_os_errors("read", self._part), self._part.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                yield memoryview(block)
+            yield from blocks(file)
 
     def append(self, blocks: Iterable[memoryview]) -> None:
         with translate_os_errors("write", self._part), self._part.open("ab") as file:

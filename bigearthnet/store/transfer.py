@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 from bigearthnet.store.base import Partial
-from bigearthnet.store.reader import ResumingReader
+from bigearthnet.store.reader import Body, ResumingReader
 
 BLOCK_BYTES: Final = 256 << 10
 """Read and written at once; larger blocks are not faster."""
@@ -46,8 +46,8 @@ def complete(
     return size - start, None if held is None else digest.hexdigest()
 
 
-def blocks(reader: ResumingReader) -> Iterator[memoryview]:
-    """Yield the bytes of a reader, each block in the same buffer."""
+def blocks(reader: Body) -> Iterator[memoryview]:
+    """Yield the bytes of an open file, each block in the same buffer."""
     buffer = memoryview(bytearray(BLOCK_BYTES))
     while count := reader.readinto(buffer):
         yield buffer[:count]

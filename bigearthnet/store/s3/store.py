@@ -22,7 +22,7 @@ from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
 from bigearthnet.store.s3.prefix import Prefix
 from bigearthnet.store.s3.upload import Upload, abort_other_uploads
-from bigearthnet.store.transfer import BLOCK_BYTES, blocks
+from bigearthnet.store.transfer import blocks
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -180,8 +180,8 @@ class S3Store:
 def _append_file(path: Path, upload: Upload) -> None:
     with translate_os_errors("read", path), path.open("rb") as file:
         end = upload.size + os.fstat(file.fileno()).st_size
-        while block := file.read(BLOCK_BYTES):
-            upload.write(memoryview(block))
+        for block in blocks(file):
+            upload.write(block)
     if upload.size != end:
         raise ChangedError(f"{path} became shorter or longer while it was read. Run again.")
 
