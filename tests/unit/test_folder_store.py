@@ -172,11 +172,7 @@ def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "kind", "reason"),
     [
-        (
-            errno.EDQUOT,
-            SpaceError,
-            "the disk quota of this user is used up. Free some of it, then run again.",
-        ),
+        (errno.EDQUOT, SpaceError, "the disk quota of this user is used up. Free some of it, then run"),
         (errno.ENOLCK, StoreError, "its file system does not support locks. Choose a folder on a local"),
         (errno.EACCES, StoreError, "permission denied. Give this user the right to it, or choose another"),
         (errno.EFBIG, StoreError, "the file system or a limit (ulimit -f) does not allow so large a file."),
