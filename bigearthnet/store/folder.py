@@ -119,8 +119,8 @@ class FolderStore:
         part = self._staged_path(name, f".{key}{_PART}")
         with translate_os_errors("remove beginnings of", target):
             for path in self._staging.glob(f"*{_PART}"):
-                is_ours = path.stem.rpartition(".")[0] == self._staged_path(name, "").name
-                if is_ours and (path != part or path.stat().st_size > size):
+                is_same_name = path.stem.rpartition(".")[0] == self._staged_path(name, "").name
+                if is_same_name and (path != part or path.stat().st_size > size):
                     path.unlink()
         return FolderPartial(part, size, lambda path: self._move(path, name, target))
 
