@@ -41,8 +41,8 @@ class SpaceError(BigEarthNetError, OSError):
     """The disk has too little free space."""
 
 
-class DestinationError(BigEarthNetError, OSError):
-    """The destination or the work folder cannot be written."""
+class StoreError(BigEarthNetError, OSError):
+    """A folder or bucket cannot be used: the source, the destination or the work folder."""
 
 
 class BusyError(BigEarthNetError, RuntimeError):

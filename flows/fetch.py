@@ -1,6 +1,5 @@
 """Fetch: a published dataset, or files and tiles of it, from a bucket to a folder."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -9,7 +8,6 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from bigearthnet.dataset.copies import choose
-from bigearthnet.errors import SourceError
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import folder
 from flows.fields import Credentials, PublishedUrl, titled
@@ -39,17 +37,16 @@ def fetch(
         aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
             configuration.
     """
-    store, target = open_store(source, aws_credentials, SourceError), FolderStore(folder(destination))
-    with target.lock(flow_run.name or "fetch"), ExitStack() as stack:
-        scratch = Path(stack.enter_context(TemporaryDirectory()))
+    store, target = open_store(source, aws_credentials), FolderStore(folder(destination))
+    with target.lock(flow_run.name or "fetch"), TemporaryDirectory() as scratch:
         published = read_published(store)
         chosen, entries = choose(published.card, files, tiles)
         missing = find_missing(chosen, target)
         arrived = {}
         for file in missing:
-            arrived[file.name] = stack.enter_context(target.resume(file.name, file.size, file.sha256))
+            arrived[file.name] = target.resume(file.name, file.size, file.sha256)
             fetch_file(file, store, published, arrived[file.name])
         for entry in entries:
-            fetch_tile(entry, store, published, target, scratch)
+            fetch_tile(entry, store, published, target, Path(scratch))
         whole = finish_fetch(published, arrived, target)
     return {"destination": target.url, "files": len(chosen), "tiles": len(entries), "whole": whole}

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from bigearthnet.errors import CredentialsError, DestinationError, SourceError
+from bigearthnet.errors import CredentialsError, SourceError, StoreError
 from bigearthnet.sample import SAMPLE_TITLE, make_sample
 from bigearthnet.source.opening import Source, open_source
 from bigearthnet.source.record import RECORD_FILES
 from bigearthnet.source.stored import StoredSource
-from bigearthnet.store import FolderStore, Refusal, Store, names_bucket, parse_s3_url
+from bigearthnet.store import FolderStore, Store, names_bucket, parse_s3_url
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.work.workspace import Workspace, folder
 
@@ -39,22 +39,21 @@ class Opened:
     work: Workspace
 
 
-def open_store(text: str, aws_credentials: str, refusal: Refusal = DestinationError) -> Store:
+def open_store(text: str, aws_credentials: str) -> Store:
     """Open a folder or `s3://bucket/prefix`; nothing is asked of a server yet.
 
     Args:
         text: what the person named.
         aws_credentials: name of an `AwsCredentials` block; empty: what boto3 finds by itself, such as an
             instance role.
-        refusal: error for what is refused: SourceError for a store that is only read.
 
     Raises:
         CredentialsError: there is no block of that name.
-        DestinationError, SourceError: it is neither (whichever `refusal` is).
+        StoreError: it is neither.
     """
     if names_bucket(text):
-        return _open_bucket(text, aws_credentials, refusal)
-    return FolderStore(folder(text, refusal), refusal)
+        return _open_bucket(text, aws_credentials)
+    return FolderStore(folder(text))
 
 
 def open_signing_store(text: str, aws_credentials: str) -> "S3Store":
@@ -62,17 +61,17 @@ def open_signing_store(text: str, aws_credentials: str) -> "S3Store":
 
     Raises:
         CredentialsError: there is no block of that name.
-        SourceError: it is no bucket, or the bucket cannot be reached.
+        StoreError: it is no bucket, or the bucket cannot be reached.
     """
-    region = _open_bucket(text, aws_credentials, SourceError).region()
-    return _open_bucket(text, aws_credentials, SourceError, region)
+    region = _open_bucket(text, aws_credentials).region()
+    return _open_bucket(text, aws_credentials, region)
 
 
 def open_destination(text: str, aws_credentials: str, work: Workspace) -> Store:
     """Open a store for writing; errors as `open_store`, also if it and the work folder contain each other."""
     store, root = open_store(text, aws_credentials), work.root
     if store.folder and (root.is_relative_to(store.folder) or store.folder.is_relative_to(root)):
-        raise DestinationError(
+        raise StoreError(
             f"the work folder {root} and the destination {store.folder} must not contain each other. "
             "Choose another work_dir."
         )
@@ -91,8 +90,8 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
             raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
         if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
             make_sample(work.sample)
-        return StoredSource(FolderStore(work.sample, SourceError), SAMPLE_TITLE)
-    return open_source(text, lambda place: open_store(place, aws_credentials, SourceError))
+        return StoredSource(FolderStore(work.sample), SAMPLE_TITLE)
+    return open_source(text, lambda place: open_store(place, aws_credentials))
 
 
 @contextmanager
@@ -110,11 +109,11 @@ def scratch_folders(work: Workspace) -> Iterator[None]:
             rmtree(one, ignore_errors=True)
 
 
-def _open_bucket(text: str, aws_credentials: str, refusal: Refusal, region: str | None = None) -> "S3Store":
+def _open_bucket(text: str, aws_credentials: str, region: str | None = None) -> "S3Store":
     from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
 
-    bucket, prefix = parse_s3_url(text.strip(), refusal)
-    return S3Store(s3_client(aws_credentials, region), bucket, prefix, refusal)
+    bucket, prefix = parse_s3_url(text.strip())
+    return S3Store(s3_client(aws_credentials, region), bucket, prefix)
 
 
 def s3_client(aws_credentials: str, region: str | None = None) -> "S3Client":

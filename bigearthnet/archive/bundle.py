@@ -77,7 +77,7 @@ class Extractor:
 
         Raises:
             ArchiveError: an archive is damaged, or not in the published form.
-            DestinationError: the folder cannot be written.
+            StoreError: the folder cannot be written.
             SpaceError: the disk is full.
         """
         tile = request.tile

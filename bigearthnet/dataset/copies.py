@@ -1,8 +1,9 @@
 """Copy a published dataset, or files and tiles of it, to a folder."""
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial as bind
 from io import BufferedReader
 from typing import Final
 
@@ -12,9 +13,9 @@ from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
 from bigearthnet.dataset.layout import ZIPS
 from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import Published, find_published, intact
-from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
+from bigearthnet.errors import ChecksumError, SelectionError
 from bigearthnet.plan.recipe import Kind
-from bigearthnet.store import Partial, ResumingReader, Store, StoredFile
+from bigearthnet.store import Partial, Store, StoredFile
 from bigearthnet.store.transfer import OnBytes, complete
 from bigearthnet.tile.rows import members
 from bigearthnet.zips.format import local_header
@@ -69,13 +70,7 @@ def copy_file(
         ChangedError: the dataset was published anew meanwhile.
     """
     found = published.intact[file.name]
-
-    def open_at(start: int, validator: str | None) -> ResumingReader:
-        if start and validator != found.etag:
-            raise ChangedError(f"{source.url}/{file.name} was published anew. Run again.")
-        return source.open(found, start)
-
-    _, sha256 = complete(open_at, file.size, partial, "sha256", on_bytes)
+    _, sha256 = complete(bind(source.open, found), file.size, partial, "sha256", on_bytes)
     if sha256 != file.sha256:
         partial.discard()
         raise ChecksumError(
@@ -117,17 +112,24 @@ def copy_tile(
     end = directory.add(listed) + directory.end()
     size = directory.offset + len(end)
     zipped = source.open(published.intact[ZIPS[kind]], place.start, place.stop)
-    name = tile_zip(kind, entry.tile)
-    with target.resume(name, size, place.key) as partial, BufferedReader(zipped) as reader:
-        partial.restart(None)
-        for member_name, length, crc32 in listed:
-            header = local_header(member_name, length, crc32)
-            member = reader.read(len(header) + length)
-            if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
-                partial.discard()
-                raise ChecksumError(
-                    f"{member_name.decode()} in {source.url} is damaged. Publish the dataset again."
-                )
-            partial.write(memoryview(member))
-        partial.write(memoryview(end))
-        return partial.commit()
+
+    def checked() -> Iterator[memoryview]:
+        with BufferedReader(zipped) as reader:
+            for name, length, crc32 in listed:
+                header = local_header(name, length, crc32)
+                member = reader.read(len(header) + length)
+                if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
+                    raise ChecksumError(
+                        f"{name.decode()} in {source.url} is damaged. Publish the dataset again."
+                    )
+                yield memoryview(member)
+        yield memoryview(end)
+
+    partial = target.resume(tile_zip(kind, entry.tile), size, place.key)
+    partial.discard()
+    try:
+        partial.append(checked())
+    except ChecksumError:
+        partial.discard()
+        raise
+    return partial.commit()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.errors import DestinationError
+from bigearthnet.errors import StoreError
 from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
 
 _FIRST_LINE: Final = "# Links to files of "
@@ -51,13 +51,13 @@ def links_path(text: str) -> Path:
     """The absolute path of the file that a person names.
 
     Raises:
-        DestinationError: it is a URL, a folder, or no path.
+        StoreError: it is a URL, a folder, or no path.
     """
     with suppress(RuntimeError):  # no such user
         path = Path(text).expanduser().absolute()
         if text.strip() and not re.search(r"\0|://|(^|/)\$", text) and not path.is_dir():
             return path
-    raise DestinationError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
+    raise StoreError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
 
 
 def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime) -> None:
@@ -66,7 +66,7 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
     Lines that are no link begin with `#`.
 
     Raises:
-        DestinationError: the file cannot be written, or holds something else than links.
+        StoreError: the file cannot be written, or holds something else than links.
     """
     lines = [
         f"{_FIRST_LINE}{url}. They end at {utc(ends_at)}.",
@@ -76,7 +76,7 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
         lines += ["", f"# {link.name}", link.url]
     with translate_os_errors("write the links to", path):
         if path.exists() and not path.read_bytes().startswith(_FIRST_LINE.encode()):
-            raise DestinationError(f"cannot write links to {path}: it is another file. Name a new one.")
+            raise StoreError(f"cannot write links to {path}: it is another file. Name a new one.")
         make_folder(path.parent)
         replace_file(path, ("\n".join(lines) + "\n").encode())
 

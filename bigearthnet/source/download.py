@@ -38,15 +38,15 @@ def fetch_file(source: Source, file: RecordFile, store: Store, on_bytes: OnBytes
         SourceError: the source refused the file.
         SpaceError: the disk is full.
     """
-    with store.resume(file.name, file.size, file.md5) as partial:
-        try:
-            received, md5 = complete(bind(source.open, file), file.size, partial, "md5", on_bytes)
-        except ChangedError:
-            partial.discard()
-            raise
-        if md5 is not None:
-            _require_md5(file, md5, partial.discard)
-        stored = partial.commit()
+    partial = store.resume(file.name, file.size, file.version)
+    try:
+        received, md5 = complete(bind(source.open, file), file.size, partial, "md5", on_bytes)
+    except ChangedError:
+        partial.discard()
+        raise
+    if md5 is not None:
+        _require_md5(file, md5, partial.discard)
+    stored = partial.commit()
     if md5 is None:
         on_bytes(-file.size)
         md5 = md5_of(store.open(stored), on_bytes)

@@ -76,7 +76,7 @@ class Http:
 
         return self._retry(read, name)
 
-    def open_at(self, file: RecordFile, start: int, _validator: str | None) -> Opened:
+    def open_at(self, file: RecordFile, start: int) -> Opened:
         """Open a file at a byte, see `OpenAt`."""
         name = f"{file.name} from {safe_url(file.location)}"
 
@@ -85,7 +85,7 @@ class Http:
                 response = on_error.enter_context(self._get(file.location, name, start))
                 begins = _first_byte(response, file, start)
                 on_error.pop_all()
-            return Opened(_ResponseBody(response), begins, None)
+            return Opened(_ResponseBody(response), begins)
 
         return self._retry(open_once, name)
 

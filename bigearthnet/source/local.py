@@ -1,16 +1,14 @@
 """Verified local copies of record files: downloaded into the work folder, or used in place."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigearthnet.errors import ChecksumError, SourceError
+from bigearthnet.errors import ChecksumError
 from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, SourceFile
 from bigearthnet.store.base import StoredFile
-from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.store.disk import known_digest, note_digest, translate_os_errors
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
 from bigearthnet.store.transfer import OnBytes
@@ -28,7 +26,7 @@ class LocalFile:
     def open(self) -> ResumingReader:
         """Open the file; reading raises ChangedError if it was changed or replaced after it was verified."""
         stored = StoredFile(self.file.name, self.file.size, self._etag)
-        return FolderStore(self.path.parent, SourceError).open(stored)
+        return FolderStore(self.path.parent).open(stored)
 
 
 def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile | None:
@@ -50,8 +48,7 @@ def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     store = _folder(source, file, work)
     if source.folder or store.head(file.name):
         return 0
-    with store.resume(file.name, file.size, file.md5) as partial:
-        return file.size - partial.position
+    return file.size - store.resume(file.name, file.size, file.version).position
 
 
 def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:
@@ -78,6 +75,5 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
 def _folder(source: Source, file: RecordFile, work: Workspace) -> FolderStore:
     """Return the folder of a local copy: the source's, or one for this version of the file."""
     if source.folder:
-        return FolderStore(source.folder, SourceError)
-    version = file.md5 or hashlib.sha256(f"{file.location}\n{file.etag}".encode()).hexdigest()
-    return FolderStore(work.archives / version)
+        return FolderStore(source.folder)
+    return FolderStore(work.archives / file.version)

@@ -42,11 +42,11 @@ class Source(Protocol):
     def latest(self) -> Self:
         """Return the source of the latest version; itself where there are no versions. Errors as `record`."""
 
-    def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
-        """Open a file at a byte; `validator` is the version that the bytes before it came from.
+    def open(self, file: RecordFile, start: int = 0) -> ResumingReader:
+        """Open a file at a byte.
 
         Raises:
-            ChangedError: it is another version now; can be raised by reading as well.
+            ChangedError: it is not the file that was listed; can be raised by reading as well.
         """
 
 

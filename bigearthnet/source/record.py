@@ -1,5 +1,6 @@
 """A record: the files of a dataset, with their sizes and md5s."""
 
+import hashlib
 import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -44,6 +45,11 @@ class RecordFile:
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
     location: str = field(default="", repr=False)  # can hold a token
     etag: str = ""
+
+    @property
+    def version(self) -> str:
+        """The md5; if that is not known, a digest of place and version."""
+        return self.md5 or hashlib.sha256(f"{self.location}\n{self.etag}".encode()).hexdigest()
 
     def used(self, md5: str, *, complete: bool = True) -> SourceFile:
         """Describe the file when it was read, to its end (`complete`) or not, and has this md5."""

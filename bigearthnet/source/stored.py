@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from bigearthnet.errors import ChangedError, SourceError
+from bigearthnet.errors import SourceError
 from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, first_error, require_names
 from bigearthnet.store.base import Store, StoredFile
 from bigearthnet.store.reader import ResumingReader
@@ -21,7 +21,7 @@ class StoredSource:
     """The archives of a record in a folder or bucket, under their names on Zenodo, with or without metadata.
 
     Args:
-        store: opened for reading, so that its refusals are SourceErrors.
+        store: where they are.
         title: of a record without `record.json`.
     """
 
@@ -43,10 +43,8 @@ class StoredSource:
         """Return itself."""
         return self
 
-    def open(self, file: RecordFile, start: int = 0, validator: str | None = None) -> ResumingReader:
+    def open(self, file: RecordFile, start: int = 0) -> ResumingReader:
         """Open a file at a byte; reading raises ChangedError if it is not the one that was listed."""
-        if start and validator != file.etag:
-            raise ChangedError(f"{file.location} was replaced after a part of it was read. Run again.")
         return self._store.open(StoredFile(file.name, file.size, file.etag), start)
 
     def _listed(self) -> Record:

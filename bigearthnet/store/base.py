@@ -1,16 +1,12 @@
 """The interface of all stores."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bigearthnet.errors import DestinationError, SourceError
 from bigearthnet.store.reader import ResumingReader
-
-Refusal = type[DestinationError] | type[SourceError]
-"""The error for a store that cannot be used: it depends on whether it is written to or only read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,49 +33,39 @@ Piece = Range | Path
 """Part of a file to be joined: bytes of a stored file, or a whole local file."""
 
 
-class Staged(Protocol):
+@dataclass(frozen=True, slots=True)
+class Staged:
     """A joined file that is complete in the store, but not visible yet."""
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
+    size: int
+    commit: Callable[[], StoredFile]
+    """Makes the file visible under its name, in place of any earlier one.
 
-    def commit(self) -> StoredFile:
-        """Make the file visible under its name, in place of any earlier one.
-
-        Raises:
-            ChecksumError: the store holds other bytes than it was given; the file is removed.
-        """
+    Raises ChecksumError if the store holds other bytes than it was given; the file is removed.
+    """
 
 
-class Partial(AbstractContextManager["Partial"], Protocol):
+class Partial(Protocol):
     """A file that arrives from front to back, over several runs if need be.
 
-    What was written in the block and not committed is kept for the next `resume`.
+    What was appended and not committed is kept for the next `resume`.
     """
 
     @property
     def position(self) -> int:
         """Bytes that are there."""
 
-    @property
-    def validator(self) -> str | None:
-        """Version of the source that these bytes came from, as given to `restart`."""
-
     def held(self) -> Iterator[memoryview] | None:
         """Yield the bytes that are there, in blocks; None where the store cannot read them back."""
 
-    def restart(self, validator: str | None) -> None:
-        """Drop the bytes that are there and note the version that the next ones come from."""
-
-    def write(self, data: memoryview) -> None:
-        """Append bytes; the first ones after `restart`."""
+    def append(self, blocks: Iterable[memoryview]) -> None:
+        """Append bytes as they come."""
 
     def commit(self) -> StoredFile:
         """Make the file visible under its name; all its bytes must have been written."""
 
     def discard(self) -> None:
-        """Remove what is there."""
+        """Remove what is there, so that the next bytes are the first ones."""
 
 
 class Lock(Protocol):
@@ -92,11 +78,11 @@ class Lock(Protocol):
 class Store(Protocol):
     """A folder, or a prefix in a bucket, that holds named files.
 
-    Every method can raise DestinationError (SourceError for a store that was opened for reading) when it is
-    refused, SpaceError when the disk is full, and TransferError when a server does not answer.
+    Every method can raise StoreError when it is refused, SpaceError when the disk is full, and TransferError
+    when a server does not answer.
 
     What writes or removes does so only in a store that is ours: one with the marker `.bigearthnet`, which
-    the first of these calls puts into an empty place. It raises DestinationError where there are other files.
+    the first of these calls puts into an empty place. It raises StoreError where there are other files.
     Names may not be empty, absolute, hold `..`, or be those that a store uses for itself (`.lock`,
     `.bigearthnet`, below `.staging/` and `.resume/`).
     """
@@ -146,10 +132,10 @@ class Store(Protocol):
         A bucket copies ranges of at least 5 MiB on the server. The SHA-256 (hex) is noted for `digest`.
         """
 
-    def resume(self, name: str, size: int, md5: str | None) -> Partial:
+    def resume(self, name: str, size: int, version: str) -> Partial:
         """Go on with a file that an earlier run began to write, or begin it.
 
-        An earlier beginning of a file of another size or md5 (hex, None if unknown) is dropped.
+        An earlier beginning of another size or version, such as an md5, is dropped.
         """
 
     def delete(self, names: Iterable[str]) -> None:
@@ -160,5 +146,5 @@ class Store(Protocol):
 
         Raises:
             BusyError: another run has it; the message names that run.
-            DestinationError: the store holds files and is not marked as ours.
+            StoreError: the store holds files and is not marked as ours.
         """

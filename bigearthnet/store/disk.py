@@ -1,6 +1,7 @@
-"""Local files: brought to the disk, copied, replaced; errors of the operating system in plain words."""
+"""Local files: brought to the disk, replaced, their digests noted; the system's errors in plain words."""
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bigearthnet.errors import BigEarthNetError, DestinationError, SpaceError
-from bigearthnet.store.base import Refusal
+from bigearthnet.errors import BigEarthNetError, SpaceError, StoreError
 
 NEW: Final = ".new"
 """Ending of files that a process writes; those of a killed one are removed by the next lock of a folder."""
@@ -31,22 +31,21 @@ _REASONS: Final = {
 
 
 @contextmanager
-def translate_os_errors(verb: str, path: Path, refusal: Refusal = DestinationError) -> Iterator[None]:
+def translate_os_errors(verb: str, path: Path) -> Iterator[None]:
     """Translate errors of the operating system that are raised in the block, which does `verb` to `path`.
 
     Raises:
         SpaceError: the disk is full, has no inodes left, or the user's quota is used up.
-        DestinationError, SourceError (the `refusal`): anything else.
+        StoreError: anything else.
     """
     try:
         yield
     except BigEarthNetError:
         raise
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}. Check the disk and the path"
-        kind: type[BigEarthNetError] = SpaceError if error.errno == errno.EDQUOT else refusal
-        if error.errno == errno.ENOSPC:
-            kind, reason = SpaceError, _full(path)
+        other = f"{error.strerror or error}. Check the disk and the path"
+        reason = _full(path) if error.errno == errno.ENOSPC else _REASONS.get(error.errno or 0, other)
+        kind = SpaceError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError
         raise kind(f"cannot {verb} {path}: {reason}.") from error
 
 
@@ -84,6 +83,25 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def known_digest(path: Path, etag: str, notes: Path) -> str | None:
+    """Digest (hex) of that version of a file, so that it is read once; None where it was not noted."""
+    try:
+        noted, _, digest = _note_of(path, notes).read_text(errors="replace").partition(" ")
+    except FileNotFoundError:
+        return None
+    return digest if noted == etag else None
+
+
+def note_digest(path: Path, etag: str, digest: str, notes: Path) -> None:
+    """Note the digest (hex) of a version of a file in a folder, which is made if need be."""
+    make_folder(notes)
+    replace_file(_note_of(path, notes), f"{etag} {digest}".encode())
+
+
+def _note_of(path: Path, notes: Path) -> Path:
+    return notes / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
 
 
 def _full(path: Path) -> str:

@@ -6,23 +6,31 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from functools import partial
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
+from typing import Final
 
-from bigearthnet.errors import ChangedError, DestinationError
+from bigearthnet.errors import ChangedError, StoreError
 from bigearthnet.store import ownership
-from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
-from bigearthnet.store.digests import known_digest, note_digest
-from bigearthnet.store.disk import NEW, etag_of, make_folder, sync, translate_os_errors
+from bigearthnet.store.base import Piece, Range, Staged, StoredFile
+from bigearthnet.store.disk import (
+    NEW,
+    etag_of,
+    known_digest,
+    make_folder,
+    note_digest,
+    sync,
+    translate_os_errors,
+)
 from bigearthnet.store.folder_lock import FolderLock, lock_folder
 from bigearthnet.store.folder_partial import FolderPartial
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.transfer import blocks
 
-_PART = ".part"  # of files that the next run goes on with
+_PART: Final = ".part"  # ending of a file that the next run goes on with; before it, a key of its version
+_KEY_DIGITS: Final = 16
 
 
 class FolderStore:
@@ -31,13 +39,12 @@ class FolderStore:
     Files are written in `.staging/` and renamed when they are complete and on the disk.
     """
 
-    def __init__(self, root: Path, refusal: Refusal = DestinationError) -> None:
+    def __init__(self, root: Path) -> None:
         if "\0" in str(root):
-            raise refusal(f"cannot use {str(root)!r} as a folder: its name holds a NUL character.")
+            raise StoreError(f"cannot use {str(root)!r} as a folder: its name holds a NUL character.")
         self._root = root
         self._staging = root / ownership.STAGING
         self._notes = self._staging / "digests"
-        self._refusal = refusal
 
     @property
     def url(self) -> str:
@@ -49,7 +56,7 @@ class FolderStore:
 
     def head(self, name: str) -> StoredFile | None:
         path = self._path(name)
-        with translate_os_errors("look up", path, self._refusal):
+        with translate_os_errors("look up", path):
             try:
                 status = path.stat()
             except (FileNotFoundError, NotADirectoryError):
@@ -63,7 +70,7 @@ class FolderStore:
 
         names: list[str] = []
         top = self._root / prefix.rpartition("/")[0]
-        with translate_os_errors("list", top, self._refusal):
+        with translate_os_errors("list", top):
             for folder, folders, files in os.walk(top, onerror=fail):
                 if folder == str(self._root):
                     folders[:] = [name for name in folders if not ownership.is_reserved(name)]
@@ -90,7 +97,7 @@ class FolderStore:
 
     def read(self, name: str) -> bytes | None:
         file = self.head(name)
-        return None if file is None else read_small(self.open(file), file.size, self._refusal)
+        return None if file is None else read_small(self.open(file), file.size)
 
     def write(self, name: str, data: bytes) -> StoredFile:
         with self._staged(name, lambda path: path.write_bytes(data)) as staged:
@@ -101,60 +108,61 @@ class FolderStore:
             return staged.commit()
 
     @contextmanager
-    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator["StagedFile"]:
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> Iterator[Staged]:
         with self._staged(name, partial(self._join, pieces)) as staged:
-            self._note(self._path(name), etag_of(staged.path.stat()), sha256)
+            self._note(self._path(name), etag_of(self._staged_path(name, NEW).stat()), sha256)
             yield staged
 
-    def resume(self, name: str, size: int, md5: str | None) -> FolderPartial:
+    def resume(self, name: str, size: int, version: str) -> FolderPartial:
         target = self._prove(name)
-        part = self._staged_path(name, _PART)
-        return FolderPartial(part, size, md5, self._refusal, lambda path: self._move(path, name, target))
+        key = hashlib.sha256(f"{size} {version}".encode()).hexdigest()[:_KEY_DIGITS]
+        part = self._staged_path(name, f".{key}{_PART}")
+        with translate_os_errors("remove beginnings of", target):
+            for path in self._staging.glob(f"*{_PART}"):
+                is_same_name = path.stem.rpartition(".")[0] == self._staged_path(name, "").name
+                if is_same_name and (path != part or path.stat().st_size > size):
+                    path.unlink()
+        return FolderPartial(part, size, lambda path: self._move(path, name, target))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, and folders that are empty then."""
         paths = [self._path(name) for name in names]
         for path in paths:
-            with translate_os_errors("remove", path, self._refusal), suppress(FileNotFoundError):
+            with translate_os_errors("remove", path), suppress(FileNotFoundError):
                 self._claim()
                 path.unlink()
         for folder in {path.parent for path in paths}:
-            with translate_os_errors("remove files of", folder, self._refusal), suppress(FileNotFoundError):
+            with translate_os_errors("remove files of", folder), suppress(FileNotFoundError):
                 sync(folder)
             with suppress(OSError):  # it is not empty; the store's own folder never is
                 os.removedirs(folder)
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:
-        with translate_os_errors("lock", self._root, self._refusal):
+        with translate_os_errors("lock", self._root):
             self._claim()
         with lock_folder(self._root / ownership.LOCK, run) as lock:
-            notes = self._staging.glob(f"*{_PART}.json")
-            useless = [path for path in notes if not path.with_suffix("").exists()]
-            for path in [*self._staging.glob(f"*{NEW}"), *useless]:  # left by killed runs
-                with translate_os_errors("remove", path, self._refusal):
+            for path in self._staging.glob(f"*{NEW}"):  # left by killed runs
+                with translate_os_errors("remove", path):
                     path.unlink()
             yield lock
 
     def _path(self, name: str) -> Path:
-        ownership.require_name(name, self.url, self._refusal)
+        ownership.require_name(name, self.url)
         return self._root / name
 
     def _staged_path(self, name: str, suffix: str) -> Path:
         return self._staging / (name.replace("%", "%25").replace("/", "%2F") + suffix)
 
-    def _writing(self, name: str) -> AbstractContextManager[None]:
-        return translate_os_errors("write", self._root / name, self._refusal)
-
-    def _open_at(self, file: StoredFile, position: int, _validator: str | None) -> Opened:
+    def _open_at(self, file: StoredFile, position: int) -> Opened:
         path = self._path(file.name)
-        with translate_os_errors("read", path, self._refusal):
+        with translate_os_errors("read", path):
             try:
-                body = _Body(path, file.etag, self._refusal)
+                body = _Body(path, file.etag)
             except FileNotFoundError:
                 raise _changed(path) from None
             body.seek(position)
-        return Opened(body, position, file.etag)
+        return Opened(body, position)
 
     def _claim(self) -> None:
         """Make sure that the folder is ours: it has our marker, or it is empty and gets it."""
@@ -168,7 +176,7 @@ class FolderStore:
     def _prove(self, name: str) -> Path:
         """Make sure that a file can be renamed to its name later; returns its path."""
         target = self._path(name)
-        with self._writing(name):
+        with translate_os_errors("write", target):
             self._claim()
             make_folder(self._staging)
             make_folder(target.parent)
@@ -179,23 +187,23 @@ class FolderStore:
         return target
 
     @contextmanager
-    def _staged(self, name: str, fill: Callable[[Path], object]) -> Iterator["StagedFile"]:
+    def _staged(self, name: str, fill: Callable[[Path], object]) -> Iterator[Staged]:
         """A new file that was filled and brought to the disk, removed at the end unless it was moved."""
         target = self._prove(name)
         path = self._staged_path(name, NEW)
         # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
         path.unlink(missing_ok=True)
         try:
-            with self._writing(name):
+            with translate_os_errors("write", target):
                 fill(path)
                 sync(path)
-            yield StagedFile(path, path.stat().st_size, partial(self._move, path, name, target))
+            yield Staged(path.stat().st_size, partial(self._move, path, name, target))
         finally:
             # Also after a rename: between two links to the same file it does nothing.
             path.unlink(missing_ok=True)
 
     def _move(self, path: Path, name: str, target: Path) -> StoredFile:
-        with self._writing(name):
+        with translate_os_errors("write", target):
             path.replace(target)
             sync(target.parent)
             return _stored(name, target.stat())
@@ -203,14 +211,14 @@ class FolderStore:
     def _join(self, pieces: Sequence[Piece], path: Path) -> None:
         with path.open("wb") as target:
             for piece in pieces:
-                if isinstance(piece, Range):
-                    with self.open(piece.file, piece.start, piece.stop) as reader:
-                        target.writelines(blocks(reader))
-                else:
-                    with translate_os_errors("read", piece, self._refusal):
-                        source = piece.open("rb")
-                    with source:
-                        shutil.copyfileobj(source, target)
+                with self._open_piece(piece) as reader:
+                    target.writelines(blocks(reader))
+
+    def _open_piece(self, piece: Piece) -> ResumingReader | BufferedReader:
+        if isinstance(piece, Range):
+            return self.open(piece.file, piece.start, piece.stop)
+        with translate_os_errors("read", piece):
+            return piece.open("rb")
 
     def _note(self, path: Path, etag: str, sha256: str) -> None:
         if (self._root / ownership.MARKER).exists():
@@ -218,26 +226,16 @@ class FolderStore:
                 note_digest(path, etag, sha256, self._notes)
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFile:
-    """A complete file in `.staging/`; see `Staged`."""
-
-    path: Path
-    size: int
-    commit: Callable[[], StoredFile]
-
-
 class _Body(FileIO):
     """An open file that is checked to be the one that was looked up."""
 
-    def __init__(self, path: Path, etag: str, refusal: Refusal) -> None:
+    def __init__(self, path: Path, etag: str) -> None:
         super().__init__(path)
         self._path = path
         self._etag = etag
-        self._refusal = refusal
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        with translate_os_errors("read", self._path, self._refusal):
+        with translate_os_errors("read", self._path):
             count = super().readinto(buffer)
             if etag_of(os.fstat(self.fileno())) != self._etag:
                 raise _changed(self._path)

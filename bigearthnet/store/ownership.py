@@ -5,8 +5,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from bigearthnet.errors import DestinationError
-from bigearthnet.store.base import Refusal
+from bigearthnet.errors import StoreError
 
 LOCK: Final = ".lock"
 MARKER: Final = ".bigearthnet"
@@ -30,23 +29,23 @@ def require_unused(names: Iterable[str], url: str) -> None:
     """Refuse a place without a marker that holds more than a lock and what the system puts there.
 
     Raises:
-        DestinationError: it does; the message has the first of the `names` in it.
+        StoreError: it does; the message has the first of the `names` in it.
     """
     own = {"", LOCK, MARKER, *_FOREIGN}  # the marker, as another run may begin in the same moment
     others = sorted(name for name in names if name.partition("/")[0] not in own)
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
-        raise DestinationError(
+        raise StoreError(
             f"cannot write to {url}: it holds files that this program did not put there ({shown}). "
             "Choose an empty or a new one."
         )
 
 
-def require_name(name: str, url: str, refusal: Refusal) -> None:
+def require_name(name: str, url: str) -> None:
     """Refuse a file name that leads out of the store or that the store uses for itself."""
     pieces = name.split("/")
     if {"", ".", ".."} & set(pieces) or "\0" in name or is_reserved(name):
-        raise refusal(f"cannot use {name!r} as the name of a file in {url}.")
+        raise StoreError(f"cannot use {name!r} as the name of a file in {url}.")
 
 
 def describe_owner(run: str) -> str:

@@ -5,9 +5,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol
 
-from bigearthnet.errors import DestinationError, SourceError, TransferError
+from bigearthnet.errors import StoreError, TransferError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,16 +41,13 @@ class Opened:
     body: Body
     start: int
     """The byte that `body` begins with: as asked for, or 0 where the server sends the whole file."""
-    validator: str | None
-    """Version of the file, to be compared after a broken connection; None where unknown."""
 
 
-OpenAt = Callable[[int, str | None], Opened]
-"""Opens a file at a byte: `open_at(start, validator)`.
+OpenAt = Callable[[int], Opened]
+"""Opens a file at a byte.
 
-`validator` is the version that earlier bytes came from, None if there are none or it is unknown. The opener
-retries its requests itself (by urllib3 or botocore), never the reader. Raises TransferError when they fail,
-ChangedError when the file is another version now, SourceError or DestinationError when they are refused.
+The opener retries its requests itself (by urllib3 or botocore), never the reader. Raises TransferError when
+they fail, ChangedError when the file is another one now, SourceError or StoreError when they are refused.
 """
 
 
@@ -65,7 +62,6 @@ class ResumingReader(io.RawIOBase):
     Attributes:
         name: of the file, for messages.
         position: offset of the next byte.
-        validator: version of the file, as soon as it is known; at first that of the bytes before `start`.
     """
 
     def __init__(
@@ -75,12 +71,10 @@ class ResumingReader(io.RawIOBase):
         start: int,
         stop: int,
         *,
-        validator: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__()
         self.position = start
-        self.validator = validator
         self._open_at = open_at
         self.name = name
         self._stop = stop
@@ -95,14 +89,6 @@ class ResumingReader(io.RawIOBase):
         """True."""
         return True
 
-    def begin(self) -> Self:
-        """Open the file now, so that `validator` is known and a changed file is found before reading."""
-        if self._body is None and self.position < self._stop:
-            opened = self._open_at(self.position, self.validator)
-            self._body, self._skip = opened.body, self.position - opened.start
-            self.validator = opened.validator or self.validator
-        return self
-
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Read what has arrived into the buffer; 0 only at `stop`.
 
@@ -113,7 +99,9 @@ class ResumingReader(io.RawIOBase):
         view = memoryview(buffer).cast("B")[: max(self._stop - self.position, 0)]
         while len(view):
             try:
-                self.begin()
+                if self._body is None:
+                    opened = self._open_at(self.position)
+                    self._body, self._skip = opened.body, self.position - opened.start
                 count = self._receive(view)
             except TransferError as error:
                 if self._body is None:  # the request itself failed, and its own retries are spent
@@ -172,13 +160,11 @@ class ResumingReader(io.RawIOBase):
         self._waited, self._arrived = 0.0, 0
 
 
-def read_small(
-    reader: ResumingReader, size: int, refusal: type[DestinationError] | type[SourceError]
-) -> bytes:
-    """Read all `size` bytes of a reader and close it; raises `refusal` if they are more than 64 MiB."""
+def read_small(reader: ResumingReader, size: int) -> bytes:
+    """Read all `size` bytes of a reader and close it; raises StoreError if they are more than 64 MiB."""
     with reader:
         if size > SMALL_BYTES:
-            raise refusal(
+            raise StoreError(
                 f"cannot read {reader.name}: it has {size:,} bytes, and at most {SMALL_BYTES:,} are read."
             )
         return reader.readall()

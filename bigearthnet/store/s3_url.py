@@ -3,8 +3,7 @@
 import re
 from typing import Final
 
-from bigearthnet.errors import DestinationError
-from bigearthnet.store.base import Refusal
+from bigearthnet.errors import StoreError
 
 _SCHEME: Final = "s3://"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -17,11 +16,11 @@ def names_bucket(text: str) -> bool:
     return text.strip().lower().startswith("s3:")
 
 
-def parse_s3_url(url: str, refusal: Refusal = DestinationError) -> tuple[str, str]:
+def parse_s3_url(url: str) -> tuple[str, str]:
     """Split `s3://bucket/prefix` into bucket and prefix; the prefix has no slash at its ends.
 
     Raises:
-        DestinationError, SourceError (the `refusal`): it has another form, or no bucket can have that name.
+        StoreError: it has another form, or no bucket can have that name.
     """
     bucket, _, prefix = url.removeprefix(_SCHEME).partition("/")
     prefix = prefix.rstrip("/")
@@ -34,7 +33,7 @@ def parse_s3_url(url: str, refusal: Refusal = DestinationError) -> tuple[str, st
         and (not prefix or not {"", ".", ".."} & set(prefix.split("/")))
     )
     if not usable:
-        raise refusal(
+        raise StoreError(
             f"cannot use {hide_secrets(url)!r}: it is not of the form s3://bucket/prefix. A bucket's name "
             "has 3 to 63 lower-case letters, digits, dots and hyphens, and no part of a prefix is empty, "
             "'.' or '..'."

@@ -4,25 +4,25 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
-from bigearthnet.errors import ChangedError
 from bigearthnet.store.base import Partial
-from bigearthnet.store.reader import ResumingReader
+from bigearthnet.store.reader import Body, ResumingReader
 
 BLOCK_BYTES: Final = 256 << 10
 """Read and written at once; larger blocks are not faster."""
 
 OnBytes = Callable[[int], None]
-OpenAt = Callable[[int, str | None], ResumingReader]
-"""Opens a file at a byte, given the version that earlier bytes came from; raises ChangedError for others."""
 
 
 def complete(
-    open_at: OpenAt, size: int, partial: Partial, algorithm: Literal["md5", "sha256"], on_bytes: OnBytes
+    open_at: Callable[[int], ResumingReader],
+    size: int,
+    partial: Partial,
+    algorithm: Literal["md5", "sha256"],
+    on_bytes: OnBytes,
 ) -> tuple[int, str | None]:
-    """Write the bytes that are missing of a file; all of them if it changed since the partial was begun.
+    """Write the bytes that are missing of a file, which `open_at` opens at a byte.
 
-    `on_bytes` is called with the size of each block, also of those that were there; with a negative number
-    when bytes are fetched again.
+    `on_bytes` is called with the size of each block, also of those that were there.
 
     Returns:
         Bytes received, and the digest (hex) of the file; None where the store cannot read earlier bytes back.
@@ -34,26 +34,20 @@ def complete(
     for block in held or ():
         digest.update(block)
         on_bytes(len(block))
-    try:
-        reader = open_at(start, partial.validator).begin()
-    except ChangedError:
-        if not start:
-            raise
-        on_bytes(-start)
-        partial.restart(None)
-        return complete(open_at, size, partial, algorithm, on_bytes)
-    with reader:
-        if not start:
-            partial.restart(reader.validator)
+
+    def counted(reader: ResumingReader) -> Iterator[memoryview]:
         for block in blocks(reader):
-            partial.write(block)
+            yield block
             digest.update(block)
             on_bytes(len(block))
+
+    with open_at(start) as reader:
+        partial.append(counted(reader))
     return size - start, None if held is None else digest.hexdigest()
 
 
-def blocks(reader: ResumingReader) -> Iterator[memoryview]:
-    """Yield the bytes of a reader, each block in the same buffer."""
+def blocks(reader: Body) -> Iterator[memoryview]:
+    """Yield the bytes of an open file, each block in the same buffer."""
     buffer = memoryview(bytearray(BLOCK_BYTES))
     while count := reader.readinto(buffer):
         yield buffer[:count]

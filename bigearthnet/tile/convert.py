@@ -71,7 +71,7 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
 
     Raises:
         ArchiveError: an image or mask that was made before is damaged.
-        DestinationError: the folder cannot be written.
+        StoreError: the folder cannot be written.
         SpaceError: the disk is full.
     """
     rejected = dict.fromkeys(bundles.unknown, "neither a reference map nor metadata of it")

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from bigearthnet.errors import DestinationError
-from bigearthnet.store.base import Refusal
+from bigearthnet.errors import StoreError
 
 
 class Workspace:
@@ -27,22 +26,22 @@ class Workspace:
         self.bundles, self.tiles, self.staging = root / "bundles", root / "tiles", root / "staging"
 
 
-def folder(text: str, refusal: Refusal = DestinationError) -> Path:
+def folder(text: str) -> Path:
     """Return the absolute path, without links, of a folder that a person names; it need not exist.
 
     Raises:
-        DestinationError, SourceError: (whichever `refusal` is) it is empty, a URL, or cannot be looked up.
+        StoreError: it is empty, a URL, or cannot be looked up.
     """
     advice = "Write the whole path of a folder, such as /data/bigearthnet, without variables"
     if not text.strip() or re.search(r"\0|^[a-z][a-z0-9+.-]*:/|(^|/)\$", text, re.IGNORECASE):
-        raise refusal(f"cannot use {text!r}. {advice}. A bucket is written s3://bucket/prefix.")
+        raise StoreError(f"cannot use {text!r}. {advice}. A bucket is written s3://bucket/prefix.")
     try:
         path = Path(text).expanduser().resolve()
         path.stat()
     except FileNotFoundError:
         pass
     except (OSError, RuntimeError) as error:  # RuntimeError: no such user, or (before 3.13) links in a circle
-        raise refusal(
+        raise StoreError(
             f"cannot use {text!r}: {getattr(error, 'strerror', None) or error}. {advice}"
         ) from error
     return path

@@ -17,7 +17,7 @@ class ShardWriter:
         size: bytes so far.
 
     Raises:
-        DestinationError: the folder cannot be written.
+        StoreError: the folder cannot be written.
         SpaceError: the disk is full.
     """
 

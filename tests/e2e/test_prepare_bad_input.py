@@ -10,11 +10,11 @@ from prefect.exceptions import ParameterTypeError
 from bigearthnet.errors import (
     ArchiveError,
     BigEarthNetError,
-    DestinationError,
     RejectedError,
     SelectionError,
     SourceError,
     SpaceError,
+    StoreError,
 )
 from tests.support.archives import IMAGES, MAPS, linked, members, replace, rewrite, tar
 from tests.support.record_server import RecordServer
@@ -128,12 +128,12 @@ def test_a_folder_that_cannot_be_used(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     path = str(tmp_path / name) if name == "file/below" else name
-    fails(home, sample.folder, DestinationError, "", **{which: path})
+    fails(home, sample.folder, StoreError, "", **{which: path})
 
 
 def test_work_folder_and_destination_in_each_other(sample: Sample, home: Home) -> None:
     inside = str(home.destination / "work")
-    fails(home, sample.folder, DestinationError, "must not contain each other", work_dir=inside)
+    fails(home, sample.folder, StoreError, "must not contain each other", work_dir=inside)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,7 @@ def test_files_of_others_are_refused_and_untouched(
     path.parent.mkdir(parents=True)
     path.write_text("not ours")
     top = name.split("/", maxsplit=1)[0]
-    fails(
-        home, sample.folder, DestinationError, top.replace(".", r"\."), **{which: str(tmp_path / "foreign")}
-    )
+    fails(home, sample.folder, StoreError, top.replace(".", r"\."), **{which: str(tmp_path / "foreign")})
     found = [path for path in (tmp_path / "foreign").rglob("*") if path.is_file()]
     assert (found, path.read_text()) == ([path], "not ours")
 

@@ -8,7 +8,7 @@ import pytest
 
 import tasks.connect
 import tasks.publish
-from bigearthnet.errors import BusyError, CredentialsError, DestinationError, TransferError
+from bigearthnet.errors import BusyError, CredentialsError, StoreError, TransferError
 from tests.support.line import Line
 from tests.support.published import IMAGES_ZIP, MASKS_ZIP, Published
 from tests.support.record_server import RecordServer
@@ -29,10 +29,10 @@ def test_credentials_that_do_not_suffice(
     for block, error, said in (
         (
             save_block(s3_server, aws_secret_access_key="wrong"),  # noqa: S106
-            DestinationError,
+            StoreError,
             "Check the keys",
         ),
-        (save_block(s3_server, **stranger), DestinationError, "permission s3:"),
+        (save_block(s3_server, **stranger), StoreError, "permission s3:"),
         ("nobody", CredentialsError, "'nobody'"),
     ):
         with pytest.raises(error, match=said):
@@ -42,7 +42,7 @@ def test_credentials_that_do_not_suffice(
 
 @pytest.mark.parametrize("destination", ["s3:/bucket", "s3://UPPER/x", "s3://none-such/x"])
 def test_a_bucket_that_cannot_be(sample: Sample, bucket_home: Home, destination: str) -> None:
-    with pytest.raises(DestinationError, match=r"s3://bucket/prefix|Create the bucket"):
+    with pytest.raises(StoreError, match=r"s3://bucket/prefix|Create the bucket"):
         bucket_home.prepare(sample.folder, destination=destination)
 
 
@@ -50,7 +50,7 @@ def test_files_of_others_below_the_prefix_are_refused_and_untouched(
     sample: Sample, bucket_home: Home
 ) -> None:
     bucket_home.place.put(".tiles/x", b"not ours")
-    with pytest.raises(DestinationError, match=r"\.tiles/x"):
+    with pytest.raises(StoreError, match=r"\.tiles/x"):
         bucket_home.prepare(sample.folder)
     assert bucket_home.place.files() == {".tiles/x": b"not ours"}
 

@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.exceptions import ParameterTypeError
 
-from bigearthnet.errors import DestinationError, SelectionError, SourceError
+from bigearthnet.errors import SelectionError, SourceError, StoreError
 from flows.share import share
 from tests.support.places import new_bucket
 from tests.support.published import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP
@@ -141,7 +141,7 @@ def test_what_is_not_published_gets_no_link(
     with pytest.raises(SelectionError, match=rf"secret\.txt, \.\./\*.*{IMAGES_ZIP}"):
         run(bucket_home, links_file, files=["secret.txt", "../*", IMAGES_ZIP])
     wrong = save_block(s3_server, aws_secret_access_key="wrong")  # noqa: S106
-    with pytest.raises(SourceError, match="Check the keys"):
+    with pytest.raises(StoreError, match="Check the keys"):
         run(bucket_home, links_file, aws_credentials=wrong)
     bucket_home.place.put(MASKS_ZIP, b"another")
     with pytest.raises(SourceError, match=MASKS_ZIP):
@@ -167,6 +167,6 @@ def test_what_is_not_published_gets_no_link(
 def test_what_no_link_can_be_made_of_is_refused(home: Home, links_file: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ParameterTypeError, match=next(iter(wrong))):
         run(home, links_file, **wrong)
-    with pytest.raises(DestinationError, match="Name a file"):
+    with pytest.raises(StoreError, match="Name a file"):
         run(home, links_file.parent.parent)
     assert not links_file.exists()

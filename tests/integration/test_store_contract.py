@@ -13,8 +13,8 @@ import pytest
 
 import bigearthnet.store.reader
 import bigearthnet.store.s3.upload
-from bigearthnet.errors import BusyError, ChangedError, DestinationError
-from bigearthnet.store import Range, Store, StoredFile
+from bigearthnet.errors import BusyError, ChangedError, StoreError
+from bigearthnet.store import Partial, Range, Store, StoredFile
 from tests.support.places import FolderPlace, Place, moto_place, new_bucket
 from tests.support.s3_server import S3Server
 
@@ -63,6 +63,14 @@ def look(store: Store, name: str) -> StoredFile:
     return file
 
 
+def begin(store: Store, name: str, size: int, version: str, data: bytes) -> Partial:
+    """Begin a file of which nothing is there."""
+    partial = store.resume(name, size, version)
+    assert partial.position == 0
+    partial.append([memoryview(data)])
+    return partial
+
+
 def test_what_is_written_is_found_and_replaced(place: Place, store: Store) -> None:
     assert store.head("a/card.json") is None
     assert store.read("a/card.json") is None
@@ -77,9 +85,8 @@ def test_what_is_written_is_found_and_replaced(place: Place, store: Store) -> No
 
 
 def test_a_listing_is_sorted_and_leaves_out_what_is_the_stores_own(place: Place, store: Store) -> None:
-    with store.lock("run"), store.resume("c", 9, None) as partial:
-        partial.restart(None)
-        partial.write(memoryview(b"123"))
+    with store.lock("run"):
+        begin(store, "c", 9, "v1", b"123")
         for name in ("b", "a/2", "a-b", "a/1/x", "ab"):
             store.write(name, name.encode())
         names = [file.name for file in place.open().list()]
@@ -126,7 +133,7 @@ def test_large_files_are_not_read_into_memory(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(bigearthnet.store.reader, "SMALL_BYTES", 5)
     assert store.read("x") == b"12345"
     monkeypatch.setattr(bigearthnet.store.reader, "SMALL_BYTES", 4)
-    with pytest.raises(DestinationError, match=r"it has 5 bytes, and at most 4 are read"):
+    with pytest.raises(StoreError, match=r"it has 5 bytes, and at most 4 are read"):
         store.read("x")
 
 
@@ -177,62 +184,43 @@ def test_what_is_not_committed_leaves_nothing(place: Place, store: Store, path: 
 
 def test_a_file_that_arrives_over_several_runs_is_whole(place: Place) -> None:
     size, first = len(DATA), 5 * MIB + 3
-    with place.open().resume("a/x.tar", size, "m") as partial:
-        assert (partial.position, partial.validator) == (0, None)
-        partial.restart("v1")
-        partial.write(memoryview(DATA[:first]))
+    begin(place.open(), "a/x.tar", size, "m", DATA[:first])
     assert published(place) == {}
     with place.open().lock("another run"):
         pass
-    with place.open().resume("a/x.tar", size, "m") as partial:
-        assert partial.validator == "v1"
-        assert partial.position in (first, 5 * MIB)
-        held = partial.held()
-        assert held is None or b"".join(held) == DATA[:first]
-        partial.write(memoryview(DATA[partial.position : 6 * MIB]))
-        with pytest.raises(ValueError, match="bytes of"):
-            partial.commit()
-    with place.open().resume("a/x.tar", size, "m") as partial:
-        partial.write(memoryview(DATA)[partial.position :])
-        file = partial.commit()
-    assert file == look(place.open(), "a/x.tar")
+    partial = place.open().resume("a/x.tar", size, "m")
+    assert partial.position in (first, 5 * MIB)
+    held = partial.held()
+    assert held is None or b"".join(map(bytes, held)) == DATA[:first]
+    partial.append([memoryview(DATA[partial.position : 6 * MIB])])
+    with pytest.raises(ValueError, match="bytes of"):
+        partial.commit()
+    partial = place.open().resume("a/x.tar", size, "m")
+    partial.append([memoryview(DATA)[partial.position :]])
+    assert partial.commit() == look(place.open(), "a/x.tar")
     assert published(place) == {"a/x.tar": DATA}
     assert place.unfinished() == []
     assert not [name for name in place.files() if name.startswith(".resume")]
 
 
-@pytest.mark.parametrize(("size", "md5"), [(7 * MIB, "m"), (8 * MIB, "other"), (8 * MIB, None)])
-def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, md5: str | None) -> None:
-    with place.open().resume("x", 8 * MIB, "m") as partial:
-        partial.restart("v1")
-        partial.write(memoryview(DATA[: 6 * MIB]))
-    with place.open().resume("x", size, md5) as partial:
-        assert (partial.position, partial.validator) == (0, None)
-        partial.restart(None)
-        partial.write(memoryview(DATA)[:size])
-        partial.commit()
+@pytest.mark.parametrize(("size", "version"), [(7 * MIB, "m"), (8 * MIB, "other")])
+def test_the_beginning_of_another_file_is_dropped(place: Place, size: int, version: str) -> None:
+    begin(place.open(), "x", 8 * MIB, "m", DATA[: 6 * MIB])
+    begin(place.open(), "x", size, version, DATA[:size]).commit()
     assert published(place) == {"x": DATA[:size]}
     assert place.unfinished() == []
 
 
-def test_a_beginning_is_restarted_and_discarded(place: Place, store: Store) -> None:
-    with store.resume("x", 6 * MIB, None) as partial:
-        partial.restart("v1")
-        partial.write(memoryview(DATA[: 6 * MIB]))
-        partial.restart("v2")
-        assert (partial.position, partial.validator) == (0, "v2")
-        partial.write(memoryview(DATA)[MIB : 7 * MIB])
-        partial.commit()
+def test_a_beginning_is_discarded(place: Place, store: Store) -> None:
+    partial = begin(store, "x", 6 * MIB, "m", DATA[: 6 * MIB])
+    partial.discard()
+    assert partial.position == 0
+    partial.append([memoryview(DATA)[MIB : 7 * MIB]])
+    partial.commit()
     assert published(place) == {"x": DATA[MIB : 7 * MIB]}
-    with store.resume("x", 6 * MIB, None) as partial:
-        partial.restart("v1")
-        partial.write(memoryview(DATA[: 6 * MIB]))
-        partial.discard()
-    with store.resume("x", 6 * MIB, None) as partial:
-        assert (partial.position, partial.validator) == (0, None)
-    with store.resume("empty", 0, None) as partial:
-        partial.restart(None)
-        partial.commit()
+    begin(store, "x", 6 * MIB, "m", DATA[: 6 * MIB]).discard()
+    begin(store, "x", 6 * MIB, "m", b"").discard()
+    store.resume("empty", 0, "m").commit()
     assert published(place)["empty"] == b""
     assert place.unfinished() == []
 
@@ -263,10 +251,10 @@ def test_files_of_others_are_not_touched(place: Place, store: Store, path: Path)
         lambda: store.write("holiday.jpg", b""),
         lambda: store.upload(path, "holiday.jpg"),
         store.stage("holiday.jpg", [path], SHA256).__enter__,
-        lambda: store.resume("holiday.jpg", 1, None),
+        lambda: store.resume("holiday.jpg", 1, "m"),
         lambda: store.delete(["holiday.jpg"]),
     ):
-        with pytest.raises(DestinationError, match=r"did not put there \(holiday.jpg\).*empty"):
+        with pytest.raises(StoreError, match=r"did not put there \(holiday.jpg\).*empty"):
             call()
     assert place.files() == NOT_OURS
     assert [file.name for file in store.list()] == ["holiday.jpg"]  # but it can be read
@@ -287,7 +275,7 @@ def test_a_place_with_a_lock_alone_counts_as_empty_and_is_ours_from_then_on(
 )
 def test_names_lead_out_of_no_store(store: Store, name: str) -> None:
     for call in (store.head, lambda name: store.write(name, b""), lambda name: store.delete([name])):
-        with pytest.raises(DestinationError, match="cannot use"):
+        with pytest.raises(StoreError, match="cannot use"):
             call(name)
 
 
@@ -295,7 +283,7 @@ KILLED = """
     import sys
     from pathlib import Path
     import bigearthnet.store.s3.upload
-    from tests.integration.test_store_contract import DATA, MIB
+    from tests.integration.test_store_contract import DATA, MIB, begin
     from tests.support.places import BucketPlace
     from tests.support.s3_server import make_client
 
@@ -303,9 +291,7 @@ KILLED = """
     *server, bucket, path = sys.argv[1:]
     store = BucketPlace(make_client(*server), bucket).open()
     with store.lock("killed"), store.stage("a.zip", [Path(path)], ""):
-        partial = store.resume("b.zip", len(DATA), None)
-        partial.restart("v1")
-        partial.write(memoryview(DATA)[: 6 * MIB])
+        begin(store, "b.zip", len(DATA), "m", DATA[: 6 * MIB])
         print("in the middle", flush=True)
         sys.stdin.read()
 """
@@ -328,5 +314,4 @@ def test_what_a_killed_run_left_is_gone_on_with_or_removed(s3_server: S3Server, 
     assert published(place) == {"a.zip": b"what was there"}
     with place.open().lock("next"):  # at once: the killed process was on this machine
         assert place.unfinished() == ["b.zip"]
-        with place.open().resume("b.zip", len(DATA), None) as partial:
-            assert (partial.position, partial.validator) == (5 * MIB, "v1")
+        assert place.open().resume("b.zip", len(DATA), "m").position == 5 * MIB

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-from bigearthnet.errors import DestinationError
-from bigearthnet.store import FolderStore, Refusal, Store
+from bigearthnet.store import FolderStore
 from bigearthnet.store.s3 import S3Store
 from tests.support.s3_server import S3Server, running
 
@@ -27,33 +26,18 @@ if TYPE_CHECKING:
 _names = itertools.count(1)
 
 
-class Place(Protocol):
-    """A place that is empty at first."""
-
-    def open(self, refusal: Refusal = DestinationError) -> Store:
-        """Open it by the project, as another run does."""
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a file without the project."""
-
-    def remove(self, name: str) -> None:
-        """Remove a file without the project."""
-
-    def files(self) -> dict[str, bytes]:
-        """All files, also the hidden ones, without the project."""
-
-    def unfinished(self) -> list[str]:
-        """Names that bytes wait for."""
-
-
 @dataclass
 class FolderPlace:
+    """A folder that is empty at first."""
+
     root: Path
 
-    def open(self, refusal: Refusal = DestinationError) -> Store:
-        return FolderStore(self.root / "store", refusal)
+    def open(self) -> FolderStore:
+        """Open it by the project, as another run does."""
+        return FolderStore(self.root / "store")
 
     def put(self, name: str, data: bytes) -> None:
+        """Write a file without the project, which the following methods do without as well."""
         path = self.root / "store" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -62,10 +46,12 @@ class FolderPlace:
         (self.root / "store" / name).unlink()
 
     def files(self) -> dict[str, bytes]:
+        """All files, also the hidden ones."""
         top = self.root / "store"
         return {p.relative_to(top).as_posix(): p.read_bytes() for p in top.rglob("*") if p.is_file()}
 
     def unfinished(self) -> list[str]:
+        """Names that bytes wait for."""
         own = (".staging/", ".staging/digests/")
         return sorted(
             name for name in self.files() if name.startswith(own[0]) and not name.startswith(own[1])
@@ -74,12 +60,14 @@ class FolderPlace:
 
 @dataclass
 class BucketPlace:
+    """The same in a bucket."""
+
     client: "S3Client"
     bucket: str
     prefix: str = "data/set"
 
-    def open(self, refusal: Refusal = DestinationError) -> S3Store:
-        return S3Store(self.client, self.bucket, self.prefix, refusal)
+    def open(self) -> S3Store:
+        return S3Store(self.client, self.bucket, self.prefix)
 
     def put(self, name: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=data)
@@ -96,6 +84,9 @@ class BucketPlace:
     def unfinished(self) -> list[str]:
         answer = self.client.list_multipart_uploads(Bucket=self.bucket)
         return [upload["Key"].removeprefix(f"{self.prefix}/") for upload in answer.get("Uploads", [])]
+
+
+Place = FolderPlace | BucketPlace
 
 
 def new_bucket(client: "S3Client", prefix: str = "data/set") -> BucketPlace:

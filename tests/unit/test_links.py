@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.dataset.links import Link, early_end, links_as_markdown, links_path, saved_as, write_links
-from bigearthnet.errors import DestinationError
+from bigearthnet.errors import StoreError
 
 URL = "s3://bucket/data"
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_the_file_of_links_is_its_owners_alone(tmp_path: Path) -> None:
 
 def test_another_file_is_not_replaced_by_links(tmp_path: Path) -> None:
     (tmp_path / "diary.txt").write_text("today")
-    with pytest.raises(DestinationError, match=r"diary.txt: it is another file\. Name a new one"):
+    with pytest.raises(StoreError, match=r"diary.txt: it is another file\. Name a new one"):
         write_links(tmp_path / "diary.txt", URL, [link()], NOON)
     assert (tmp_path / "diary.txt").read_text() == "today"
 
@@ -79,7 +79,7 @@ def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pyte
     (tmp_path / "file").write_text("")
     with (
         caplog.at_level(logging.DEBUG),
-        pytest.raises(DestinationError, match=r"cannot write the links to .*/file/links\.txt: ") as caught,
+        pytest.raises(StoreError, match=r"cannot write the links to .*/file/links\.txt: ") as caught,
     ):
         write_links(tmp_path / "file/links.txt", URL, [link()], NOON)
     assert "5ec2e7" not in str(caught.value) + caplog.text
@@ -87,7 +87,7 @@ def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pyte
 
 @pytest.mark.parametrize("text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", "x\0"])
 def test_what_is_no_file_is_refused(text: str) -> None:
-    with pytest.raises(DestinationError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
+    with pytest.raises(StoreError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
         links_path(text)
 
 

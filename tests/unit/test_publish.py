@@ -28,10 +28,10 @@ from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import (
     ArchiveError,
     BusyError,
-    DestinationError,
     RejectedError,
     SourceError,
     SpaceError,
+    StoreError,
 )
 from bigearthnet.plan import recipe
 from bigearthnet.plan.recipe import KINDS
@@ -229,7 +229,7 @@ def test_a_folder_in_the_way_is_found_before_the_old_card_goes(tmp_path: Path, s
     (folder / PREVIEW).mkdir()
     before = (folder / CARD).read_bytes()
     for _ in range(2):
-        with pytest.raises(DestinationError, match=f"cannot write {folder}/{PREVIEW}: there is a folder"):
+        with pytest.raises(StoreError, match=f"cannot write {folder}/{PREVIEW}: there is a folder"):
             prepare(sample.folder, folder)
         assert (folder / CARD).read_bytes() == before
     (folder / PREVIEW).rmdir()

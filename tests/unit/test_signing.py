@@ -8,7 +8,7 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import StoreError
 from bigearthnet.store.s3 import S3Store
 from tests.support.places import moto_place
 
@@ -18,7 +18,7 @@ def signing(**more: Any) -> S3Store:
     keys = {"aws_access_key_id": "anybody", "aws_secret_access_key": "a secret", "region_name": "eu-west-1"}
     config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
     arguments: Any = {"config": config, **keys, **more}
-    return S3Store(boto3.client("s3", **arguments), "bucket", "data", SourceError)
+    return S3Store(boto3.client("s3", **arguments), "bucket", "data")
 
 
 def test_a_link_names_bucket_region_and_object_and_how_it_is_saved() -> None:
@@ -45,7 +45,7 @@ def test_what_cannot_be_signed_is_said(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(StoreError, match=message):
         signing(**more).presign("x", 1, "")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bigearthnet.errors import ChangedError, DestinationError, SourceError
+from bigearthnet.errors import ChangedError, SourceError, StoreError
 from bigearthnet.source.opening import open_source
 from bigearthnet.source.stored import StoredSource, dump_record, read_mirror
 from bigearthnet.store import FolderStore, Store
@@ -28,7 +28,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def open_folder(text: str) -> Store:
-    return FolderStore(folder(text, SourceError), SourceError)
+    return FolderStore(folder(text))
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
     ],
 )
 def test_a_strange_source_is_refused(text: str, message: str) -> None:
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((SourceError, StoreError), match=message):
         open_source(text, open_folder)
 
 
 def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(DestinationError, match=r"cannot use '.*/a'"):
+    with pytest.raises(StoreError, match=r"cannot use '.*/a'"):
         folder(str(tmp_path / "a"))
 
 
@@ -103,7 +103,7 @@ def test_a_folder_to_write_to_need_not_exist(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert folder(f"{tmp_path}/link/new") == tmp_path / "real/new"
-    with pytest.raises(DestinationError, match="A bucket is written s3://bucket/prefix"):
+    with pytest.raises(StoreError, match="A bucket is written s3://bucket/prefix"):
         folder("s3:/bucket")
 
 
@@ -176,7 +176,7 @@ def test_another_record_json_is_refused(
 
 def test_a_file_is_read_from_a_byte_on(source: StoredSource) -> None:
     file = source.record().require(IMAGES)
-    with source.open(file, 2, file.etag) as reader:
+    with source.open(file, 2) as reader:
         assert reader.read() == b"ages"
 
 
@@ -191,8 +191,3 @@ def test_another_file_than_the_one_listed_is_refused(
     (archives / "new").replace(archives / IMAGES)
     with source.open(file) as reader, pytest.raises(ChangedError, match=f"{archives}/{IMAGES}: it was chan"):
         reader.read()
-
-
-def test_a_file_does_not_go_on_where_another_one_ended(source: StoredSource, archives: Path) -> None:
-    with pytest.raises(ChangedError, match=f"{archives}/{IMAGES} was replaced after a part of it was read"):
-        source.open(source.record().require(IMAGES), 2, "another")

@@ -10,7 +10,7 @@ import pytest
 
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.tiles import TileCache
-from bigearthnet.errors import ChangedError, DestinationError
+from bigearthnet.errors import ChangedError, StoreError
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import FolderStore
@@ -82,7 +82,7 @@ def test_the_description_is_written_last(tmp_path: Path, made: Path, nth: int) -
     names, folder = ["members", "rows.parquet", "tile.json"], tmp_path / "d" / ".tiles" / "a-key"
     FolderStore(tmp_path / "d").write("another", b"")
     (folder / names[nth]).mkdir(parents=True)
-    with pytest.raises(DestinationError, match=f"{names[nth]}: there is a folder of that name"):
+    with pytest.raises(StoreError, match=f"{names[nth]}: there is a folder of that name"):
         cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == names[:nth]
     (folder / names[nth]).rmdir()

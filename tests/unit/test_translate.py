@@ -11,8 +11,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, SourceError, TransferError
-from bigearthnet.store import Refusal
+from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError
 from bigearthnet.store.s3.translate import translate_errors
 
 URL = "s3://bucket/data/x"
@@ -24,8 +23,8 @@ def response(code: str, status: int, operation: str = "PutObject", retries: int 
     return ClientError({"Error": error, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
-def message_of(error: Exception, kind: type[BigEarthNetError], refusal: Refusal = DestinationError) -> str:
-    with pytest.raises(kind) as caught, translate_errors("write", URL, refusal):
+def message_of(error: Exception, kind: type[BigEarthNetError]) -> str:
+    with pytest.raises(kind) as caught, translate_errors("write", URL):
         raise error
     assert type(caught.value) is kind
     assert str(caught.value).startswith(f"cannot write {URL}: ")
@@ -46,9 +45,8 @@ def message_of(error: Exception, kind: type[BigEarthNetError], refusal: Refusal 
         ("EntityTooLarge", 400, "See what this server's manual says about PutObject."),
     ],
 )
-@pytest.mark.parametrize("refusal", [DestinationError, SourceError])
-def test_a_refusal_says_what_to_do(code: str, status: int, advice: str, refusal: Refusal) -> None:
-    message = message_of(response(code, status), refusal, refusal)
+def test_a_refusal_says_what_to_do(code: str, status: int, advice: str) -> None:
+    message = message_of(response(code, status), StoreError)
     assert message.startswith(f"S3 answered {code} (So it is). {advice}")
 
 
@@ -62,7 +60,7 @@ def test_a_refusal_says_what_to_do(code: str, status: int, advice: str, refusal:
     ],
 )
 def test_the_permission_is_that_of_the_request(operation: str, permission: str) -> None:
-    message = message_of(response("403", 403, operation), DestinationError)
+    message = message_of(response("403", 403, operation), StoreError)
     assert f"the permission {permission} there" in message
 
 
@@ -101,7 +99,7 @@ def test_another_version_is_no_refusal(code: str) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_wrong_on_this_side_is_said(error: BotoCoreError, message: str) -> None:
-    assert message_of(error, SourceError, SourceError).startswith(message)
+    assert message_of(error, StoreError).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigearthnet.errors import DestinationError, SpaceError
+from bigearthnet.errors import SpaceError, StoreError
 from bigearthnet.zips.format import central_entry, end_records, local_header
 from bigearthnet.zips.join import CentralDirectory, data_offsets
 from bigearthnet.zips.shard import ShardWriter
@@ -165,7 +165,7 @@ def test_a_full_disk_is_named(tmp_path: Path, size: int) -> None:
 
 
 def test_a_folder_that_is_not_there_and_a_folder_in_the_way_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DestinationError, match=f"cannot write {tmp_path}/no/shard: No such file"):
+    with pytest.raises(StoreError, match=f"cannot write {tmp_path}/no/shard: No such file"):
         write(tmp_path / "no" / "shard", {})
-    with pytest.raises(DestinationError, match=f"cannot write {tmp_path}: there is a folder"):
+    with pytest.raises(StoreError, match=f"cannot write {tmp_path}: there is a folder"):
         write(tmp_path, {})

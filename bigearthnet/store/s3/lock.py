@@ -130,7 +130,7 @@ class PrefixLock:
         Servers that cannot compare (501) replace whatever there is: two runs that take over a lock there in
         the same moment both go on, until one finds at its next refresh or check that it has lost it.
         """
-        self._owner = self._owner.refreshed()
+        self._owner = self._owner.model_copy(update={"refreshes": self._owner.refreshes + 1})
         put, content = self._prefix.client.put_object, self._owner.model_dump_json().encode()
         request: Any = {**self._prefix.at(LOCK), "Body": content}
         condition: Any = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found.etag}

@@ -40,10 +40,6 @@ class LockOwner(BaseModel):
         """True if its process ran on this machine and has ended; False also for one of another machine."""
         return self.machine == this_machine() and self.started != start_of(self.process)
 
-    def refreshed(self) -> Self:
-        """The same lock, in another version."""
-        return self.model_copy(update={"refreshes": self.refreshes + 1})
-
 
 def this_machine() -> str:
     """The boot of this machine, and the namespace of its process numbers: each container has its own."""

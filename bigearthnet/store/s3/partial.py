@@ -1,6 +1,6 @@
 """A file that is sent to a bucket from front to back, over several runs if need be."""
 
-from typing import Self
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,8 +14,7 @@ class _Note(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     upload: str
     size: int
-    md5: str | None
-    validator: str | None
+    version: str
 
 
 class S3Partial:
@@ -25,41 +24,31 @@ class S3Partial:
     loses less than a part.
     """
 
-    def __init__(self, prefix: Prefix, name: str, size: int, md5: str | None) -> None:
+    def __init__(self, prefix: Prefix, name: str, size: int, version: str) -> None:
         self._prefix = prefix
         self._name = name
         self._note_name = f"{RESUME}{name}.json"
         self._size = size
-        self._md5 = md5
+        self._version = version
         self._upload = Upload(prefix, name, {})
-        self.validator: str | None = None
         self._load()
 
     @property
     def position(self) -> int:
         return self._upload.size
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
     def held(self) -> None:
         return None
 
-    def restart(self, validator: str | None) -> None:
-        self.discard()
-        note = _Note(upload=self._upload.begin(), size=self._size, md5=self._md5, validator=validator)
-        self._prefix.put(self._note_name, note.model_dump_json().encode())
-        self.validator = validator
-
-    def write(self, data: memoryview) -> None:
-        self._upload.write(data)
+    def append(self, blocks: Iterable[memoryview]) -> None:
+        self._begin()
+        for block in blocks:
+            self._upload.write(block)
 
     def commit(self) -> StoredFile:
         if self.position != self._size:
             raise ValueError(f"{self._prefix.url(self._name)} has {self.position} bytes of {self._size}")
+        self._begin()  # an empty file has not begun yet
         stored = self._upload.commit()
         self._prefix.delete([self._note_name])
         return stored
@@ -67,18 +56,22 @@ class S3Partial:
     def discard(self) -> None:
         self._prefix.require_ours()
         self._upload.abort()
-        self.validator = None
         self._prefix.delete([self._note_name])
+
+    def _begin(self) -> None:
+        if self._upload.id is None:
+            note = _Note(upload=self._upload.begin(), size=self._size, version=self._version)
+            self._prefix.put(self._note_name, note.model_dump_json().encode())
 
     def _load(self) -> None:
         """Go on with the upload of the note if it is of the same file, else abort it."""
         note = _read_note(self._prefix, self._note_name)
         if note is None:
             return
-        if (note.size, note.md5) != (self._size, self._md5):
+        if (note.size, note.version) == (self._size, self._version):
+            self._upload.go_on(note.upload)
+        else:
             abort_upload(self._prefix, self._name, note.upload)
-        elif self._upload.go_on(note.upload):
-            self.validator = note.validator
 
 
 def noted_uploads(prefix: Prefix) -> set[str]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from bigearthnet.errors import DestinationError
+from bigearthnet.errors import StoreError
 from bigearthnet.store import ownership
-from bigearthnet.store.base import Refusal, StoredFile
+from bigearthnet.store.base import StoredFile
 from bigearthnet.store.reader import SMALL_BYTES
 from bigearthnet.store.s3.translate import ABSENT, error_code, translate_errors
 
@@ -37,15 +37,12 @@ class SmallObject:
 class Prefix:
     """A prefix of a bucket, without slashes at its ends; empty for the whole bucket.
 
-    The client retries its requests; `refusal` is the error for one that is refused.
+    The client retries its requests.
     """
 
-    def __init__(
-        self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
-    ) -> None:
+    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
         self.client = client
         self.bucket = bucket
-        self.refusal = refusal
         self.check_lock: Callable[[], None] = lambda: None
         """Raises if the lock was lost."""
         self._prefix = f"{prefix}/" if prefix else ""
@@ -73,7 +70,7 @@ class Prefix:
 
     def translating(self, verb: str, name: str = "") -> AbstractContextManager[None]:
         """Translate botocore errors raised in the block; see `translate_errors`."""
-        return translate_errors(verb, self.url(name), self.refusal)
+        return translate_errors(verb, self.url(name))
 
     def require_ours(self) -> None:
         """Make sure, before anything is written, that the prefix and its lock are ours.
@@ -81,7 +78,7 @@ class Prefix:
         It is ours if it has our marker, or if it is empty; then it gets the marker.
 
         Raises:
-            DestinationError: it holds files and no marker.
+            StoreError: it holds files and no marker.
             BusyError: the lock was lost.
         """
         if not self._is_ours and self.head(ownership.MARKER) is None:
@@ -140,7 +137,7 @@ class Prefix:
                     Delete={"Objects": objects[start : start + _DELETE_LIMIT], "Quiet": True},
                 )
             for error in response.get("Errors", []):
-                raise self.refusal(
+                raise StoreError(
                     f"cannot remove s3://{self.bucket}/{error.get('Key')}: S3 answered {error.get('Code')}. "
                     "Give these credentials the permission s3:DeleteObject there."
                 )

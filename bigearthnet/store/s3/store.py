@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import ClientError
 
-from bigearthnet.errors import ChangedError, DestinationError
-from bigearthnet.store.base import Piece, Range, Refusal, StoredFile
+from bigearthnet.errors import ChangedError, StoreError
+from bigearthnet.store.base import Piece, Range, Staged, StoredFile
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import is_reserved, require_name
 from bigearthnet.store.reader import Opened, ResumingReader, read_small
@@ -22,7 +22,7 @@ from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
 from bigearthnet.store.s3.prefix import Prefix
 from bigearthnet.store.s3.upload import Upload, abort_other_uploads
-from bigearthnet.store.transfer import BLOCK_BYTES, blocks
+from bigearthnet.store.transfer import blocks
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -35,10 +35,8 @@ _SHA256: Final = "sha256"  # in the metadata of objects
 class S3Store:
     """Objects below a prefix of a bucket; see `Store` for the methods, and `Prefix` for the arguments."""
 
-    def __init__(
-        self, client: "S3Client", bucket: str, prefix: str, refusal: Refusal = DestinationError
-    ) -> None:
-        self._prefix = Prefix(client, bucket, prefix, refusal)
+    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+        self._prefix = Prefix(client, bucket, prefix)
 
     @property
     def url(self) -> str:
@@ -71,7 +69,7 @@ class S3Store:
 
     def read(self, name: str) -> bytes | None:
         file = self.head(name)
-        return None if file is None else read_small(self.open(file), file.size, self._prefix.refusal)
+        return None if file is None else read_small(self.open(file), file.size)
 
     def write(self, name: str, data: bytes) -> StoredFile:
         self._prefix.require_ours()
@@ -79,15 +77,15 @@ class S3Store:
         return StoredFile(name, len(data), self._prefix.put(self._named(name), data, Metadata=metadata))
 
     def upload(self, path: Path, name: str) -> StoredFile:
-        with self._joined(name, [path], {}) as upload:
-            return upload.commit()
+        with self._joined(name, [path], {}) as staged:
+            return staged.commit()
 
-    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Upload]:
+    def stage(self, name: str, pieces: Sequence[Piece], sha256: str) -> AbstractContextManager[Staged]:
         return self._joined(name, pieces, {_SHA256: sha256})
 
-    def resume(self, name: str, size: int, md5: str | None) -> S3Partial:
+    def resume(self, name: str, size: int, version: str) -> S3Partial:
         self._prefix.require_ours()
-        return S3Partial(self._prefix, self._named(name), size, md5)
+        return S3Partial(self._prefix, self._named(name), size, version)
 
     def delete(self, names: Iterable[str]) -> None:
         self._prefix.require_ours()
@@ -114,7 +112,7 @@ class S3Store:
         with self._prefix.translating("sign a link to", name):
             url = client.generate_presigned_url("get_object", Params=request, ExpiresIn=seconds)
         if "X-Amz-Date" not in parse_qs(urlsplit(url).query):
-            raise self._prefix.refusal(
+            raise StoreError(
                 f"cannot sign a link to {self._prefix.url(name)}: the credentials ask for a version of "
                 "signatures other than 4. Remove signature_version from their configuration."
             )
@@ -139,10 +137,10 @@ class S3Store:
         return ends_at.astimezone(UTC) if isinstance(ends_at, datetime) else None
 
     def _named(self, name: str) -> str:
-        require_name(name, self.url, self._prefix.refusal)
+        require_name(name, self.url)
         return name
 
-    def _open_at(self, file: StoredFile, stop: int, position: int, _validator: str | None) -> Opened:
+    def _open_at(self, file: StoredFile, stop: int, position: int) -> Opened:
         asked_for = f"{position}-{stop - 1}"
         with self._prefix.translating("read", file.name):
             response = self._prefix.client.get_object(
@@ -150,13 +148,13 @@ class S3Store:
             )
             if response["ContentRange"] != f"bytes {asked_for}/{file.size}":
                 raise self._changed(file.name)
-        return Opened(_Body(response["Body"], self._prefix, file.name), position, file.etag)
+        return Opened(_Body(response["Body"], self._prefix, file.name), position)
 
     def _changed(self, name: str) -> ChangedError:
         return ChangedError(f"{self._prefix.url(name)} was replaced or removed meanwhile. Run again.")
 
     @contextmanager
-    def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Upload]:
+    def _joined(self, name: str, pieces: Sequence[Piece], metadata: dict[str, str]) -> Iterator[Staged]:
         """An upload with all its parts on the server, aborted at the end unless it was completed."""
         upload = Upload(self._prefix, self._named(name), metadata)
         upload.begin()
@@ -166,7 +164,7 @@ class S3Store:
                     self._append_range(piece, upload)
                 else:
                     _append_file(piece, upload)
-            yield upload
+            yield Staged(upload.size, upload.commit)
         finally:
             upload.abort()
 
@@ -182,8 +180,8 @@ class S3Store:
 def _append_file(path: Path, upload: Upload) -> None:
     with translate_os_errors("read", path), path.open("rb") as file:
         end = upload.size + os.fstat(file.fileno()).st_size
-        while block := file.read(BLOCK_BYTES):
-            upload.write(memoryview(block))
+        for block in blocks(file):
+            upload.write(block)
     if upload.size != end:
         raise ChangedError(f"{path} became shorter or longer while it was read. Run again.")
 

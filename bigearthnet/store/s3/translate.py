@@ -7,8 +7,7 @@ from typing import Final
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, DestinationError, TransferError
-from bigearthnet.store.base import Refusal
+from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError
 from bigearthnet.store.s3_url import hide_secrets
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
@@ -67,34 +66,34 @@ _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
 
 @contextmanager
-def translate_errors(verb: str, url: str, refusal: Refusal = DestinationError) -> Iterator[None]:
+def translate_errors(verb: str, url: str) -> Iterator[None]:
     """Translate botocore errors that are raised in the block, which does `verb` to `url`.
 
     The block has the request and what is taken from its response, no more. The URL is `s3://bucket/key`.
 
     Raises:
-        DestinationError, SourceError (the `refusal`): refused; the message says what to do.
+        StoreError: refused; the message says what to do.
         TransferError: no whole response, or the bytes were damaged on their way.
         ChangedError: the object was replaced or removed.
     """
-    kind: type[BigEarthNetError]
+    kind: type[BigEarthNetError] = StoreError
     try:
         yield
         return
     except ClientError as error:
-        kind, reason, advice = _answered(error, refusal)
+        kind, reason, advice = _answered(error)
     except _NO_CREDENTIALS as error:
         # Its kind alone: what a helper program says about credentials may hold some.
         reason = f"there are no usable credentials ({type(error).__name__})"
-        kind, advice = refusal, "Give an access key and a secret key, or a role"
+        advice = "Give an access key and a secret key, or a role"
     except exceptions.NoRegionError:
-        kind, reason, advice = refusal, "there is no region", _REGION
+        reason, advice = "there is no region", _REGION
     except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
         kind, reason, advice = TransferError, f"no whole response from S3 ({_one_line(error)})", _NETWORK
     except KeyError as error:  # a response that broke off among its headers
         kind, reason, advice = TransferError, f"the response of S3 has no {error}", _NETWORK
     except exceptions.BotoCoreError as error:
-        kind, reason = refusal, f"the request is not possible ({_one_line(error)})"
+        reason = f"the request is not possible ({_one_line(error)})"
         advice = "Correct the settings of the credentials"
     # Without its cause: the response in it can hold a session token.
     raise kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.") from None
@@ -105,7 +104,7 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetError], str, str]:
+def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
     code, metadata = error_code(error), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
@@ -119,11 +118,12 @@ def _answered(error: ClientError, refusal: Refusal) -> tuple[type[BigEarthNetErr
         return TransferError, f"{reason} {tries} times" if tries > 1 else reason, "Try again later"
     if code in _DENIED:
         permission = _PERMISSIONS.get(error.operation_name, "s3:PutObject")
+        advice = f"Give these credentials the permission {permission} there, or use other ones"
         if code.isdecimal():  # of a HEAD, which does not say if the keys are wrong
-            return refusal, reason, f"Check the keys, and that they have the permission {permission} there"
-        return refusal, reason, f"Give these credentials the permission {permission} there, or use other ones"
+            advice = f"Check the keys, and that they have the permission {permission} there"
+        return StoreError, reason, advice
     manual = f"See what this server's manual says about {error.operation_name}"
-    return refusal, reason, _ADVICE.get(code, manual)
+    return StoreError, reason, _ADVICE.get(code, manual)
 
 
 def _one_line(error: exceptions.BotoCoreError) -> str:

@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-
-from botocore.exceptions import ClientError
 
 from bigearthnet.errors import BigEarthNetError, ChecksumError
 from bigearthnet.store.base import Range, StoredFile
 from bigearthnet.store.s3.prefix import Prefix, content_type
-from bigearthnet.store.s3.translate import error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -59,8 +57,8 @@ class Upload:
             )["UploadId"]
         return self.id
 
-    def go_on(self, upload_id: str) -> bool:
-        """Go on with an upload; False if it is not there any more.
+    def go_on(self, upload_id: str) -> None:
+        """Go on with an upload if it is still there.
 
         Parts after a gap or one of another size, such as the last one, have to be sent again.
         """
@@ -70,16 +68,13 @@ class Upload:
                     **self._prefix.at(self._name), UploadId=upload_id
                 )
                 listed = [part for page in pages for part in page.get("Parts", [])]
-            except ClientError as error:
-                if error_code(error) == "NoSuchUpload":
-                    return False
-                raise
+            except self._prefix.client.exceptions.NoSuchUpload:
+                return
         self.id = upload_id
         for part in listed:
             if (part["PartNumber"], part["Size"]) != (len(self._parts) + 1, PART_BYTES):
                 break
             self._append(part, part["Size"])
-        return True
 
     def write(self, data: memoryview) -> None:
         """Append bytes."""
@@ -123,10 +118,9 @@ class Upload:
                     MultipartUpload={"Parts": self._parts},
                     MpuObjectSize=self.size,
                 )
-            except ClientError as error:
+            except self._prefix.client.exceptions.NoSuchUpload:
                 # The first try may have succeeded though its response was lost: the object decides.
-                gone = error_code(error) == "NoSuchUpload"
-                if not (gone and self._metadata and self._find()):
+                if not (self._metadata and self._find()):
                     raise
         self.id = None
         stored = self._find()
@@ -176,12 +170,9 @@ class Upload:
 
 def abort_upload(prefix: Prefix, name: str, upload_id: str) -> None:
     """Abort an upload; one that is gone is skipped."""
-    with prefix.translating("abort an unfinished upload to", name):
-        try:
-            prefix.client.abort_multipart_upload(**prefix.at(name), UploadId=upload_id)
-        except ClientError as error:
-            if error_code(error) != "NoSuchUpload":
-                raise
+    gone = prefix.client.exceptions.NoSuchUpload
+    with prefix.translating("abort an unfinished upload to", name), suppress(gone):
+        prefix.client.abort_multipart_upload(**prefix.at(name), UploadId=upload_id)
 
 
 def abort_other_uploads(prefix: Prefix, kept: Collection[str]) -> None:
