@@ -20,36 +20,29 @@ if TYPE_CHECKING:
     from prefect import Flow, State
 
 FLOWS: Final = {
-    "prepare": (
-        "Convert BigEarthNet v2 to zips of RGB and mask PNGs.",
-        (
-            "prepare ~/bigearthnet/dataset",
-            "prepare ~/trial --transfer stream --max-patches 1000",
-            "prepare s3://bucket/ben --countries Finland --countries Kosovo",
-            "prepare sample-dataset --source sample --work-dir sample-work",
-        ),
-    ),
-    "sync": (
-        "Prepare a dataset again, as it was made, if its record has changed or files are missing.",
-        ("sync ~/bigearthnet/dataset", "sync s3://bucket/finland --aws-credentials bigearthnet"),
-    ),
-    "share": (
-        "Create presigned links to the files of a dataset in a bucket.",
-        ("share s3://bucket/finland", "share s3://bucket/finland --files '*.zip' --expires-minutes 720"),
-    ),
-    "fetch": (
-        "Copy a dataset, or some files or tiles of it, to a folder.",
-        ("fetch s3://bucket/finland ~/finland", "fetch s3://bucket/finland ~/finland --tiles '*_T35VLG'"),
-    ),
-    "mirror": (
-        "Copy the record's archives to a bucket, where prepare can read them.",
-        (
-            "mirror 10891137 s3://bucket/archives",
-            "prepare s3://bucket/dataset --source s3://bucket/archives",
-        ),
-    ),
+    "prepare": "Convert BigEarthNet v2 to zips of RGB and mask PNGs.",
+    "sync": "Prepare a dataset again, as it was made, if its record has changed or files are missing.",
+    "share": "Create presigned links to the files of a dataset in a bucket.",
+    "fetch": "Copy a dataset, or some files or tiles of it, to a folder.",
+    "mirror": "Copy the record's archives to a bucket, where prepare can read them.",
 }
-"""Short help and examples of the commands that run a flow; the flow's docstring has the rest."""
+"""The commands that run a flow; the flow's docstring says more."""
+EXAMPLES: Final = """
+bigearthnet prepare ~/bigearthnet/dataset
+bigearthnet prepare ~/trial --transfer stream --max-patches 1000
+bigearthnet prepare s3://bucket/ben --countries Finland --countries Kosovo
+bigearthnet prepare s3://bucket/ben --source s3://bucket/archives
+bigearthnet prepare sample-dataset --source sample --work-dir sample-work
+bigearthnet sync ~/bigearthnet/dataset
+bigearthnet sync s3://bucket/finland --aws-credentials bigearthnet
+bigearthnet share s3://bucket/finland
+bigearthnet share s3://bucket/finland --files '*.zip' --expires-minutes 720
+bigearthnet fetch s3://bucket/finland ~/finland
+bigearthnet fetch s3://bucket/finland ~/finland --tiles '*_T35VLG'
+bigearthnet mirror 10891137 s3://bucket/archives
+bigearthnet serve --port 4201
+PREFECT_API_URL=http://127.0.0.1:4200/api bigearthnet deploy
+"""
 _NEXT: Final = """
 Next, the first 1,000 patches of the real dataset (400 MB to download; all 549,488 patches: 63 GB):
   make dataset DESTINATION=~/bigearthnet/trial OPTIONS="--transfer stream --max-patches 1000"
@@ -96,18 +89,20 @@ def _app(chosen: Sequence[str]) -> App:
         version=lambda: version("bigearthnet-prefect"),
         default_parameter=Parameter(negative=(), show_default=_shown),
     )
-    for name, (text, examples) in FLOWS.items():
-        lines = "\n".join(f"  bigearthnet {example}" for example in examples)
-        epilogue = f"Give an option several times for several values. Examples:\n{lines}"
+    for name, text in FLOWS.items():
         if name in chosen:
-            app.command(_command(name), name=name, help_epilogue=epilogue)
+            advice = "Give an option several times for several values. "
+            app.command(_command(name), name=name, help_epilogue=advice + _examples(name))
         else:
             app.command(lambda: None, name=name, help=text)
-    app.command(serve, help_epilogue="Example:\n  bigearthnet serve --port 4201")
-    app.command(
-        deploy, help_epilogue="Example:\n  PREFECT_API_URL=http://127.0.0.1:4200/api bigearthnet deploy"
-    )
+    app.command(serve, help_epilogue=_examples("serve"))
+    app.command(deploy, help_epilogue=_examples("deploy"))
     return app
+
+
+def _examples(command: str) -> str:
+    lines = [f"  {line}" for line in EXAMPLES.splitlines() if f"bigearthnet {command}" in line]
+    return "\n".join(["Examples:", *lines])
 
 
 def _shown(default: object) -> str:

@@ -34,8 +34,7 @@ def fetch(
         destination: Folder to copy to.
         files: Names of files, or patterns such as *.parquet. Empty, and no tiles: all files.
         tiles: Names of tiles, or patterns such as *_T33UUP; each becomes two zips in tiles/.
-        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
-            configuration.
+        aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
     """
     store, target = open_store(source, aws_credentials), FolderStore(folder(destination))
     with target.lock(flow_run.name or "fetch"), TemporaryDirectory() as scratch:

@@ -24,8 +24,7 @@ def mirror(
         source: Zenodo record id, URL or DOI; URL of a record's JSON; or folder or s3://bucket/prefix that
             holds the archives. The record of BigEarthNet v2 is 10891137.
         destination: Empty s3://bucket/prefix for the copy, which can then be the source of prepare.
-        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
-            configuration.
+        aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
     """
     store = open_store(destination, aws_credentials)
     with store.lock(flow_run.name or "mirror"):

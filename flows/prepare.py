@@ -52,8 +52,7 @@ def prepare(
             over the network without storing it, only as far as needed.
         max_rejected: Number of bad patches that may be left out before the run fails.
         work_dir: Folder for archives and temporary files.
-        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
-            configuration.
+        aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
     """
     wall, cpu = monotonic(), process_time()
     work = Workspace(folder(work_dir))

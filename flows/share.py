@@ -39,8 +39,7 @@ def share(
             name. No slash, backslash or quotation mark. Empty: the file's own name.
         links_file: File on the machine of this run that the links are written to; only its owner can read it.
         show_in_ui: Show the links on this run's page as well, to everyone who can see this UI.
-        aws_credentials: Name of an AwsCredentials block, for S3. Empty: an instance role, or your AWS
-            configuration.
+        aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
     """
     store, path = open_signing_store(source, aws_credentials), links_path(links_file)
     published = read_published(store)

@@ -1,7 +1,8 @@
 """The tiles of a run: which of their shards are finished, and what is left to extract and convert."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any, Final
 
 from bigearthnet.archive.bundle import TileRequest
@@ -97,17 +98,15 @@ def converted_patches(jobs: Sequence[Job], tiles: Sequence[FinishedTile]) -> int
 
 def _reader(shard: Shard, store: Store) -> Callable[[Mapping[str, Any]], bytes]:
     """Return what reads the PNGs of a published shard by their rows, in ascending order, in one request."""
-    offset, size = column(shard.kind, "offset"), column(shard.kind, "size")
-    stream = store.open(shard.source.file, shard.source.start, shard.source.stop)
-
-    def blocks(count: int) -> Iterator[bytes]:
-        while count and (block := stream.read(min(count, _BLOCK_BYTES))):
-            count -= len(block)
-            yield block
+    place, offset, size = shard.source, column(shard.kind, "offset"), column(shard.kind, "size")
+    reader, position = BufferedReader(store.open(place.file, place.start, place.stop)), place.start
 
     def read(row: Mapping[str, Any]) -> bytes:
-        for _ in blocks(row[offset] - stream.position):
-            pass
-        return b"".join(blocks(row[size]))
+        nonlocal position
+        while position < row[offset] and (skipped := reader.read(min(row[offset] - position, _BLOCK_BYTES))):
+            position += len(skipped)
+        png = reader.read(row[size])
+        position += len(png)
+        return png
 
     return read

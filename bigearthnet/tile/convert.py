@@ -46,12 +46,11 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedTile:
-    """A converted tile: patches in its shards, rejected patches, and bytes of each shard written."""
+    """A converted tile: the number of patches in its shards, and the rejected patches."""
 
     tile: str
     patches: int
     rejected: tuple[Rejected, ...]
-    sizes: Mapping[Kind, int]
 
 
 def shard_file(kind: Kind) -> str:
@@ -95,12 +94,7 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
                 rows[kind].append(_add(writer, kind, row, png or wanted.held[kind].read(row)))
     for kind in wanted.kinds:
         write_rows(rows[kind], kind, folder / rows_file(kind))
-    return ConvertedTile(
-        wanted.tile,
-        patches,
-        tuple(Rejected(*one) for one in sorted(rejected.items())),
-        {kind: writer.size for kind, writer in writers.items()},
-    )
+    return ConvertedTile(wanted.tile, patches, tuple(Rejected(*one) for one in sorted(rejected.items())))
 
 
 Made = tuple[Mapping[str, Any], bytes | None]

@@ -13,16 +13,12 @@ _BUFFER_BYTES = 1 << 20
 class ShardWriter:
     """Writes a shard; the same members give the same bytes. A context manager.
 
-    Attributes:
-        size: bytes so far.
-
     Raises:
         StoreError: the folder cannot be written.
         SpaceError: the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
-        self.size = 0
         self._path = path
 
     def __enter__(self) -> Self:
@@ -45,5 +41,4 @@ class ShardWriter:
         with translate_os_errors("write", self._path):
             self._file.write(header)
             self._file.write(data)
-        self.size += len(header) + len(data)
         return crc32

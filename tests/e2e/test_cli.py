@@ -15,7 +15,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 from pydantic import BaseModel
 
-from deployments.cli import FLOWS
+from deployments.cli import EXAMPLES, FLOWS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # a slow core starts the server in minutes
 
@@ -110,8 +110,10 @@ def test_help_has_each_option_and_examples(name: str, answers: dict[tuple[str, .
     code, output, _ = answers[name, "--help"]
     assert code == 0
     assert set(re.findall(r"--[a-z-]+(?= )", output.split("Examples:")[0])) == options(name)
-    for line in FLOWS[name][1]:
-        assert f"\n  bigearthnet {line}\n" in output, "an example has a line of its own, to be copied"
+    examples = [line for line in EXAMPLES.splitlines() if line.startswith(f"bigearthnet {name} ")]
+    assert examples
+    for line in examples:
+        assert f"\n  {line}\n" in output, "an example has a line of its own, to be copied"
 
 
 def test_the_list_of_commands_needs_no_prefect() -> None:

@@ -18,7 +18,7 @@ from bigearthnet.tile import ConvertedTile, Rejected
 from bigearthnet.tile.rows import write_rows
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
-MADE = ConvertedTile(TILE, 1, (Rejected(f"{TILE}_00_01", "bad"),), {"masks": 5})
+MADE = ConvertedTile(TILE, 1, (Rejected(f"{TILE}_00_01", "bad"),))
 MARK = Mark(7, "md5")
 
 
