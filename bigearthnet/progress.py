@@ -6,17 +6,13 @@ _EVERY_SECONDS = 60
 
 
 class Progress:
-    """Bytes done, rate since the last line, and time left of a transfer of `total` bytes, by a clock.
-
-    Attributes:
-        percent: done, 0 to 100.
-    """
+    """Bytes done, rate since the last line, and time left of a transfer of `total` bytes, by a clock."""
 
     def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
         self._name, self._total, self._clock = name, total, clock
         self._done = 0
         self._last = (clock(), 0)
-        self.percent = 0
+        self.percent = 0  # done, at the last line
 
     def advance(self, count: int) -> str | None:
         """Count bytes (a negative number takes some back); return a line once a minute."""

@@ -28,42 +28,25 @@ from tasks.record import download
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """What is known before anything large is downloaded or converted.
-
-    Attributes:
-        opened: source, destination and work folder.
-        images: the images' archive.
-        maps: the reference maps' archive.
-        streams: the images' archive is read over the network, without being kept.
-        metadata: the record's metadata, None without its files.
-        plan: the tiles to make.
-        recipe: what the dataset is made of.
-    """
+    """What is known before anything large is downloaded or converted."""
 
     opened: Opened
-    images: RecordFile
-    maps: LocalFile
-    streams: bool
-    metadata: Metadata | None
-    plan: Plan
-    recipe: Recipe
+    images: RecordFile  # the images' archive
+    maps: LocalFile  # the reference maps' archive
+    streams: bool  # the images' archive is read over the network, without being kept
+    metadata: Metadata | None  # None without the record's metadata files
+    plan: Plan  # the tiles to make
+    recipe: Recipe  # what the dataset is made of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Todo:
-    """What a run has to do.
-
-    Attributes:
-        known: what is known of the record.
-        cache: the finished tiles in the destination.
-        jobs: a job for each tile, in the order of the archives.
-        digests: of the zips that are put together anew; each shard is added in order.
-    """
+    """What a run has to do."""
 
     known: Survey
-    cache: TileCache
-    jobs: Sequence[Job]
-    digests: Mapping[Kind, ZipDigest]
+    cache: TileCache  # the finished tiles in the destination
+    jobs: Sequence[Job]  # one for each tile, in the order of the archives
+    digests: Mapping[Kind, ZipDigest]  # of the zips that are put together anew; shards are added in order
 
     @property
     def needs_images(self) -> bool:

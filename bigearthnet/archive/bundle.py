@@ -31,24 +31,14 @@ Index = Mapping[str, Cells]
 
 @dataclass(frozen=True, slots=True)
 class TileRequest:
-    """The members of a tile to extract.
-
-    Attributes:
-        tile: its name.
-        images: ids of the patches whose bands are wanted.
-        maps: ids of the patches whose reference maps are wanted.
-        known: cells that the reference maps or the metadata list; patches in other cells are reported. None:
-            they are not.
-        complete: read the tile to its end, otherwise to its last wanted patch.
-        last: no other tile will be asked for: read the archives to their ends.
-    """
+    """The members of a tile to extract."""
 
     tile: str
-    images: Collection[str]
-    maps: Collection[str]
-    known: Cells | None
-    complete: bool
-    last: bool
+    images: Collection[str]  # ids of the patches whose bands are wanted
+    maps: Collection[str]  # ids of the patches whose reference maps are wanted
+    known: Cells | None  # patches in other cells are reported; None: they are not
+    complete: bool  # read the tile to its end, otherwise to its last wanted patch
+    last: bool  # no other tile will be asked for: read the archives to their ends
 
 
 @dataclass(frozen=True, slots=True)

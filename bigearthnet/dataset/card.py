@@ -10,6 +10,7 @@ from bigearthnet.dataset.layout import CARD
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.recipe import Kind, RecordUsed
+from bigearthnet.source.record import first_error
 from bigearthnet.tile.convert import Rejected
 
 FORMAT: Final = "bigearthnet-prefect/2"
@@ -128,9 +129,7 @@ def parse_card(data: bytes, where: str) -> Card:
     try:
         return Card.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the beginning"
         raise SourceError(
-            f"{where} is not a card of format {FORMAT} (at {place}: {first['msg']}). "
+            f"{where} is not a card of format {FORMAT} ({first_error(error)}). "
             "If it is not needed, move it away."
         ) from error

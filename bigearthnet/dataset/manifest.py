@@ -36,16 +36,12 @@ other columns are those of `tile.rows.SCHEMAS`."""
 
 
 class Statistics:
-    """Sums over the rows of a manifest.
-
-    Attributes:
-        by_split: number of patches, and sums of the channels' columns, of each split; None: not known.
-        class_pixels: number of pixels of each value of the masks.
-    """
+    """Sums over the rows of a manifest."""
 
     def __init__(self) -> None:
+        # Number of patches, and sums of the channels' columns, of each split; None: not known.
         self.by_split: dict[str | None, Counter[str]] = {}
-        self.class_pixels: Counter[int] = Counter()
+        self.class_pixels: Counter[int] = Counter()  # number of pixels of each value of the masks
 
     def add(self, rows: pa.Table) -> None:
         """Add the rows of a tile."""

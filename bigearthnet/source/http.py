@@ -48,14 +48,9 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)  # its lines hold URLs
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Makes requests. Uses HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+    """Makes requests. Uses HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
 
-    Attributes:
-        stall_seconds: longest time without a byte.
-        sleep: waits that many seconds.
-    """
-
-    stall_seconds: float = 60
+    stall_seconds: float = 60  # longest time without a byte
     sleep: Callable[[float], None] = time.sleep
 
     def document(self, url: str) -> bytes:

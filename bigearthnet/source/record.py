@@ -32,19 +32,13 @@ class SourceFile(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class RecordFile:
-    """A file of a record.
-
-    Attributes:
-        md5: hex, lower case; None where the source states none.
-        location: URL or path of the file.
-        etag: version of the file; empty where the source tells none.
-    """
+    """A file of a record; its md5 (hex) is None where the source states none."""
 
     name: Annotated[str, Field(pattern=f"^({'|'.join(RECORD_FILES)})$")]
     size: Annotated[int, Field(ge=0)]
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
-    location: str = field(default="", repr=False)  # can hold a token
-    etag: str = ""
+    location: str = field(default="", repr=False)  # URL or path; can hold a token
+    etag: str = ""  # version of the file, if the source tells it
 
     @property
     def version(self) -> str:
@@ -61,20 +55,13 @@ class RecordFile:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The files of a dataset, and the version of it that they are.
+    """The files of a dataset, and the version of it that they are."""
 
-    Attributes:
-        kind: "zenodo", or "folder" for files that belong to no known record.
-        record_id: of Zenodo; empty for a folder.
-        version: can be empty, like the title.
-        files: those of `RECORD_FILES` that the record has, in that order; always both archives.
-    """
-
-    kind: Literal["zenodo", "folder"]
-    record_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
-    version: str
+    kind: Literal["zenodo", "folder"]  # a folder: the files belong to no known record
+    record_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]  # of Zenodo; empty for a folder
+    version: str  # can be empty, like the title
     title: str
-    files: tuple[RecordFile, ...]
+    files: tuple[RecordFile, ...]  # of `RECORD_FILES`, in that order; always both archives
 
     def require(self, archive: str) -> RecordFile:
         """Return one of `ARCHIVES`."""

@@ -13,11 +13,9 @@ from bigearthnet.store.reader import ResumingReader
 class StoredFile:
     """A file of a store, as it was when it was looked up."""
 
-    name: str
-    """Below the store, with `/`."""
+    name: str  # below the store, with `/`
     size: int
-    etag: str
-    """Differs for every version of the file."""
+    etag: str  # differs for every version of the file
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,7 @@ class Opened:
     """A file opened at a byte."""
 
     body: Body
-    start: int
-    """The byte that `body` begins with: as asked for, or 0 where the server sends the whole file."""
+    start: int  # the byte that it begins with: as asked for, or 0 where the server sends the whole file
 
 
 OpenAt = Callable[[int], Opened]
@@ -57,12 +56,7 @@ def backoff_seconds(failures: int) -> float:
 
 
 class ResumingReader(io.RawIOBase):
-    """Reads bytes `start` to `stop` of a file; opens it again where a connection broke.
-
-    Attributes:
-        name: of the file, for messages.
-        position: offset of the next byte.
-    """
+    """Reads bytes `start` to `stop` of a file; opens it again where a connection broke."""
 
     def __init__(
         self,
@@ -74,9 +68,9 @@ class ResumingReader(io.RawIOBase):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__()
-        self.position = start
+        self.position = start  # of the next byte
+        self.name = name  # for messages
         self._open_at = open_at
-        self.name = name
         self._stop = stop
         self._sleep = sleep
         self._body: Body | None = None

@@ -7,23 +7,17 @@ from bigearthnet.errors import StoreError
 
 
 class Workspace:
-    """Paths in the work folder. Everything in it can be made again.
-
-    Attributes:
-        root: the work folder.
-        md5s: notes of the md5s of archives, so that an unchanged archive is read once.
-        archives: files of records, by their md5.
-        sample: archives of the embedded sample.
-        bundles: tile bundles that wait to be converted; like the next two, of use to one run.
-        tiles: shards and rows that were just converted.
-        staging: manifest, preview and central directories before they are published.
-    """
+    """Paths in the work folder. Everything in it can be made again."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.md5s, self.archives = root / "md5s", root / "archives"
-        self.sample = root / "sample"
-        self.bundles, self.tiles, self.staging = root / "bundles", root / "tiles", root / "staging"
+        self.archives = root / "archives"  # files of records, by their version
+        self.md5s = root / "md5s"  # notes of the md5s of archives, so that an unchanged archive is read once
+        self.sample = root / "sample"  # archives of the embedded sample
+        # Of use to one run:
+        self.bundles = root / "bundles"  # wait to be converted
+        self.tiles = root / "tiles"  # shards and rows that were just converted
+        self.staging = root / "staging"  # manifest, preview and central directories before they are published
 
 
 def folder(text: str) -> Path:

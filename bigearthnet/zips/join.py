@@ -11,14 +11,10 @@ Offsets = npt.NDArray[np.uint64]
 
 
 class CentralDirectory:
-    """Makes the central directory of a zip, a shard at a time.
-
-    Attributes:
-        offset: bytes of the members so far: where the next shard begins.
-    """
+    """Makes the central directory of a zip, a shard at a time."""
 
     def __init__(self) -> None:
-        self.offset = 0
+        self.offset = 0  # bytes of the members so far: where the next shard begins
         self._count = 0
         self._size = 0
         self._last = b""
