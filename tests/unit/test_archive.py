@@ -6,6 +6,7 @@ import tarfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -18,15 +19,8 @@ from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import BANDS, IMAGES_ROOT, RGB_BANDS, pack_command
-from tests.support.small_archives import (
-    TILES,
-    Members,
-    copy_tile,
-    everything,
-    members_of,
-    packed,
-    reader_of,
-)
+from tests.support.archives import tar
+from tests.support.small_archives import TILES, Members, copy_tile, everything, members_of, packed, reader_of
 
 FIRST, SECOND = members_of(TILES[0], range(3)), members_of(TILES[1], range(2))
 
@@ -90,28 +84,23 @@ def test_the_command_packs_an_archive_that_is_read(tmp_path: Path) -> None:
 
 
 def test_paths_may_begin_with_a_dot_and_folders_have_entries() -> None:
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as tar:
-        for folder in ("./", "./BigEarthNet-S2/", f"./BigEarthNet-S2/{TILES[0]}/"):
-            info = tarfile.TarInfo(folder)
-            info.type = tarfile.DIRTYPE
-            tar.addfile(info)
-        for path, content in FIRST:
-            info = tarfile.TarInfo(f"./{path}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    data = zstandard.ZstdCompressor().compress(raw.getvalue())
+    entries = []
+    for folder in ("./", "./BigEarthNet-S2/", f"./BigEarthNet-S2/{TILES[0]}/"):
+        entries.append((tarfile.TarInfo(folder), b""))
+        entries[-1][0].type = tarfile.DIRTYPE
+    for path, content in FIRST:
+        entries.append((tarfile.TarInfo(f"./{path}"), content))
+        entries[-1][0].size = len(content)
+    data = tar(entries)
     assert everything(data) == FIRST
     copied, _ = copy_tile(reader_of(data), TILES[0], [1], BANDS)
     assert copied == [(f"./{path}", content) for path, content in FIRST[12:24]]
 
 
 def test_names_that_are_not_utf8_are_refused() -> None:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        tar.addfile(tarfile.TarInfo(FIRST[0][0].replace("_B01", "_B0\udcff")))
+    data = tar([(tarfile.TarInfo(FIRST[0][0].replace("_B01", "_B0\udcff")), b"")])
     with pytest.raises(ArchiveError, match=r"_B0\\\\xff\.tif"):
-        list(ArchiveReader(iter([data.getvalue()]), IMAGES_ROOT, "images"))
+        everything(data)
 
 
 def test_tiles_may_end_early_or_be_missing(tmp_path: Path) -> None:
@@ -131,32 +120,24 @@ def test_the_rest_is_read_and_checked(tmp_path: Path) -> None:
         copy_tile(damaged, TILES[0], [1], last=True)
 
 
-class Endless:
+def frame(patches: int) -> Iterator[bytes]:
     """An archive of any length, made while it is read."""
-
-    def __init__(self, patches: int) -> None:
-        self._pieces = filter(None, self._frame(patches))
-
-    def _frame(self, patches: int) -> Iterator[bytes]:
-        compressor = zstandard.ZstdCompressor(level=1).compressobj()
-        for tile in TILES[:4]:
-            for row in range(patches // 4):
-                ((path, content),) = members_of(tile, [row], ["B02"], size=29_196)
-                info = tarfile.TarInfo(path)
-                info.size = len(content)
-                yield compressor.compress(
-                    info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
-                )
-        yield compressor.compress(END_OF_ARCHIVE) + compressor.flush()
-
-    def read(self, size: int, /) -> bytes:  # noqa: ARG002
-        return next(self._pieces, b"")
+    compressor = zstandard.ZstdCompressor(level=1).compressobj()
+    for tile in TILES[:4]:
+        for row in range(patches // 4):
+            ((path, content),) = members_of(tile, [row], ["B02"], size=29_196)
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            yield compressor.compress(info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512))
+    yield compressor.compress(END_OF_ARCHIVE) + compressor.flush()
 
 
 def peak(patches: int) -> int:
     """Most bytes in use while an archive is copied."""
     tracemalloc.start()
-    reader = ArchiveReader(decompress(Endless(patches)), IMAGES_ROOT, "images")
+    pieces = filter(None, frame(patches))
+    source = SimpleNamespace(read=lambda _: next(pieces, b""))
+    reader = ArchiveReader(decompress(source), IMAGES_ROOT, "images")
     for tile in TILES[:4]:
         asked = [f"{tile}_05_{row:02d}" for row in range(100)]
         request = TileRequest(tile, asked, [], None, complete=True, last=tile == TILES[3])
@@ -172,15 +153,6 @@ def test_memory_does_not_depend_on_the_length() -> None:
     assert ten_times < 1.5 * short < 4 << 20  # a chunk more where members span two
 
 
-class Pieces(io.BytesIO):
-    """A file of which a read gives at most `most` bytes."""
-
-    most: int
-
-    def read(self, size: int | None = None, /) -> bytes:
-        return super().read(self.most if size is None else min(size, self.most))
-
-
 def whole(data: bytes) -> bytes:
     return b"".join(decompress(io.BytesIO(data)))
 
@@ -193,28 +165,18 @@ def test_frames_one_after_the_other_are_one_content(parts: list[bytes], checksum
     compressor = zstandard.ZstdCompressor(write_checksum=checksum)
     skipped = b"\x50\x2a\x4d\x18\x04\0\0\0size"  # as pzstd writes before each frame
     data = b"".join(skipped + compressor.compress(part) for part in parts)
-    source = Pieces(data)
-    source.most = most
-    assert b"".join(decompress(source)) == b"".join(parts)
+    file = io.BytesIO(data)
+    in_pieces = SimpleNamespace(read=lambda size: file.read(min(size, most)))
+    assert b"".join(decompress(in_pieces)) == b"".join(parts)
 
 
-@pytest.mark.parametrize(
-    "data", [b"\x1f\x8b\x08gzip", b"<!DOCTYPE html>", bytes(600), b"BigEarthNet-S2/" + bytes(600)]
-)
-def test_other_files_are_refused(data: bytes) -> None:
-    with pytest.raises(ArchiveError, match=r"^this is not zstd, or damaged "):
-        whole(data)
+OTHERS = [b"\x1f\x8b\x08gzip", b"<!DOCTYPE html>", bytes(600), b"BigEarthNet-S2/" + bytes(600)]
 
 
-def test_an_empty_file_is_refused() -> None:
-    with pytest.raises(ArchiveError, match="the tar is cut off"):
-        everything(b"")
-
-
-def test_anything_behind_the_frame_is_refused(tmp_path: Path) -> None:
-    data = packed(tmp_path, members_of(TILES[0], range(1)))
-    with pytest.raises(ArchiveError, match=r"^images\.tar\.zst, .*: this is not zstd, or damaged"):
-        everything(data + b"<html>")
+@pytest.mark.parametrize("data", [*OTHERS, tar([]) + b"<html>"])
+def test_other_files_and_anything_behind_the_frame_are_refused(data: bytes) -> None:
+    with pytest.raises(ArchiveError, match=r"^images\.tar\.zst, .*: this is not zstd, or damaged "):
+        everything(data)
 
 
 @pytest.mark.parametrize(("log", "accepted"), [(27, True), (28, False)])
@@ -234,8 +196,6 @@ def test_one_chunk_has_a_limit() -> None:
     assert len(bomb) < 20_000
     program = """
 import resource, sys
-from bigearthnet.archive import bundle
-from bigearthnet.archive.bundle import TileRequest
 from bigearthnet.archive.reader import decompress
 def memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 before = memory()
@@ -246,10 +206,10 @@ print(sum(sizes), max(sizes), memory() - before < 32)
     assert made.split() == [b"%d" % (1 << 29), b"%d" % (1 << 18), b"True"]
 
 
-def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+def test_an_archive_that_is_cut_off_or_empty_is_refused(tmp_path: Path) -> None:
     data = packed(tmp_path, members_of(TILES[0], range(2)))
     end = len(data) - 4  # of the content; then comes its checksum
-    for size in {*range(1, end, 499), *range(end - 40, end)}:
+    for size in {*range(2), *range(1, end, 499), *range(end - 40, end)}:
         with pytest.raises(ArchiveError, match="the tar is cut off"):
             everything(data[:size])
 

@@ -3,16 +3,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from bigearthnet.classes import (
-    BEN19,
-    CLC,
-    CLC_L1,
-    MASK_FORMS,
-    MaskForm,
-    clc_positions,
-    mask_classes,
-    mask_values,
-)
+from bigearthnet import classes
+from bigearthnet.classes import BEN19, CLC, CLC_L1, MASK_FORMS, MaskForm
 
 # Transcribed from the description of the dataset, independently of the module.
 CODES = """
@@ -89,7 +81,7 @@ def test_the_tables_are_those_of_the_dataset() -> None:
 
 
 def test_each_possible_code_has_its_position_or_none() -> None:
-    positions = clc_positions()
+    positions = classes.clc_positions()
     assert (positions.shape, positions.dtype) == ((65536,), np.dtype(np.uint8))
     assert not positions.flags.writeable
     found = {code: int(positions[code]) for code in np.flatnonzero(positions).tolist()}
@@ -98,7 +90,7 @@ def test_each_possible_code_has_its_position_or_none() -> None:
 
 @pytest.mark.parametrize("form", MASK_FORMS)
 def test_each_code_has_its_value(form: MaskForm) -> None:
-    values = mask_values(form)
+    values = classes.mask_values(form)
     assert (values.shape, values.dtype) == ((256,), np.dtype(np.uint16))
     assert not values.flags.writeable
     assert values.tolist() == [0, *(value_of(code, form) for code in codes), *([0] * 210)]
@@ -106,7 +98,7 @@ def test_each_code_has_its_value(form: MaskForm) -> None:
 
 @pytest.mark.parametrize("form", MASK_FORMS)
 def test_each_value_has_its_name_and_the_colour_of_its_first_code(form: MaskForm) -> None:
-    listed = mask_classes(form)
+    listed = classes.mask_classes(form)
     first = {
         value_of(code, form): colour for code, colour in reversed(list(zip(codes, colours, strict=True)))
     }

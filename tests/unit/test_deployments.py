@@ -16,17 +16,6 @@ def full_name(deployment: dict[str, Any]) -> str:
     return f"{deployment['entrypoint'].rsplit('.')[-1]}/{deployment['name']}"
 
 
-def test_the_names_are_those_that_the_documentation_uses() -> None:
-    assert sorted(full_name(deployment) for deployment in DEPLOYMENTS) == [
-        "fetch/download-dataset",
-        "mirror/mirror-archives",
-        "prepare/prepare-dataset",
-        "prepare/prepare-sample",
-        "share/share-links",
-        "sync/nightly-sync",
-    ]
-
-
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=full_name)
 def test_a_deployment_loads_and_its_parameters_fit(deployment: dict[str, Any]) -> None:
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"])

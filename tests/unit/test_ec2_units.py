@@ -69,11 +69,8 @@ def test_systemd_accepts_the_units_and_their_exposure(tmp_path: Path, command: l
     [
         ("bigearthnet-server", ["OOMScoreAdjust=-500"]),
         # The worker outlives a run that takes too much memory, and ends its run when it is stopped.
-        (
-            "bigearthnet-worker",
-            ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M", "KillMode=mixed"],
-        ),
-        ("bigearthnet-worker", ["RequiresMountsFor=/data", "ReadWritePaths=/data"]),
+        ("bigearthnet-worker", ["OOMScoreAdjust=500", "OOMPolicy=continue", "MemoryMax=560M"]),
+        ("bigearthnet-worker", ["KillMode=mixed", "RequiresMountsFor=/data", "ReadWritePaths=/data"]),
     ],
 )
 def test_runs_cannot_take_the_host_down(unit: str, lines: list[str]) -> None:

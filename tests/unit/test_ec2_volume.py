@@ -144,16 +144,18 @@ def test_of_two_candidates_none_is_chosen(host: Host) -> None:
 
 
 @pytest.mark.parametrize("host", [[BLANK]], indirect=True)
-def test_files_in_the_folder_are_not_hidden_by_a_mount(host: Host, tmp_path: Path) -> None:
-    output = host.ensure("mkdir $DATA; touch $DATA/dataset.json")
-    assert f"cannot mount {host.disks[0]} at {host.data}: the folder is not empty" in output
-    assert (tmp_path / "0.img").read_bytes() == bytes(16 * MIB)
-
-
-@pytest.mark.parametrize("host", [[BLANK]], indirect=True)
-def test_a_volume_that_fstab_names_is_not_replaced(host: Host, tmp_path: Path) -> None:
-    output = host.ensure(f"echo LABEL={host.label}x $DATA ext4 nofail 0 2 >>$FSTAB")
-    assert f"cannot mount the volume that {host.fstab} names for {host.data}. Attach it" in output
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("mkdir $DATA; touch $DATA/x", "cannot mount {disks[0]} at {data}: the folder is not empty"),
+        ("echo LABEL=x $DATA ext4 nofail >>$FSTAB", "cannot mount the volume that {fstab} names for {data}"),
+    ],
+)
+def test_a_mount_hides_neither_files_nor_another_volume(
+    host: Host, tmp_path: Path, before: str, message: str
+) -> None:
+    output = host.ensure(before)
+    assert message.format(**vars(host)) in output
     assert (output[0], (tmp_path / "0.img").read_bytes()) == ("1", bytes(16 * MIB))
 
 

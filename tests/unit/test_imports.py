@@ -57,10 +57,7 @@ def test_packages_of_bigearthnet_import_downwards(path: Path) -> None:
     assert not upwards
 
 
-@pytest.mark.parametrize(
-    ("room", "above"),
-    [("tasks", {"flows", "deployments"}), ("flows", {"deployments"})],
-)
+@pytest.mark.parametrize(("room", "above"), [("tasks", {"flows", "deployments"}), ("flows", {"deployments"})])
 def test_flows_and_tasks_import_downwards(room: str, above: set[str]) -> None:
     for path in sorted((ROOT / room).rglob("*.py")):
         assert not {module.split(".")[0] for module in imports(path)} & above, path

@@ -28,16 +28,8 @@ def test_a_link_shows_its_secret_to_no_log() -> None:
     [
         ("", None, ""),
         (TEMPORARY, NOON + HOUR, ""),
-        (
-            TEMPORARY,
-            NOON + HOUR / 3,
-            "end at 2026-01-31 12:20:00 UTC, and end with them, not at",
-        ),
-        (
-            TEMPORARY,
-            None,
-            "do not say when they end. The links end with them, which may be before 2026",
-        ),
+        (TEMPORARY, NOON + HOUR / 3, "end at 2026-01-31 12:20:00 UTC, and end with them, not at"),
+        (TEMPORARY, None, "do not say when they end. The links end with them, which may be before 2026"),
     ],
 )
 def test_links_end_with_their_credentials(more: str, credentials_end: datetime | None, warning: str) -> None:

@@ -4,17 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bigearthnet import names
 from bigearthnet.errors import ArchiveError
-from bigearthnet.names import (
-    IMAGES_ROOT,
-    LAYERS,
-    Member,
-    Patch,
-    Root,
-    parse_member,
-    parse_patch,
-    pattern_hint,
-)
+from bigearthnet.names import IMAGES_ROOT, Patch, parse_member, parse_patch
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 OTHER = "S2B_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -26,19 +18,19 @@ tiles = st.from_regex(
     alphabet=st.characters(max_codepoint=127),
 )
 patches = st.builds(Patch, tiles, st.integers(0, 99), st.integers(0, 99))
-members = st.sampled_from(sorted((root, layer) for root, layers in LAYERS.items() for layer in layers))
+members = st.sampled_from(sorted((root, layer) for root, layers in names.LAYERS.items() for layer in layers))
 
 
 @settings(deadline=None)
 @given(patches, members)
-def test_names_are_read_back(patch: Patch, member: tuple[Root, str]) -> None:
+def test_names_are_read_back(patch: Patch, member: tuple[names.Root, str]) -> None:
     column, row = f"{100 + patch.column}"[1:], f"{100 + patch.row}"[1:]
     assert patch.patch_id == f"{patch.tile}_{column}_{row}"
     assert parse_patch(patch.patch_id) == patch
     root, layer = member
     path = f"{root}/{patch.tile}/{patch.patch_id}/{patch.patch_id}_{layer}.tif"
     assert parse_member(path, root) == parse_member(f"./{path}", root)
-    assert parse_member(path, root) == Member(patch.tile, patch.patch_id, layer)
+    assert parse_member(path, root) == names.Member(patch.tile, patch.patch_id, layer)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +117,4 @@ def test_a_changed_path_is_refused_or_keeps_its_parts(put: str, at: int, cut: in
     ],
 )
 def test_patterns_that_match_nothing_get_a_hint(pattern: str, hint: str) -> None:
-    assert pattern_hint(pattern, [TILE, OTHER, TILE.replace("T33UUP", "T34VER")]) == hint
+    assert names.pattern_hint(pattern, [TILE, OTHER, TILE.replace("T33UUP", "T34VER")]) == hint

@@ -1,21 +1,16 @@
-import json
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from bigearthnet.options import SPLITS, CountryName, Rendering, Selection, explain
+from bigearthnet.options import Rendering, Selection, explain
 
 
-def test_forms_show_titles_limits_and_choices() -> None:
+def test_forms_show_titles_and_descriptions() -> None:
     for model in (Selection, Rendering):
         for name, field in model.model_json_schema()["properties"].items():
             assert field["title"], name
             assert field["description"], name
-    properties = Selection.model_json_schema()["properties"]
-    assert properties["splits"]["items"]["enum"] == list(SPLITS)
-    assert properties["countries"]["items"]["enum"] == list(get_args(CountryName))
-    assert properties["max_patches"]["minimum"] == 0
 
 
 @pytest.mark.parametrize(
@@ -28,24 +23,16 @@ def test_forms_show_titles_limits_and_choices() -> None:
         (Selection, {"countries": ["Germany"]}, "countries: there is no 'Germany'. Choose from Austria, Bel"),
         (Selection, {"snow_cloud_shadow": "only"}, "snow_cloud_shadow: Input should be 'include' or 'excl"),
         (Selection, {"max_patches": -5}, "max_patches: the number of patches cannot be negative (-5)."),
-        (
-            Selection,
-            {"max_patches": "-5"},
-            "max_patches: the number of patches cannot be negative (-5). Use ",
-        ),
+        (Selection, {"max_patches": "-5"}, "max_patches: the number of patches cannot be negative (-5). U"),
         (Selection, {"patches": 3}, "patches: Extra inputs are not permitted"),
         (Selection, {"splits": ["s"], "patches": 3}, "splits: there is no 's'. Choose from train, vali"),
         (Rendering, {"stretch": "gamma"}, "stretch: Input should be 'reflectance', 'percentile' or 'minmax'"),
         (Rendering, {"reflectance_max": 0}, "reflectance_max: Input should be greater than or equal to 1"),
-        (Rendering, {"reflectance_max": 65536}, "reflectance_max: Input should be less than or equal to 65"),
         (Rendering, {"percentiles": [98, 2]}, "percentiles: the first must be below the second"),
         (Rendering, {"percentiles": [2, 2]}, "percentiles: the first must be below the second"),
         (Rendering, {"percentiles": [-1, 98]}, "percentiles: Input should be greater than or equal to 0"),
         (Rendering, {"percentiles": [2, 100.5]}, "percentiles: Input should be less than or equal to 100"),
         (Rendering, {"percentiles": [float("nan"), 98]}, "percentiles: Input should be"),
-        (Rendering, {"mask_classes": "clc_l2"}, "mask_classes: Input should be 'clc', 'clc_l3', 'clc_l1'"),
-        (Rendering, {"png_compression": 10}, "png_compression: Input should be less than or equal to 9"),
-        (Rendering, {"png_compression": -1}, "png_compression: Input should be greater than or equal to 0"),
     ],
 )
 def test_invalid_options_are_explained(
@@ -57,10 +44,7 @@ def test_invalid_options_are_explained(
     assert len(explain(caught.value).splitlines()) == len(choice)
 
 
-@pytest.mark.parametrize(
-    "choice", [Selection(tiles=("*_T33UUP",), splits=("test",), max_patches=5), Rendering(stretch="minmax")]
-)
-def test_options_survive_json_and_cannot_be_changed(choice: Selection | Rendering) -> None:
-    assert type(choice).model_validate(json.loads(choice.model_dump_json())) == choice
+@pytest.mark.parametrize("choice", [Selection(), Rendering()])
+def test_options_cannot_be_changed(choice: Selection | Rendering) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(choice, next(iter(type(choice).model_fields)), None)

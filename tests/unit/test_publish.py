@@ -13,26 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bigearthnet.dataset import (
-    CARD,
-    IMAGES_ZIP,
-    MANIFEST,
-    MASKS_ZIP,
-    PREVIEW,
-    find_published,
-    require_published,
-)
+from bigearthnet import errors
+from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
 from bigearthnet.dataset.build import require_few_rejected
 from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.dataset.published import find_published, require_published
 from bigearthnet.dataset.tiles import FinishedTile
-from bigearthnet.errors import (
-    ArchiveError,
-    BusyError,
-    RejectedError,
-    SourceError,
-    SpaceError,
-    StoreError,
-)
 from bigearthnet.plan import recipe
 from bigearthnet.plan.recipe import KINDS
 from bigearthnet.store import FolderStore, Piece, Range
@@ -216,9 +202,9 @@ def test_too_many_rejected_patches_end_the_run() -> None:
     require_few_rejected(tiles, 14, 7)
     named = r"\(p0: bad; p0: bad; p1: bad; p2: bad; p3: bad; \.\.\.\)\. Check the source\. "
     message = rf"^7 of 14 patches were rejected, max_rejected is 6 {named}Set max_rejected to 7 to publish"
-    with pytest.raises(RejectedError, match=message):
+    with pytest.raises(errors.RejectedError, match=message):
         require_few_rejected(tiles, 14, 6)
-    with pytest.raises(RejectedError, match=r"\(p0: bad\)\. Check the source\. None is left"):
+    with pytest.raises(errors.RejectedError, match=r"\(p0: bad\)\. Check the source\. None is left"):
         require_few_rejected([finished(0, 1)], 1, 1)
 
 
@@ -229,7 +215,7 @@ def test_a_folder_in_the_way_is_found_before_the_old_card_goes(tmp_path: Path, s
     (folder / PREVIEW).mkdir()
     before = (folder / CARD).read_bytes()
     for _ in range(2):
-        with pytest.raises(StoreError, match=f"cannot write {folder}/{PREVIEW}: there is a folder"):
+        with pytest.raises(errors.StoreError, match=f"cannot write {folder}/{PREVIEW}: there is a folder"):
             prepare(sample.folder, folder)
         assert (folder / CARD).read_bytes() == before
     (folder / PREVIEW).rmdir()
@@ -241,7 +227,7 @@ def test_a_run_that_lost_its_lock_changes_nothing(tmp_path: Path, sample: Sample
     folder = tmp_path / "d"
     prepare(sample.folder, folder, max_patches=3)
     before = contents(folder)
-    with pytest.raises(BusyError, match="lost the lock"):
+    with pytest.raises(errors.BusyError, match="lost the lock"):
         prepare(sample.folder, folder, lambda _: (folder / ".lock").unlink(missing_ok=True))
     after = contents(folder)
     assert {name: after[name] for name in before} == before
@@ -259,7 +245,7 @@ def test_a_full_disk_is_named_and_the_old_dataset_stays(
             if not path.is_symlink():
                 path.symlink_to("/dev/full")
 
-        with pytest.raises(SpaceError, match=f"cannot write {scratch}: the disk is full"):
+        with pytest.raises(errors.SpaceError, match=f"cannot write {scratch}: the disk is full"):
             prepare(sample.folder, folder, fill)
         after = contents(folder)
         assert {file: after[file] for file in before} == before
@@ -291,13 +277,13 @@ def test_the_old_card_comes_back_only_if_nothing_has_changed(
 
 def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Sample) -> None:
     folder = tmp_path / "d"
-    with pytest.raises(SourceError, match=f"there is no dataset in {folder}: it has no dataset.json"):
+    with pytest.raises(errors.SourceError, match=f"there is no dataset in {folder}: it has no dataset.json"):
         require_published(FolderStore(folder))
     prepare(sample.folder, folder, max_patches=3)
     (folder / MASKS_ZIP).write_bytes(b"shorter")
     (folder / PREVIEW).unlink()
     message = re.escape(f"{folder} lacks files that its card names: {MASKS_ZIP}, {PREVIEW}. Publish")
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(errors.SourceError, match=message):
         require_published(FolderStore(folder))
 
 
@@ -310,6 +296,6 @@ def test_a_shard_that_does_not_match_its_rows_is_noticed(tmp_path: Path, sample:
     longer.write_bytes(longer.read_bytes() + b"more")
     note = longer.with_name("tile.json")
     note.write_text(note.read_text().replace(f'"size":{size}', f'"size":{size + 4}'))
-    with pytest.raises(ArchiveError, match=r"the masks of S2A_.* do not match their rows"):
+    with pytest.raises(errors.ArchiveError, match=r"the masks of S2A_.* do not match their rows"):
         prepare(sample.folder, folder)
     assert find_published(FolderStore(folder)) is None

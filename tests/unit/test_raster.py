@@ -4,10 +4,10 @@ import random
 import struct
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,12 +15,12 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import Affine
-from rasterio.io import MemoryFile
 
 from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, Patch, parse_patch
 from bigearthnet.sample.archives import sample_patches
 from bigearthnet.tile.raster import Georeference, decode, georeference
+from tests.support import archives
 from tests.support.rasters import geotiff
 from tests.support.sample import patch_files
 
@@ -35,12 +35,6 @@ def pixels_of(shape: tuple[int, ...] = (120, 120), kind: str = "uint16") -> npt.
     return np.random.default_rng(0).integers(0, 65_536, shape).astype(kind)
 
 
-def by_rasterio(data: bytes) -> npt.NDArray[Any]:
-    with rasterio.open(io.BytesIO(data)) as file:
-        found: npt.NDArray[Any] = file.read(1)
-        return found
-
-
 def assert_same(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
     assert (found.shape, found.dtype) == ((120, 120), np.dtype(np.uint16))
     np.testing.assert_array_equal(found, expected)
@@ -48,7 +42,7 @@ def assert_same(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
 
 def assert_as_rasterio(data: bytes, patch: Patch) -> None:
     """Pixels and place are those that rasterio finds."""
-    assert_same(decode(data, "B04"), by_rasterio(data))
+    assert_same(decode(data, "B04"), archives.pixels(data)[0])
     located = georeference(data, patch)
     with rasterio.open(io.BytesIO(data)) as file:
         assert located.bounds(patch) == tuple(file.bounds)
@@ -142,7 +136,7 @@ def test_odd_tags_are_read_as_by_rasterio(tag: int, value: int) -> None:
     data = with_tag(
         geotiff(pixels_of(), blockysize=120), tag, value, instead_of=None if tag in {278, 339} else FREE
     )
-    assert_same(decode(data, "B04"), by_rasterio(data))
+    assert_same(decode(data, "B04"), archives.pixels(data)[0])
 
 
 SHAPES = [(60, 60), (119, 120), (120, 121), (240, 60), (2, 120, 120), (3, 120, 120)]
@@ -161,14 +155,8 @@ def test_another_shape_or_type_is_refused(shape: tuple[int, ...], kind: str, int
         decode(geotiff(pixels_of(shape, kind), interleave=interleave), "B04")
 
 
-def png() -> bytes:
-    with warnings.catch_warnings(action="ignore"), MemoryFile() as memory:
-        with memory.open(driver="PNG", width=120, height=120, count=1, dtype="uint16") as file:
-            file.write(pixels_of()[None])
-        return bytes(memory.getbuffer())
-
-
-NO_TIFFS = [b"I", b"II*\0", bytes(29_196), png(), WHOLE[:100]]
+PNG = cv2.imencode(".png", pixels_of())[1].tobytes()
+NO_TIFFS = [b"I", b"II*\0", bytes(29_196), PNG, WHOLE[:100]]
 
 
 @pytest.mark.parametrize(
@@ -220,14 +208,10 @@ def test_absurd_sizes_are_refused(data: bytes, found: str) -> None:
 
 
 def test_a_file_of_the_largest_size_takes_little_memory(tmp_path: Path) -> None:
-    small = geotiff(
-        np.zeros((120, 120), np.uint16), tiled=True, blockxsize=16_384, blockysize=16_384, compress="deflate"
-    )
+    black, blocks = np.zeros((120, 120), np.uint16), {"tiled": True, "compress": "deflate"}
     bombs = [
-        small,
-        geotiff(
-            np.zeros((120, 120), np.uint16), tiled=True, blockxsize=1040, blockysize=1024, compress="deflate"
-        ),
+        geotiff(black, **blocks, blockxsize=16_384, blockysize=16_384),
+        geotiff(black, **blocks, blockxsize=1040, blockysize=1024),
         with_tag(geotiff(pixels_of(), blockysize=120), 278, 2_000_000),
         with_tag(geotiff(pixels_of(), blockysize=120, compress="deflate"), 278, 2_000_000),
     ]

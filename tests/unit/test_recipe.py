@@ -21,13 +21,7 @@ from bigearthnet.plan.selection import TilePlan
 from bigearthnet.sample.archives import sample_patches
 from bigearthnet.source.record import SourceFile
 from bigearthnet.tile.render import render_image, render_mask
-from bigearthnet.work.space import (
-    BUNDLE_BYTES_A_PATCH,
-    PNG_BYTES_A_PATCH,
-    describe_needs,
-    estimate_room,
-    require_room,
-)
+from bigearthnet.work import space
 from tests.support.sample import patch_files
 
 IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
@@ -171,14 +165,14 @@ def test_a_bundle_has_room_for_three_bands_and_a_map() -> None:
     bands, (codes,) = (
         [512 * (3 + -(-len(files[layer]) // 512)) for layer in layers] for layers in (RGB_BANDS, (MAP,))
     )
-    assert codes <= BUNDLE_BYTES_A_PATCH - sum(bands) == 4096
+    assert codes <= space.BUNDLE_BYTES_A_PATCH - sum(bands) == 4096
 
 
 @pytest.mark.parametrize("destination", [None, Path("/d")])
 def test_a_run_needs_room_for_the_largest_tiles_on_their_way(destination: Path | None) -> None:
-    found = estimate_room([10, 40, 30, 20], 500, 1000, Path("/w"), destination, waiting=2)
-    bundles, converting = (40 + 30) * BUNDLE_BYTES_A_PATCH, (40 + 30 + 20) * PNG_BYTES_A_PATCH
-    expected = {Path("/w"): bundles + converting + 1000, Path("/d"): (100 + 500) * PNG_BYTES_A_PATCH}
+    found = space.estimate_room([10, 40, 30, 20], 500, 1000, Path("/w"), destination, waiting=2)
+    bundles, converting = (40 + 30) * space.BUNDLE_BYTES_A_PATCH, (40 + 30 + 20) * space.PNG_BYTES_A_PATCH
+    expected = {Path("/w"): bundles + converting + 1000, Path("/d"): (100 + 500) * space.PNG_BYTES_A_PATCH}
     assert found == {folder: size for folder, size in expected.items() if folder in {Path("/w"), destination}}
 
 
@@ -186,7 +180,7 @@ def test_room_is_added_up_on_one_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     one, same, other = tmp_path, tmp_path.parent, Path("/proc")
     for room in ({one: 60, same: 40}, {one: 100, other: 100}, {one: 100}):
-        require_room(room)
+        space.require_room(room)
     for full, room in [
         (one, {one: 60, same: 41}),
         (one, {one: 101, other: 0}),
@@ -194,14 +188,14 @@ def test_room_is_added_up_on_one_disk(tmp_path: Path, monkeypatch: pytest.Monkey
         (one, {one: 101}),
     ]:
         with pytest.raises(SpaceError, match=f"disk space in {full} for archives, tiles and the dataset"):
-            require_room(room)
+            space.require_room(room)
 
 
 def test_needs_are_described_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4 << 30))
     room = {tmp_path: 1 << 30}
     disk = f"disk: about 1.0 GiB of 4.0 GiB free in {tmp_path}"
-    assert describe_needs(5 << 20, room, streams=False) == f"5.0 MiB to download; {disk}"
-    both = describe_needs(5 << 20, room | {Path("/d"): 2 << 30}, streams=True)
+    assert space.describe_needs(5 << 20, room, streams=False) == f"5.0 MiB to download; {disk}"
+    both = space.describe_needs(5 << 20, room | {Path("/d"): 2 << 30}, streams=True)
     assert both == f"up to 5.0 MiB to stream; {disk}, about 2.0 GiB of 4.0 GiB free in /d"
-    assert describe_needs(0, room, streams=True) == f"nothing to download; {disk}"
+    assert space.describe_needs(0, room, streams=True) == f"nothing to download; {disk}"

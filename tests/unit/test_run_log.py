@@ -37,17 +37,14 @@ def test_lines_without_news_are_dropped(caplog: pytest.LogCaptureFixture, messag
     assert caplog.messages == ["4 of 4 tiles finished"]
 
 
-def test_an_expected_error_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_expected_error_is_one_line_with_a_traceback_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     error = SourceError("there is no folder /x. Name another one.")
     fail(error, TASK, "Task run failed with exception: SourceError(...) - Retries are exhausted")
     fail(error, FLOW, "Encountered exception during execution: SourceError(...)")
     (record,) = caplog.records
     assert (record.levelname, record.message, record.exc_info) == ("ERROR", str(error), None)
-
-
-def test_its_traceback_is_there_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "prefect")
-    fail(SourceError("no folder"), FLOW, "Encountered exception during execution")
+    fail(error, FLOW, "Encountered exception during execution")
     assert "Traceback" in caplog.text
 
 

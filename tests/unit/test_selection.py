@@ -131,11 +131,7 @@ def test_without_metadata_only_tiles_can_be_chosen(choice: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("tiles", "selection", "words"),
     [
-        (
-            (A, B),
-            {"countries": ["Serbia"]},
-            ["Serbia", f"2 tiles ({A}, {B})", "Austria, Finland"],
-        ),
+        ((A, B), {"countries": ["Serbia"]}, ["Serbia", f"2 tiles ({A}, {B})", "Austria, Finland"]),
         ((A, B, C), {"tiles": ["x"]}, [f"3 tiles ({A}, {B}, {C})"]),
         ((A, B, C, D), {"tiles": ["T29SND"]}, [f"4 tiles ({A}, {B}, {C}, ...)", "Did you mean *T29SND?"]),
         ((), {}, ["0 tiles ()"]),

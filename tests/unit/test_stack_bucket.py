@@ -2,6 +2,7 @@
 
 import re
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ WRITE_ACTIONS = [
 Policies = dict[str, list[dict[str, Any]]]
 
 
+@cache
 @mock_aws
 def create_policies(**parameters: str) -> Policies:
     """Create the stack; returns the statements of both policies as IAM stores them."""
@@ -38,11 +40,6 @@ def create_policies(**parameters: str) -> Policies:
     return policies
 
 
-@pytest.fixture(scope="module")
-def policies() -> Policies:
-    return create_policies()
-
-
 def as_list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
@@ -50,12 +47,9 @@ def as_list(value: Any) -> list[str]:
 def allows(policy: list[dict[str, Any]], action: str, resource: str, prefix: str | None = None) -> bool:
     """Evaluate a request as IAM would, with the one condition that the policies use."""
     for statement in policy:
-        assert (statement["Effect"], statement.get("Condition", {}).keys() <= {"StringLike"}) == (
-            "Allow",
-            True,
-        )
-        likes = statement.get("Condition", {}).get("StringLike", {})
-        assert likes.keys() <= {"s3:prefix"}
+        condition = statement.get("Condition", {"StringLike": {}})
+        likes = condition["StringLike"]
+        assert (statement["Effect"], len(condition), likes.keys() <= {"s3:prefix"}) == ("Allow", 1, True)
         if (
             action in as_list(statement["Action"])
             and any(fnmatchcase(resource, pattern) for pattern in as_list(statement["Resource"]))
@@ -97,17 +91,17 @@ def test_the_bucket_denies_everything_without_tls() -> None:
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_the_policies_name_only_what_is_needed(policies: Policies) -> None:
+def test_the_policies_name_only_what_is_needed() -> None:
     for name, actions in (("Read", READ_ACTIONS), ("Write", WRITE_ACTIONS)):
-        policy = policies[name]
+        policy = create_policies()[name]
         assert sorted(action for one in policy for action in as_list(one["Action"])) == sorted(actions)
         resources = {resource for one in policy for resource in as_list(one["Resource"])}
         assert resources == {BUCKET, f"{BUCKET}/bigearthnet/*"}
 
 
 @pytest.mark.parametrize("prefix", ["bigearthnet", "maps/ben"])
-def test_the_policies_end_at_the_prefix(policies: Policies, prefix: str) -> None:
-    found = policies if prefix == "bigearthnet" else create_policies(Prefix=prefix)
+def test_the_policies_end_at_the_prefix(prefix: str) -> None:
+    found = create_policies() if prefix == "bigearthnet" else create_policies(Prefix=prefix)
     for name, actions in (("Read", READ_ACTIONS), ("Write", WRITE_ACTIONS)):
         policy = found[name]
         for action in (action for action in actions if not action.startswith("s3:ListBucket")):

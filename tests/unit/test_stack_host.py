@@ -4,6 +4,7 @@ import base64
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Host:
     volumes: dict[str, dict[str, Any]]
 
 
+@cache
 @mock_aws
 def create_host(**parameters: str) -> Host:
     ec2 = client("ec2")
@@ -47,18 +49,11 @@ def create_host(**parameters: str) -> Host:
     )
 
 
-@pytest.fixture(scope="module")
-def plain() -> Host:
-    return create_host()
+FULL = {"DataVolumeGiB": "250", "Repository": "https://example.org/fork.git", "Ref": "v1.2"}
 
 
-@pytest.fixture(scope="module")
-def full() -> Host:
-    return create_host(DataVolumeGiB="250", Repository="https://example.org/fork.git", Ref="v1.2")
-
-
-def test_the_instance_is_small_and_asks_for_imdsv2(plain: Host) -> None:
-    assert plain.instance["InstanceType"] == "t2.micro"
+def test_the_instance_is_small_and_asks_for_imdsv2() -> None:
+    assert create_host().instance["InstanceType"] == "t2.micro"
     found = properties("Instance")
     assert found["CreditSpecification"] == {"CPUCredits": "standard"}
     assert found["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
@@ -67,9 +62,9 @@ def test_the_instance_is_small_and_asks_for_imdsv2(plain: Host) -> None:
     assert template()["Parameters"]["Image"]["Type"] == "String"
 
 
-def test_only_ssh_from_one_address_is_open(plain: Host) -> None:
+def test_only_ssh_from_one_address_is_open() -> None:
     assert properties("Instance")["SecurityGroupIds"] == [{"Fn::GetAtt": ["SecurityGroup", "GroupId"]}]
-    (rule,) = plain.ingress
+    (rule,) = create_host().ingress
     assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 22, 22)
     assert ([entry["CidrIp"] for entry in rule["IpRanges"]], rule["Ipv6Ranges"]) == (["203.0.113.7/32"], [])
 
@@ -90,8 +85,9 @@ def test_a_host_needs(parameter: str) -> None:
     assert needed in [assertion["Assert"] for assertion in rule["Assertions"]]
 
 
-def test_a_data_volume_is_created_and_attached_if_it_has_a_size(plain: Host, full: Host) -> None:
-    assert [volume for volume in plain.volumes.values() if volume["Size"] > 8] == []
+def test_a_data_volume_is_created_and_attached_if_it_has_a_size() -> None:
+    full = create_host(**FULL)
+    assert [volume for volume in create_host().volumes.values() if volume["Size"] > 8] == []
     volume = full.volumes[full.outputs["DataVolumeId"]]
     assert volume["Size"] == 250
     assert [one["InstanceId"] for one in volume["Attachments"]] == [full.outputs["InstanceId"]]
@@ -99,16 +95,16 @@ def test_a_data_volume_is_created_and_attached_if_it_has_a_size(plain: Host, ful
 
 
 @pytest.mark.parametrize(
-    ("name", "ref", "repository", "seconds"),
+    ("parameters", "ref", "repository", "seconds"),
     [
-        ("plain", "main", "https://github.com/bigearthnet-prefect/bigearthnet-prefect", 0),
-        ("full", "v1.2", "https://example.org/fork.git", 600),
+        ({}, "main", "https://github.com/bigearthnet-prefect/bigearthnet-prefect", 0),
+        (FULL, "v1.2", "https://example.org/fork.git", 600),
     ],
 )
 def test_the_user_data_provisions_the_host(
-    request: pytest.FixtureRequest, tmp_path: Path, *, name: str, ref: str, repository: str, seconds: int
+    tmp_path: Path, parameters: dict[str, str], ref: str, repository: str, seconds: int
 ) -> None:
-    text = request.getfixturevalue(name).user_data
+    text = create_host(**parameters).user_data
     assert text.startswith("#cloud-config\n")
     environment = [f"AWS_DEFAULT_REGION={REGION}", f"DATA_VOLUME_SECONDS={seconds}"]
     assert yaml.safe_load(text)["runcmd"] == [
