@@ -109,9 +109,7 @@ def repository(folder: Path) -> Iterator[str]:
         environment = os.environ | {"GIT_INDEX_FILE": str(folder / "index")}
         identity = ("-c", "user.name=test", "-c", "user.email=test@example.invalid")
         command = ["git", *identity, *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, check=True, stdout=-1, text=True
-        ).stdout.strip()
+        return subprocess.check_output(command, cwd=ROOT, env=environment, text=True).strip()
 
     bare = str(folder / "repository.git")
     git("add", "--all")
