@@ -137,7 +137,7 @@ def test_killed_before_any_step_the_target_holds_the_old_or_the_new_dataset(
     old = Home.folder(tmp_path / "old")
     old.prepare(sample.folder, selection={"max_patches": 1})
     before, after = Published.read(old.destination).sha256, Published.read(dataset).sha256
-    with Zygote(tmp_path / "log") as zygote:
+    with Zygote(tmp_path / "steps") as zygote:
         status, at = KILLED, 0
         while status == KILLED:
             at += 1

@@ -30,7 +30,7 @@ BUCKET_STEP = r"(PUT|POST|DELETE) /bucket"
 
 @pytest.fixture(scope="module")
 def zygote(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    with Zygote(tmp_path_factory.mktemp("zygote") / "log") as zygote:
+    with Zygote(tmp_path_factory.mktemp("zygote") / "steps") as zygote:
         yield zygote
 
 

@@ -75,7 +75,7 @@ def test_every_patch_is_in_both_zips_with_the_right_pixels(
         np.testing.assert_array_equal(image, scaled(rgb_reflectances(source, patch_id), 0, 3000))
         mask = pixels(member(everything, "masks", patch_id))
         assert mask.dtype == np.uint16
-        np.testing.assert_array_equal(mask[0], codes(source, patch_id))
+        np.testing.assert_array_equal(mask, codes(source, patch_id))
 
 
 def test_all_files_are_those_that_the_parts_make_without_prefect(

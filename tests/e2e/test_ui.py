@@ -60,10 +60,10 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     expect(line).to_be_in_viewport()
 
     ui.open_artifact("report")
-    source, width = ui.picture()
+    picture = ui.page.locator("main img[alt]")
     preview = base64.b64encode((folder / "preview.png").read_bytes()).decode()
-    assert source == f"data:image/png;base64,{preview}"
-    assert width > 0
+    expect(picture).to_have_attribute("src", f"data:image/png;base64,{preview}")
+    assert picture.evaluate("img => img.decode().then(() => img.naturalWidth)") > 0
     expect(ui.page.get_by_role("heading", level=1)).to_contain_text("45 patches")
 
 

@@ -23,7 +23,6 @@ needs_gnu_tar = pytest.mark.skipif(
     reason="tar is not GNU tar",
 )
 IMAGES, MAPS = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"
-ROOTS = {IMAGES: "BigEarthNet-S2", MAPS: "Reference_Maps"}
 
 
 def linked(source: Path, folder: Path) -> Path:
@@ -80,16 +79,11 @@ def pixels(raster: bytes) -> npt.NDArray[Any]:
 
 def rgb_reflectances(files: dict[str, bytes], patch_id: str) -> npt.NDArray[np.float64]:
     """Red, green and blue of a patch, (3, 120, 120), from the members of an images' archive."""
-    tile = patch_id[:-6]
-    start = f"{ROOTS[IMAGES]}/{tile}/{patch_id}/{patch_id}"
-    bands = [pixels(files[f"{start}_{band}.tif"])[0] for band in ("B04", "B03", "B02")]
-    return np.stack(bands).astype(np.float64)
+    start = f"BigEarthNet-S2/{patch_id[:-6]}/{patch_id}/{patch_id}"
+    bands = [pixels(files[f"{start}_{band}.tif"]) for band in ("B04", "B03", "B02")]
+    return np.concatenate(bands).astype(np.float64)
 
 
-def codes(files: dict[str, bytes], patch_id: str) -> npt.NDArray[np.uint16]:
-    """CLC codes of a patch, (120, 120), from the members of a maps' archive."""
-    tile = patch_id[:-6]
-    found: npt.NDArray[np.uint16] = pixels(
-        files[f"{ROOTS[MAPS]}/{tile}/{patch_id}/{patch_id}_reference_map.tif"]
-    )[0]
-    return found
+def codes(files: dict[str, bytes], patch_id: str) -> npt.NDArray[Any]:
+    """CLC codes of a patch, (1, 120, 120), from the members of a maps' archive."""
+    return pixels(files[f"Reference_Maps/{patch_id[:-6]}/{patch_id}/{patch_id}_reference_map.tif"])

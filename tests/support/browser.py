@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import BrowserContext, Locator, Page, Response, expect, sync_playwright
 
@@ -129,15 +128,6 @@ class Ui:
         self.page.get_by_role("tab", name="Artifacts").click()
         self.page.get_by_role("tabpanel").get_by_role("link").filter(has_text=key).click()
         self.page.locator('main a[href*="/artifacts/artifact/"]').first.click()
-
-    def picture(self) -> tuple[str, int]:
-        """Source of the page's picture, and its width in pixels."""
-        picture = self.page.locator("main img[alt]")
-        picture.wait_for()
-        found: dict[str, Any] = picture.evaluate(
-            "async img => { await img.decode(); return {src: img.src, width: img.naturalWidth}; }"
-        )
-        return found["src"], found["width"]
 
     def _wait_for_run_page(self) -> None:
         self.page.get_by_role("tab", name="Job Variables").wait_for()  # the URL changes before

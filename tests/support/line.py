@@ -5,7 +5,6 @@ import itertools
 import socket
 import threading
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 
@@ -21,7 +20,6 @@ class Line:
         self._target = ("127.0.0.1", port)
         self._sockets: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._accept, daemon=True)
         self.breaks: deque[int | None] = deque()
         self.connections = 0
 
@@ -30,22 +28,16 @@ class Line:
         return f"http://127.0.0.1:{self._server.getsockname()[1]}"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        threading.Thread(target=self._accept, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         _cut(self._server)
-        self._thread.join()
-        self._cut_all()
+        self.break_all()
 
     def break_all(self) -> None:
         """Nothing passes any more, on old connections and new ones."""
         self.breaks.extend(itertools.repeat(0, 1000))
-        self._cut_all()
-
-    def _cut_all(self) -> None:
         while self._sockets:
             _cut(self._sockets.pop())
 

@@ -10,7 +10,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.support.served import ROOT, Api, eventually, free_port
-from tests.support.stack import properties
 
 TOOL = os.environ.get("T2MICRO", "")
 GATEWAY = "10.0.2.2"
@@ -97,9 +96,6 @@ class Machine(Api):
         assert self.run(run)["state_type"] == "RUNNING"
         return run
 
-    def continue_sample(self) -> None:
-        self.ssh("sudo pkill -CONT -u bigearthnet -f prefect.engine")
-
     def final_state(self, run: str) -> str:
         """Wait for the end of a run; returns the type of its state."""
         return str(self.ended(run, 900)["type"])
@@ -113,9 +109,7 @@ def repository(folder: Path) -> Iterator[str]:
         environment = os.environ | {"GIT_INDEX_FILE": str(folder / "index")}
         identity = ("-c", "user.name=test", "-c", "user.email=test@example.invalid")
         command = ["git", *identity, *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, check=True, stdout=-1, text=True
-        ).stdout.strip()
+        return subprocess.check_output(command, cwd=ROOT, env=environment, text=True).strip()
 
     bare = str(folder / "repository.git")
     git("add", "--all")
@@ -130,13 +124,3 @@ def repository(folder: Path) -> Iterator[str]:
             yield f"http://{GATEWAY}:{server.server_port}/repository.git"
         finally:
             server.shutdown()
-
-
-def stack_user_data(repository: str) -> str:
-    """Return the user data of the stack's host, for a repository of ours."""
-    text: str = properties("Instance")["UserData"]["Fn::Base64"]["Fn::Sub"][0]
-    values = {"Ref": "main", "Repository": repository, "Source": CLONE, "AWS::Region": "eu-central-1"}
-    for name, value in (values | {"VolumeSeconds": "600"}).items():
-        text = text.replace(f"${{{name}}}", value)
-    assert "${" not in text
-    return text

@@ -19,7 +19,7 @@ from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.metadata import read_metadata
 from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.plan.selection import plan_tiles
-from bigearthnet.source.record import SourceFile
+from bigearthnet.source.stored import StoredSource
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import FolderStore
 from bigearthnet.tile import convert_tile, shard_file
@@ -41,18 +41,11 @@ def contents(destination: Path) -> dict[str, str]:
     return {name: hashlib.sha256((destination / name).read_bytes()).hexdigest() for name in names}
 
 
-def recipe_of(record: Path, selection: Selection = Selection(), **rendering: Any) -> Recipe:  # noqa: B008
-    files = tuple(
-        SourceFile(
-            name=name,
-            size=(record / name).stat().st_size,
-            md5=hashlib.md5((record / name).read_bytes()).hexdigest(),  # noqa: S324
-            verification="md5 computed, none to compare with",
-        )
-        for name in (IMAGES_ARCHIVE, MAPS_ARCHIVE, *METADATA_FILES)
-    )
-    used = RecordUsed(kind="folder", record="", version="", title="a record", files=files)
-    return Recipe(used, selection, RENDERING.model_copy(update=rendering))
+def used(record: Path) -> RecordUsed:
+    """All files of a record."""
+    md5s = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in record.iterdir()}  # noqa: S324
+    files = [file.used(md5s[file.name]) for file in StoredSource(FolderStore(record)).record().files]
+    return RecordUsed(kind="folder", record="", version="", title="a record", files=tuple(files))
 
 
 def prepare(
@@ -74,7 +67,8 @@ def prepare(
             return ArchiveReader(decompress(stack.enter_context((record / name).open("rb"))), root, name)
 
         lock = stack.enter_context(store.lock("a test"))
-        recipe = recipe_of(record, Selection(**selection), **rendering)
+        options = RENDERING.model_copy(update=dict(rendering))
+        recipe = Recipe(used(record), Selection(**selection), options)
         metadata = read_metadata([record / name for name in METADATA_FILES])
         index = index_archive(opened(MAPS_ARCHIVE, MAPS_ROOT))
         plan = plan_tiles(index, metadata, recipe.selection)

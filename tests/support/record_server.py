@@ -68,7 +68,7 @@ class Request:
     """Bytes of the body that went out; a client that left may not have got the last of them."""
 
 
-class RecordServer:
+class RecordServer(ThreadingHTTPServer):
     """Serves the files of `folder` as the record `record_id`, from `with` to its end.
 
     Attributes:
@@ -95,22 +95,26 @@ class RecordServer:
         self.sizes: dict[str, int] = {}
         self.stalled = threading.Event()
         self.closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.owner = self
+        super().__init__(("127.0.0.1", 0), _Handler)
         if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server_port}"
         self.record_url = f"{self.url}/api/records/{record_id}"
         self.latest = f"{self.record_url}/versions/latest"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client may leave."""
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
+            super().handle_error(request, client_address)
 
     def file_url(self, name: str) -> str:
         return f"{self.record_url}/files/{quote(name)}/content"
@@ -147,27 +151,17 @@ class RecordServer:
         return json.dumps(record).encode()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    owner: RecordServer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client may leave."""
-        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
-            super().handle_error(request, client_address)
-
-
 class _Handler(BaseHTTPRequestHandler):
     """Answers by HTTP/1.0: each connection ends with its answer."""
 
     disable_nagle_algorithm = True  # headers and body are two writes; together they would wait 40 ms
-    server: _Server
+    server: RecordServer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class calls it so)
         """Quiet: `requests` has it all."""
 
     def do_GET(self) -> None:
-        owner, path = self.server.owner, unquote(urlsplit(self.path).path)
+        owner, path = self.server, unquote(urlsplit(self.path).path)
         place = path.removeprefix(f"/api/records/{owner.record_id}")
         name = RECORD if place in ("", "/versions/latest") else path
         if match := re.fullmatch("/files/(.+)/content", place):
@@ -190,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         """As a proxy that lets nobody through."""
-        self.server.owner.requests.append(Request(self.command, self.path, self.path, self.headers))
+        self.server.requests.append(Request(self.command, self.path, self.path, self.headers))
         self.send_error(407)
 
     def _send_file(self, request: Request, fault: Fault, path: Path) -> None:
@@ -221,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(sent), size):
             self.wfile.write(sent[start : start + size])
             request.sent += len(sent[start : start + size])
-            self.server.owner.closing.wait(fault.drip_seconds)
+            self.server.closing.wait(fault.drip_seconds)
         if fault.stall_after is not None:
-            self.server.owner.stalled.set()
-            self.server.owner.closing.wait()
+            self.server.stalled.set()
+            self.server.closing.wait()

@@ -70,14 +70,11 @@ class Home:
         return {name: data for name, data in self.place.files().items() if not is_own(name)}
 
     def published(self, scratch: Path) -> Path:
-        """A folder with what is published."""
-        if isinstance(self.place, FolderPlace):
-            return self.destination
+        """A folder with a copy of what is published."""
+        copy = Home.folder(scratch)
         for name, data in self.files().items():
-            path = scratch / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        return scratch
+            copy.place.put(name, data)
+        return copy.destination
 
     def sha256(self) -> Published:
         return Published.of(self.files())

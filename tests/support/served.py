@@ -40,10 +40,8 @@ def eventually(ask: Callable[[], T | None], what: str, seconds: float = DEADLINE
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 class Api:
@@ -65,12 +63,12 @@ class Api:
         return {f"{flows[one['flow_id']]}/{one['name']}": one for one in found}
 
     def deploy_test_flow(self, name: str, folder: object = ROOT) -> str:
-        """Deploy the flow of `tests.support.<name>`, which runs in `folder`; returns the deployment's id."""
+        """Deploy a flow of `tests.support.flows`, which runs in `folder`; returns the deployment's id."""
         flow = self.ask("POST", "/flows/", {"name": name})
         asked = {
             "flow_id": flow["id"],
             "name": name,
-            "entrypoint": f"tests.support.{name}.{name}",
+            "entrypoint": f"tests.support.flows.{name}",
             "work_pool_name": "bigearthnet",
             "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
         }
@@ -131,29 +129,26 @@ class Served(Api):
         }
 
     def serve(self) -> subprocess.Popen[str]:
-        """Start `serve`; what it prints can be read."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "deployments.cli", "serve", "--port", str(self.port)],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        """Start `serve`."""
+        return self._command("serve", "--port", str(self.port))
 
     def deploy(self, *arguments: str, server: str | None = None) -> str:
         """Exit status and output of `bigearthnet deploy`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "deployments.cli", "deploy", *arguments],
+        url = f"{self.url}/api" if server is None else server
+        process = self._command("deploy", *arguments, PREFECT_API_URL=url)
+        output, _ = process.communicate(timeout=120)
+        return f"{process.returncode} {output}"
+
+    def _command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        """Start a command of `bigearthnet`; what it prints can be read."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "deployments.cli", *arguments],
             cwd=self.folder,
-            env=self.environment | {"PREFECT_API_URL": f"{self.url}/api" if server is None else server},
+            env=self.environment | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=120,
         )
-        return f"{done.returncode} {done.stdout}"
 
     def automations(self) -> dict[str, dict[str, Any]]:
         """By their names."""

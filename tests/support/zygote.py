@@ -1,27 +1,23 @@
 """Runs of flows in processes of their own, which may kill themselves at a given step.
 
-A helper process imports everything once and forks a child for each run. It is asked by lines of JSON, and
-answers with lines of numbers:
+The fork server of `multiprocessing` imports everything once and forks a child for each run:
 
-    with Zygote(folder / "log") as zygote:
+    with Zygote(folder / "steps") as zygote:
         assert zygote.run("prepare", Kill(at=1, match="rename .*/dataset.json"), **parameters) == KILLED
 """
 
-import json
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.fetch import fetch
 from flows.prepare import prepare
@@ -49,41 +45,33 @@ class Kill:
 
 
 class Zygote:
-    """The helper process; one run at a time. `log` gets what the runs print."""
+    """One run at a time; those that come to their end list their steps in a file."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, steps_file: Path) -> None:
+        self._steps_file = steps_file
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.zygote", str(self._log)],
-            cwd=Path(__file__).parents[2],
-            env=os.environ
-            | {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_LOGGING_TO_API_ENABLED": "0"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+    def __exit__(self, *exception: object) -> None:
+        """No run is left."""
+        self._process.kill()
 
     def begin(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
         """Begin a run; steps are counted below `root`. Returns its process id."""
-        assert self._process.stdin is not None
-        wanted = {"flow": flow, "kill": kill and asdict(kill), "root": str(root), "parameters": parameters}
-        self._process.stdin.write(json.dumps(wanted) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        wanted = (PREFECT_API_URL.value(), flow, parameters, str(root), kill, self._steps_file)
+        self._process = self._context.Process(target=_run, args=wanted)
+        self._process.start()
+        assert self._process.pid is not None
+        return self._process.pid
 
     def end(self) -> int:
         """Wait for the run's end; returns its exit status, negative for a signal."""
-        return self._answer()
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
 
     def run(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
         self.begin(flow, kill, root, **parameters)
@@ -92,11 +80,7 @@ class Zygote:
     @property
     def steps(self) -> list[str]:
         """The steps of the last run that came to its end."""
-        return _steps_file(self._log).read_text().splitlines()
-
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+        return self._steps_file.read_text().splitlines()
 
 
 class _Steps:
@@ -147,46 +131,14 @@ def _copy_in_halves(steps: _Steps) -> Callable[..., int]:
     return half
 
 
-def _steps_file(log: Path) -> Path:
-    return log.with_name(f"{log.name}.steps")
-
-
-def _run(wanted: dict[str, Any], log: Path) -> int:
+def _run(
+    api_url: str, flow: str, parameters: dict[str, Any], root: str, kill: Kill | None, steps_file: Path
+) -> None:
     """In the child: run, and die when it is time."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
-        os.dup2(descriptor, stream)
-    kill = None if wanted["kill"] is None else Kill(**wanted["kill"])
     hurry(setattr, stall_seconds=300)  # a run that stalls is killed by its test
-    steps = _Steps(wanted["root"], kill)
+    steps = _Steps(root, kill)
     os.copy_file_range = _copy_in_halves(steps)
     sys.addaudithook(steps)
-    _FLOWS[wanted["flow"]](**wanted["parameters"])
-    _steps_file(log).write_text("\n".join(steps.seen))
-    return 0
-
-
-def _serve(log: Path) -> None:
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                status = _run(json.loads(line), log)
-            except BaseException:
-                traceback.print_exc()
-                raise
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        _say(child)
-        _say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def _say(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_LOGGING_TO_API_ENABLED: False}):
+        _FLOWS[flow](**parameters)
+    steps_file.write_text("\n".join(steps.seen))

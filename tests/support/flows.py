@@ -1,4 +1,4 @@
-"""A flow that lasts until it is told to end, for tests that kill things under it."""
+"""Flows that last until they are told to end, or take too much memory, for tests that end them."""
 
 import logging
 import time
@@ -36,3 +36,10 @@ def last(folder: Path) -> None:
             time.sleep(0.05)
     finally:
         (folder / "cleaned").touch()
+
+
+@flow(name="greedy")
+def greedy(mib: int) -> None:
+    """Allocate more memory than the host has, and use it."""
+    held = [b"\1" * (1 << 20) for _ in range(mib)]
+    raise MemoryError(f"allocated {len(held)} MiB without being killed")
