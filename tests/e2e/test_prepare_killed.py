@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,25 +108,6 @@ def test_killed_again_and_again(
     assert statuses[-1] == 0
     assert len(statuses) > 4
     assert Published.read(home.destination) == new[0]
-
-
-def test_killed_in_a_download_the_next_run_fetches_the_rest(
-    zygote: Zygote, server: RecordServer, home: Home, undisturbed: Published
-) -> None:
-    server.faults[IMAGES] = [Fault(stall_after=700_000)]
-    process = zygote.begin("prepare", None, home.place.root, source=server.record_url, **home.options)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not any(path.stat().st_size >= 256 << 10 for path in home.work.rglob("*.part")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process, signal.SIGKILL)
-    assert zygote.end() == KILLED
-    home.prepare(server.record_url)
-    second = server.requests_for(IMAGES)[1]
-    begun = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-    assert 256 << 10 <= begun <= 700_000
-    assert second.sent == (server.folder / IMAGES).stat().st_size - begun
-    assert Published.read(home.destination) == undisturbed
 
 
 def test_killed_before_a_request_to_a_bucket_the_dataset_is_the_old_or_the_new_one(
