@@ -1,7 +1,6 @@
 """The command line as a person uses it: help, mistakes, the sample, Ctrl-C."""
 
 import inspect
-import json
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 from pydantic import BaseModel
 
-from deployments.cli import EXAMPLES, FLOWS
+from deployments.cli import EXAMPLES, FLOWS, main
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # a slow core starts the server in minutes
 
@@ -34,26 +33,6 @@ MISTAKES = {
     ("serve", "--port", "0"): "--port",
     ("prepair",): "prepare",
 }
-MANY = """
-import json, sys
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
-from deployments.cli import main
-
-def answer(arguments):
-    code, output, errors = 0, StringIO(), StringIO()
-    with redirect_stdout(output), redirect_stderr(errors):
-        try:
-            main(arguments)
-        except SystemExit as end:  # Python would print its text, and exit with 1
-            code, text = (1, f"{end}\\n") if isinstance(end.code, str) else (end.code, "")
-            errors.write(text)
-    return [code, output.getvalue(), errors.getvalue().splitlines()]
-
-json.dump([answer(arguments) for arguments in json.loads(sys.argv[1])], sys.stdout)
-"""
-Answer = tuple[int, str, list[str]]
-"""Exit code, standard output, and the lines of standard error."""
 
 
 def clean(**variables: str) -> dict[str, str]:
@@ -76,7 +55,8 @@ def bigearthnet(*arguments: str, home: Path, **variables: str) -> "subprocess.Po
     )
 
 
-def ended(process: "subprocess.Popen[str]") -> Answer:
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
+    """Exit code, standard output, and the lines of standard error."""
     output, errors = process.communicate(timeout=400)
     return process.returncode, output, errors.splitlines()
 
@@ -86,14 +66,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
-def answers(home: Path) -> dict[tuple[str, ...], Answer]:
-    """What the commands say that need no server, all from one process: importing Prefect takes seconds."""
-    asked = [*((name, "--help") for name in FLOWS), *MISTAKES]
-    command = (sys.executable, "-c", MANY, json.dumps(asked))
-    environment = clean(PREFECT_HOME=str(home))
-    said = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True).stdout
-    return dict(zip(asked, json.loads(said), strict=True))
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands in this process, which may set variables: importing Prefect takes seconds."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(os, "environ", clean(PREFECT_HOME=str(home)))
 
 
 def options(name: str) -> set[str]:
@@ -106,9 +83,9 @@ def options(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_help_has_each_option_and_examples(name: str, answers: dict[tuple[str, ...], Answer]) -> None:
-    code, output, _ = answers[name, "--help"]
-    assert code == 0
+def test_help_has_each_option_and_examples(here: None, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([name, "--help"])
+    output = capsys.readouterr().out
     assert set(re.findall(r"--[a-z-]+(?= )", output.split("Examples:")[0])) == options(name)
     examples = [line for line in EXAMPLES.splitlines() if line.startswith(f"bigearthnet {name} ")]
     assert examples
@@ -127,12 +104,16 @@ def test_the_list_of_commands_needs_no_prefect() -> None:
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_a_mistake_is_two_lines(arguments: tuple[str, ...], answers: dict[tuple[str, ...], Answer]) -> None:
-    code, output, errors = answers[arguments]
-    assert (code, output, len(errors)) == (1, "", 2)
-    assert MISTAKES[arguments] in errors[0]
-    assert not re.search("pydantic|type=|input_value", errors[0])
-    assert errors[1].endswith("--help")
+def test_a_mistake_is_two_lines(
+    here: None, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert capsys.readouterr() == ("", "")
+    said, advice = str(end.value.code).splitlines()  # Python prints them as errors, and exits with 1
+    assert MISTAKES[arguments] in said
+    assert not re.search("pydantic|type=|input_value", said)
+    assert advice.endswith("--help")
 
 
 def test_an_expected_error_is_two_lines(prefect_server: None, home: Path, tmp_path: Path) -> None:

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.exceptions import ParameterTypeError
 
 from bigearthnet.errors import (
     ArchiveError,
     BigEarthNetError,
     RejectedError,
-    SelectionError,
     SourceError,
     SpaceError,
     StoreError,
@@ -102,38 +100,20 @@ def test_a_patch_that_one_of_them_does_not_know_is_rejected(
     fails(home, record, RejectedError, rf"{victim}: {said}")
 
 
-def test_a_selection_that_matches_nothing(sample: Sample, home: Home) -> None:
-    chosen = {"tiles": ["*_T99ZZZ"]}
-    fails(home, sample.folder, SelectionError, r"\*_T99ZZZ.* 4 tiles", selection=chosen)
-
-
-def test_a_rendering_that_cannot_be(sample: Sample, home: Home) -> None:
-    with pytest.raises(ParameterTypeError, match="percentiles"):
-        home.prepare(sample.folder, rendering={"stretch": "percentile", "percentiles": [98, 2]})
-    assert not home.work.exists()
-
-
-def test_a_source_that_is_none(record: Path, home: Home, tmp_path: Path) -> None:
-    fails(home, tmp_path / "none", SourceError, f"no folder {tmp_path}/none")
-    (record / IMAGES).unlink()
-    fails(home, record, SourceError, rf"{IMAGES}")
-
-
 @pytest.mark.parametrize(
-    ("which", "name"),
-    [("destination", "file/below"), ("work_dir", "file/below"), ("work_dir", "s3://bucket/x")],
+    ("which", "path", "said"),
+    [
+        ("destination", "{home}/file/below", "Not a directory"),
+        ("work_dir", "{home}/file/below", "Not a directory"),
+        ("work_dir", "s3://bucket/x", "Write the whole path of a folder"),
+        ("work_dir", "{home}/store/work", "must not contain each other"),
+    ],
 )
-def test_a_folder_that_cannot_be_used(
-    sample: Sample, home: Home, tmp_path: Path, which: str, name: str
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    path = str(tmp_path / name) if name == "file/below" else name
-    fails(home, sample.folder, StoreError, "", **{which: path})
-
-
-def test_work_folder_and_destination_in_each_other(sample: Sample, home: Home) -> None:
-    inside = str(home.destination / "work")
-    fails(home, sample.folder, StoreError, "must not contain each other", work_dir=inside)
+def test_a_folder_that_cannot_be_used(sample: Sample, home: Home, which: str, path: str, said: str) -> None:
+    top = home.place.root
+    top.mkdir()
+    (top / "file").write_text("in the way")
+    fails(home, sample.folder, StoreError, said, **{which: path.format(home=top)})
 
 
 @pytest.mark.parametrize(

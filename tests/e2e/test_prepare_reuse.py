@@ -53,32 +53,6 @@ def test_a_second_run_writes_nothing_from_any_machine(
     assert any_home.versions().items() <= before.items()
 
 
-def test_a_larger_selection_makes_what_is_missing(
-    server: RecordServer, bucket_home: Home, undisturbed: Published, tmp_path: Path
-) -> None:
-    bucket_home.prepare(server.record_url, selection={"max_patches": 5})
-    for path in bucket_home.work.glob(f"archives/*/{IMAGES}"):
-        path.unlink()
-    server.requests.clear()
-    bucket_home.prepare(server.record_url, selection={"max_patches": 4})
-    assert server.requests_for(IMAGES) == []
-    assert bucket_home.sha256() == fresh(server, tmp_path, selection={"max_patches": 4})
-    bucket_home.prepare(server.record_url)
-    assert bucket_home.sha256() == undisturbed
-
-
-def test_other_mask_classes_read_the_reference_maps_alone(
-    server: RecordServer, home: Home, tmp_path: Path
-) -> None:
-    home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc"})
-    before = home.versions()
-    server.requests.clear()
-    home.prepare(server.record_url, **STREAM, rendering={"mask_classes": "clc_l1"})
-    assert {request.name for request in server.requests} == {RECORD}, "the maps are in the work folder"
-    assert home.sha256() == fresh(server, tmp_path, **STREAM, rendering={"mask_classes": "clc_l1"})
-    assert home.versions()[IMAGES_ZIP] == before[IMAGES_ZIP]
-
-
 def test_an_object_that_is_gone_or_written_over_is_made_again(
     server: RecordServer, bucket_home: Home, undisturbed: Published
 ) -> None:

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -77,9 +76,6 @@ def test_pool_deployments_worker_and_one_schedule_are_there(served: Served) -> N
     assert (worker["name"], worker["status"]) == (socket.gethostname(), "ONLINE")
     schedules = {name: found for name, one in deployments.items() if (found := timing(one))}
     assert schedules == {NIGHTLY: [("0 2 * * *", "UTC", True)]}
-
-
-def test_the_nightly_run_is_scheduled(served: Served) -> None:
     asked = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
     runs = eventually(lambda: served.ask("POST", "/flow_runs/filter", asked), "scheduled run")
     assert {run["expected_start_time"][11:19] for run in runs} == {"02:00:00"}
@@ -138,13 +134,10 @@ def test_nobody_reads_without_login(served: Served) -> None:
 
 
 def test_a_page_of_another_site_may_not_ask(served: Served) -> None:
-    def allowed(origin: str) -> str | None:
+    for origin, allowed in (("https://example.com", None), (served.url, served.url)):
         asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
         answer = httpx.options(f"{served.url}/api/flows/", headers=asked)
-        return answer.headers.get("Access-Control-Allow-Origin")
-
-    assert allowed("https://example.com") is None
-    assert allowed(served.url) == served.url
+        assert answer.headers.get("Access-Control-Allow-Origin") == allowed
 
 
 @pytest.mark.parametrize("variables", [{"command": "id"}, {"env": {"A": "b"}}, {"working_dir": "/"}], ids=str)
@@ -160,58 +153,40 @@ def test_other_users_cannot_read_login_and_database(served: Served) -> None:
         assert path.stat().st_mode & 0o777 == 0o600, path
 
 
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """The deployments by their names: as they came, as a person left them, and after another deploy."""
-
-    first: dict[str, dict[str, Any]]
-    left: dict[str, dict[str, Any]]
-    again: dict[str, dict[str, Any]]
-
-
 @pytest.fixture(scope="module")
-def deployed(served: Served) -> Deployed:
-    first = served.deployments()
+def first(served: Served) -> dict[str, dict[str, Any]]:
+    """The deployments by their names, as they came."""
+    return served.deployments()
+
+
+def test_another_deploy_keeps_what_a_person_set_and_refreshes_the_rest(
+    served: Served, first: dict[str, dict[str, Any]]
+) -> None:
     served.ask("PATCH", f"/deployments/{first[SHARE]['id']}", {**PERSONAL, "entrypoint": "flows.gone.gone"})
     path = f"/deployments/{first[NIGHTLY]['id']}/schedules"
     schedule = {"cron": "30 4 * * *", "timezone": "Europe/Lisbon"}
     changed = f"{path}/{first[NIGHTLY]['schedules'][0]['id']}"
     served.ask("PATCH", changed, {"schedule": schedule, "active": False})
     served.ask("POST", path, [{"schedule": {"cron": "0 12 * * 0", "timezone": "UTC"}, "active": True}])
-    left = served.deployments()
     assert served.deploy().startswith("0 ")
-    return Deployed(first, left, served.deployments())
-
-
-@pytest.mark.parametrize("key", PERSONAL)
-def test_what_a_person_set_stays(deployed: Deployed, key: str) -> None:
-    first, left, again = (value(one, key) for one in (deployed.first, deployed.left, deployed.again))
-    assert first != left == again == PERSONAL[key]
-
-
-def test_schedules_that_were_changed_paused_or_added_stay(deployed: Deployed) -> None:
-    assert timing(deployed.again[NIGHTLY]) == [
-        ("0 12 * * 0", "UTC", True),
-        ("30 4 * * *", "Europe/Lisbon", False),
-    ]
-
-
-def test_what_follows_from_the_code_is_refreshed(deployed: Deployed) -> None:
-    assert deployed.again[SHARE]["entrypoint"] == deployed.first[SHARE]["entrypoint"] == "flows.share.share"
-    for name, one in deployed.first.items():
-        assert deployed.again[name]["id"] == one["id"]
-        assert deployed.again[name]["parameter_openapi_schema"] == one["parameter_openapi_schema"]
+    again = served.deployments()
+    assert {key: value(again, key) for key in PERSONAL} == PERSONAL
+    assert timing(again[NIGHTLY]) == [("0 12 * * 0", "UTC", True), ("30 4 * * *", "Europe/Lisbon", False)]
+    for key in ("id", "entrypoint", "parameter_openapi_schema"):
+        assert {name: one[key] for name, one in again.items()} == {
+            name: one[key] for name, one in first.items()
+        }
 
 
 def test_automations_and_deleted_schedules_stay_and_reset_goes_back_to_the_files(
-    served: Served, deployed: Deployed
+    served: Served, first: dict[str, dict[str, Any]]
 ) -> None:
     before = served.automations()
     assert {name: one["enabled"] for name, one in before.items()} == ENABLED
     served.ask("PATCH", f"/automations/{before[SILENT]['id']}", {"enabled": False})
     served.ask("PATCH", f"/automations/{before[MISSED]['id']}", {"enabled": True})
     for schedule in served.deployments()[NIGHTLY]["schedules"]:
-        served.ask("DELETE", f"/deployments/{deployed.first[NIGHTLY]['id']}/schedules/{schedule['id']}")
+        served.ask("DELETE", f"/deployments/{first[NIGHTLY]['id']}/schedules/{schedule['id']}")
     set_by_person = served.automations()
     assert served.deploy().startswith("0 ")
     assert served.automations() == set_by_person
@@ -220,9 +195,9 @@ def test_automations_and_deleted_schedules_stay_and_reset_goes_back_to_the_files
     assert served.deploy("--reset").startswith("0 ")
     assert {name: one["enabled"] for name, one in served.automations().items()} == ENABLED
     reset = served.deployments()
-    assert timing(reset[NIGHTLY]) == timing(deployed.first[NIGHTLY])
-    for key in PERSONAL:
-        assert value(reset, key) == value(deployed.first, key)
+    assert timing(reset[NIGHTLY]) == timing(first[NIGHTLY])
+    for key, personal in PERSONAL.items():
+        assert value(reset, key) == value(first, key) != personal
 
 
 def test_a_nightly_run_that_failed_is_reported_once_a_person_wants_it(served: Served) -> None:

@@ -81,14 +81,6 @@ def test_a_mirror_is_the_record_and_is_left_alone_then(
     assert [request.name for request in server.requests] == ["record"]
 
 
-def test_a_mirror_can_be_mirrored(source: Source, place: Place, folder: Path, tmp_path: Path) -> None:
-    mirror(source, place)
-    second = FolderPlace(tmp_path / "second")
-    mirror(StoredSource(place.open()), second)
-    require_complete(second, folder)
-    assert second.files()["record.json"] == place.files()["record.json"]
-
-
 def break_off(server: RecordServer, source: Source, place: Place, flip: int | None = None) -> None:
     """Begin a mirror whose source breaks off in the third of three parts."""
     server.faults[IMAGES] = [Fault(flip=flip, break_after=12 * MIB), *[Fault(status=503)] * 10]
