@@ -21,9 +21,8 @@ from tests.support.zygote import KILLED, Kill, Zygote
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(1800)]
 
-SLICES = 6
-EVERY = 5
-"""Each change to the destination is preceded by a kill, and every fifth one to the work folder."""
+EVERY = 10
+"""A kill precedes every tenth step, and from the removal of the old card on each one (in a bucket, half)."""
 OLD = {"stretch": "minmax", "mask_classes": "clc_l1"}
 BUCKET_STEP = r"(PUT|POST|DELETE) /bucket"
 
@@ -68,20 +67,14 @@ def left_in_work(home: Home) -> set[str]:
     return {name for name in names if not name.startswith("md5s/")}
 
 
-@pytest.mark.parametrize("number", range(SLICES))
-def test_killed_before_any_step_the_dataset_is_the_old_or_the_new_one(
-    zygote: Zygote,
-    small: RecordServer,
-    tmp_path: Path,
-    *,
-    old: Home,
-    new: tuple[Published, list[str]],
-    number: int,
+def test_killed_before_a_step_the_dataset_is_the_old_or_the_new_one(
+    zygote: Zygote, small: RecordServer, tmp_path: Path, *, old: Home, new: tuple[Published, list[str]]
 ) -> None:
     before, (after, steps) = Published.read(old.destination).sha256, new
-    chosen = [at for at, step in enumerate(steps, 1) if "/store/" in step or at % EVERY == 0]
-    assert len(chosen) > 74
-    for at in chosen[number::SLICES]:
+    window = next(at for at, step in enumerate(steps, 1) if step.endswith(f"/{CARD}"))
+    assert steps[window - 1].startswith("remove ")
+    assert 50 < window < len(steps) - 5
+    for at in [*range(EVERY, window, EVERY), *range(window, len(steps) + 1)]:
         home = Home.folder(tmp_path / f"{at}")
         shutil.copytree(old.destination, home.destination)
         parameters = {"source": small.record_url, **home.options}
@@ -133,7 +126,6 @@ def test_killed_in_a_download_the_next_run_fetches_the_rest(
 def test_killed_before_a_request_to_a_bucket_the_dataset_is_the_old_or_the_new_one(
     zygote: Zygote, small: RecordServer, bucket_home: Home, tmp_path: Path
 ) -> None:
-    """Before every fifth request, and before each one from that on which removes the old card."""
     wanted = {"source": small.record_url, "transfer": "stream"}
     bucket_home.prepare(small.record_url, selection={"max_patches": 2}, rendering=OLD)
     first, old = bucket_home.place, bucket_home.files()
@@ -153,7 +145,7 @@ def test_killed_before_a_request_to_a_bucket_the_dataset_is_the_old_or_the_new_o
     steps = [step for step in zygote.steps if re.match(BUCKET_STEP, step)]
     window = next(at for at, step in enumerate(steps, 1) if step.endswith("?delete"))
     assert 20 < window < len(steps) - 5, "the card is the first object to be deleted, then all others come"
-    for at in [*range(EVERY, window, EVERY), *range(window, len(steps) + 1)]:
+    for at in [*range(EVERY, window, EVERY), *range(window, len(steps) + 1, 2)]:
         home = as_before(at)
         killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **home.options, **wanted)
         assert killed == KILLED or at > len(steps) - 3
