@@ -2,8 +2,9 @@
 
 import json
 import os
-import resource
+import re
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -14,7 +15,8 @@ def main(record_url: str, destination: str, work_dir: str, transfer: str) -> Non
     from flows.prepare import prepare  # noqa: PLC0415 - it counts the cores when it is imported
 
     done = prepare(source=record_url, destination=destination, work_dir=work_dir, transfer=transfer)
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss, which begins with the memory of the process that started this one.
+    peak_kib = int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0])
     took = {"cpu_seconds": done["cpu_seconds"], "peak_mib": peak_kib / 1024, "bytes_sent": sum(sent)}
     print(json.dumps(took))
 
