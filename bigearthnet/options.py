@@ -116,13 +116,6 @@ class Rendering(Frozen):
         "as 311, 16 bit; clc_l3: the CORINE classes as 1 to 45; clc_l1: their five groups as 1 to 5, "
         "6 = unclassified",
     )
-    png_compression: int = Field(
-        default=1,
-        ge=0,
-        le=9,
-        title="PNG compression [zlib level]",
-        description="higher levels take up to ten times as long and save almost nothing",
-    )
 
     @model_validator(mode="after")
     def _percentiles_ascend(self) -> Self:

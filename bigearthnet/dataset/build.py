@@ -20,7 +20,7 @@ CITATION: Final = (
     "for Remote Sensing Image Analysis. IEEE International Geoscience and Remote Sensing Symposium (IGARSS), "
     "2025."
 )
-_LIBRARIES: Final = ("opencv-python-headless", "rasterio", "numpy", "pyarrow", "zstandard")
+_LIBRARIES: Final = ("opencv-python-headless", "rasterio", "numpy", "pyarrow", "zstandard", "zlib-ng")
 _REJECTED_NAMED: Final = 5
 
 

@@ -10,6 +10,7 @@ from bigearthnet.classes import MaskForm, mask_classes
 from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import PATCH_PIXELS
+from bigearthnet.tile.png import encode_image
 from bigearthnet.tile.rows import members
 from bigearthnet.zips.join import data_offsets
 
@@ -76,10 +77,7 @@ def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
             enlarged = picture.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
             sheet[top : top + side, left : left + side] = enlarged
             left += side + _GAP // 2
-    done, png = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    if not done:
-        raise MemoryError(f"no PNG could be made of {sheet.shape}")
-    return png.tobytes()
+    return encode_image(sheet)
 
 
 def _png(shard: Shard, nth: int, cache: TileCache) -> Sheet:

@@ -14,12 +14,12 @@ from bigearthnet.source.record import SourceFile
 Kind = Literal["images", "masks"]
 KINDS: Final[tuple[Kind, ...]] = ("images", "masks")
 
-FORMATS: Final[dict[Kind, int]] = {"images": 1, "masks": 1}
+FORMATS: Final[dict[Kind, int]] = {"images": 2, "masks": 2}
 """Raise a number when images or masks get other bytes from the same input and options; keys depend on it.
 
 Raise both when other patches are rejected: images and masks of a tile have to be of the same patches.
 """
-_ENCODER: Final = "opencv-python-headless"  # its version can change the bytes of PNGs
+_ENCODER: Final = "zlib-ng"  # its version can change the bytes of PNGs
 
 
 class RecordUsed(Frozen):
@@ -54,7 +54,7 @@ class Recipe:
         archives = [self.source.md5(IMAGES_ARCHIVE), self.source.md5(MAPS_ARCHIVE)]
         how = self.rendering
         options = _image_options(how) if kind == "images" else how.mask_classes
-        return digest_of(kind, FORMATS[kind], version(_ENCODER), archives, options, how.png_compression)
+        return digest_of(kind, FORMATS[kind], version(_ENCODER), archives, options)
 
     def key(self, kind: Kind, tile: TilePlan) -> str:
         """Key of a tile's images or masks: equal keys mean equal bytes, on any machine."""

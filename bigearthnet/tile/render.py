@@ -11,10 +11,9 @@ import numpy.typing as npt
 from bigearthnet.classes import CLC, clc_positions, mask_values
 from bigearthnet.errors import PatchError
 from bigearthnet.options import Rendering
+from bigearthnet.tile.png import Bytes2D, encode_image, encode_mask
 from bigearthnet.tile.raster import Pixels
 from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
-
-Bytes2D = npt.NDArray[np.uint8]
 
 
 def render_image(bands: Sequence[Pixels], rendering: Rendering) -> tuple[bytes, dict[str, int]]:
@@ -24,12 +23,7 @@ def render_image(bands: Sequence[Pixels], rendering: Rendering) -> tuple[bytes, 
         The PNG; sum, and sum of squares, of the pixels of each channel, by `SUM_COLUMNS`, `SQUARE_COLUMNS`.
     """
     red, green, blue = planes = stretch(bands, rendering)
-    # At level 1, the residuals of the average filter are Huffman coded: for real Sentinel-2 patches, whose
-    # noise does not repeat, this is smaller than deflate at any level, in a fraction of the time.
-    strategy, row_filter = cv2.IMWRITE_PNG_STRATEGY_DEFAULT, cv2.IMWRITE_PNG_ALL_FILTERS
-    if rendering.png_compression == 1:
-        strategy, row_filter = cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY, cv2.IMWRITE_PNG_FILTER_AVG
-    png = _encode(cv2.merge((blue, green, red)), rendering.png_compression, strategy, row_filter)
+    png = encode_image(cv2.merge((red, green, blue)))  # type: ignore[arg-type]
     sums = [int(cv2.sumElems(plane)[0]) for plane in planes]
     # OpenCV squares a root, which differs from the whole number by less than a millionth.
     squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
@@ -102,20 +96,4 @@ def render_mask(codes: Pixels, rendering: Rendering, what: str) -> tuple[bytes, 
     for position in np.flatnonzero(counts):
         value = int(values[position])
         pixels[value] = pixels.get(value, 0) + int(counts[position])
-    # Areas of one value deflate best unfiltered.
-    strategy, row_filter = cv2.IMWRITE_PNG_STRATEGY_DEFAULT, cv2.IMWRITE_PNG_FILTER_NONE
-    png = _encode(mask, rendering.png_compression, strategy, row_filter)
-    return png, dict(sorted(pixels.items()))
-
-
-def _encode(pixels: npt.NDArray[Any], level: int, strategy: int, row_filter: int) -> bytes:
-    # The order matters: OpenCV resets strategy and filter when it reads the level.
-    options = [
-        *(cv2.IMWRITE_PNG_COMPRESSION, level),
-        *(cv2.IMWRITE_PNG_STRATEGY, strategy),
-        *(cv2.IMWRITE_PNG_FILTER, row_filter),
-    ]
-    done, png = cv2.imencode(".png", pixels, options)
-    if not done:  # the only reason is a lack of memory
-        raise MemoryError(f"OpenCV cannot encode a PNG of {pixels.shape} {pixels.dtype}")
-    return png.tobytes()
+    return encode_mask(mask), dict(sorted(pixels.items()))

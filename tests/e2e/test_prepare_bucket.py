@@ -88,8 +88,8 @@ def test_large_shards_are_sent_once_and_joined_on_the_server(
         return client
 
     monkeypatch.setattr(tasks.connect, "s3_client", counting)
-    large = make_sample(tmp_path / "large", 130)
-    bucket_home.prepare(large.folder, rendering={"png_compression": 0})
+    large = make_sample(tmp_path / "large", 280)
+    bucket_home.prepare(large.folder)
     sizes = {name: len(data) for name, data in bucket_home.files().items()}
     assert sizes[MASKS_ZIP] < 5 << 20 < sizes[IMAGES_ZIP], "the server copies parts of 5 MiB or more"
     assert sent < 1.06 * (sum(sizes.values()) + sizes[MASKS_ZIP])

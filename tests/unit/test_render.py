@@ -138,29 +138,14 @@ def chunks_of(png: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
-def filters(png: bytes, row: int) -> set[int]:
-    """The filters of a PNG whose rows have so many bytes."""
-    data = zlib.decompress(chunks_of(png)[b"IDAT"])
-    assert len(data) == 120 * (1 + row)
-    return set(data[:: 1 + row])
-
-
-@pytest.mark.parametrize("level", range(10))
-def test_every_compression_gives_the_same_pixels_in_a_plain_png(
-    patches: list[tuple[U16, U16]], level: int
-) -> None:
+def test_pngs_are_plain(patches: list[tuple[U16, U16]]) -> None:
     bands, codes = patches[0]
-    rendering = Rendering(png_compression=level, mask_classes="clc")
+    rendering = Rendering(mask_classes="clc")
     image, mask = render_image(list(bands), rendering), render_mask(codes, rendering, MAP)
-    assert_image(image, by_formula(bands, rendering))
-    np.testing.assert_array_equal(read(mask[0])[0], codes)
     for png, depth, colour in ((image[0], 8, 2), (mask[0], 16, 0)):
         chunks = chunks_of(png)
         assert chunks.keys() == {b"IHDR", b"IDAT", b"IEND"}  # no date, no software
         assert chunks[b"IHDR"] == (120).to_bytes(4) * 2 + bytes([depth, colour, 0, 0, 0])
-    assert (len(image[0]) > 3 * 120 * 120) == (len(mask[0]) > 2 * 120 * 120) == (level == 0)
-    assert (filters(image[0], 360) == {3}) == (level == 1)  # average
-    assert filters(mask[0], 240) == {0}
 
 
 CODES = [entry.value for entry in CLC]
