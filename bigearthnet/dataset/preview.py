@@ -16,7 +16,6 @@ from bigearthnet.zips.join import data_offsets
 
 Sheet = npt.NDArray[np.uint8]
 
-_SCALE = 2
 _GAP = 8
 _PAIRS_A_ROW = 3
 _BACKGROUND = 255
@@ -38,7 +37,7 @@ def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, form: MaskForm)
     return contact_sheet(pairs)
 
 
-def pick(counts: Sequence[int], limit: int = 6) -> list[tuple[int, int]]:
+def pick(counts: Sequence[int], limit: int = 9) -> list[tuple[int, int]]:
     """Choose up to `limit` patches, spread evenly over tiles with `counts` patches.
 
     Returns:
@@ -65,7 +64,7 @@ def colours(form: MaskForm) -> Sheet:
 
 def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
     """Images and masks side by side, three pairs a row, as an RGB PNG."""
-    side = _SCALE * PATCH_PIXELS
+    side = PATCH_PIXELS
     pair_width = 2 * side + _GAP // 2
     height = -(-len(pairs) // _PAIRS_A_ROW) * (side + _GAP) + _GAP
     width = min(len(pairs), _PAIRS_A_ROW) * (pair_width + _GAP) + _GAP
@@ -74,8 +73,7 @@ def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
         top = _GAP + i // _PAIRS_A_ROW * (side + _GAP)
         left = _GAP + i % _PAIRS_A_ROW * (pair_width + _GAP)
         for picture in pair:
-            enlarged = picture.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
-            sheet[top : top + side, left : left + side] = enlarged
+            sheet[top : top + side, left : left + side] = picture
             left += side + _GAP // 2
     return encode_image(sheet)
 
