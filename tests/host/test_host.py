@@ -117,7 +117,7 @@ def test_the_user_of_the_runs_cannot_read_what_the_server_keeps(machine: Machine
 
 def test_a_run_uses_no_folder_outside_of_the_data_volume(machine: Machine) -> None:
     flow = machine.deployments()["prepare/prepare-sample"]["id"]
-    run = machine.start(flow, destination="/tmp/dataset")
+    run = machine.start(flow, destination="/var/lib/dataset")
     assert machine.final_state(run) == "FAILED"
     assert any("BIGEARTHNET_ROOTS allows only what is below /data" in line for line in machine.logs(run))
 
