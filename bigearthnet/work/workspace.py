@@ -37,6 +37,8 @@ def folder(text: str) -> Path:
     try:
         path = require_allowed(Path(text).expanduser().resolve())
         path.stat()
+    except StoreError:
+        raise
     except FileNotFoundError:
         pass
     except (OSError, RuntimeError) as error:  # RuntimeError: no such user, or (before 3.13) links in a circle

@@ -30,10 +30,14 @@ def environment_file() -> dict[str, str]:
 
 
 def unit_environment(unit: str) -> dict[str, str]:
-    """The lines `Environment=` of a unit."""
-    key = "Environment="
+    """The variables that a unit sets by itself."""
+    return dict(value.split("=", 1) for value in unit_values(unit, "Environment"))
+
+
+def unit_values(unit: str, name: str) -> list[str]:
+    """The values of the lines `name=...` of a unit."""
     lines = (_UNITS / f"bigearthnet-{unit}.service").read_text().splitlines()
-    return dict(line.removeprefix(key).split("=", 1) for line in lines if line.startswith(key))
+    return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
 
 @contextmanager
@@ -58,6 +62,8 @@ def host_services(home: Path) -> Iterator[Served]:
         }
         return served.environment | host | known
 
+    for unit in ("server", "worker"):  # as systemd does
+        (home / unit_values(unit, "StateDirectory")[0]).mkdir(mode=0o700)
     with _running("server", settings("server")):
         eventually(lambda: httpx.get(f"{served.url}/api/health").is_success, "server", 240)
         subprocess.run(_command("deploy"), cwd=ROOT, env=settings("deploy"), check=True, capture_output=True)
@@ -67,9 +73,8 @@ def host_services(home: Path) -> Iterator[Served]:
 
 def _command(unit: str) -> list[str]:
     """Return the command of a unit, from the environment of this Python."""
-    lines = (_UNITS / f"bigearthnet-{unit}.service").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith("ExecStart=")]
-    program, *arguments = line.removeprefix("ExecStart=").replace("%H", "host").split()
+    (command,) = unit_values(unit, "ExecStart")
+    program, *arguments = command.replace("%H", "host").split()
     return [str(Path(sys.executable).with_name(Path(program).name)), *arguments]
 
 

@@ -13,7 +13,7 @@ from prefect.settings import Settings
 
 from bigearthnet.source.http import PROJECT_URL
 from deployments.settings import PORT, environment
-from tests.support.services import environment_file, host_environment, unit_environment
+from tests.support.services import environment_file, host_environment, unit_environment, unit_values
 from tests.support.stack import template
 
 EC2 = Path(__file__).parents[2] / "deployments" / "ec2"
@@ -81,28 +81,22 @@ def test_runs_cannot_take_the_host_down(unit: str, lines: list[str]) -> None:
 
 def test_the_workers_runs_cannot_read_what_the_server_keeps() -> None:
     """Neither the database, nor the key in it that the credentials of blocks are encrypted with."""
-    own = {unit: setting(unit, "User") for unit in UNITS}
-    worker = "bigearthnet"
-    assert own == {
-        "bigearthnet-server": "bigearthnet-server",
-        "bigearthnet-worker": worker,
-        "bigearthnet-deploy": worker,
+    units = [unit.removeprefix("bigearthnet-") for unit in UNITS]
+    users = {unit: unit_values(unit, "User") for unit in units}
+    assert users == {
+        "server": ["bigearthnet-server"],
+        "worker": ["bigearthnet"],
+        "deploy": ["bigearthnet"],
     }
-    assert SHARED.count("StateDirectoryMode=0700\n") == 1
-    states = {unit: f"/var/lib/{setting(unit, 'StateDirectory')}" for unit in UNITS}
-    for unit, state in states.items():
-        written = unit_environment(unit.removeprefix("bigearthnet-"))
-        assert written
-        assert [path for path in written.values() if not Path(path).is_relative_to(state)] == []
-        shared = {other for other in UNITS if states[other] == state}
-        assert {own[other] for other in shared} == {own[unit]}
+    assert "\nStateDirectoryMode=0700\n" in SHARED
+    owners = {(state, *users[unit]) for unit in units for state in unit_values(unit, "StateDirectory")}
+    assert owners == {("bigearthnet", "bigearthnet-server"), ("bigearthnet-worker", "bigearthnet")}
+    for unit in units:
+        (state,) = unit_values(unit, "StateDirectory")
+        written = unit_environment(unit)
+        assert "PREFECT_HOME" in written
+        assert all(Path(path).is_relative_to(f"/var/lib/{state}") for path in written.values())
     assert host_environment("worker")["BIGEARTHNET_ROOTS"] == "/data"
-
-
-def setting(unit: str, name: str) -> str:
-    """The value of the one line `name=...` of a unit."""
-    (value,) = [line.partition("=")[2] for line in UNITS[unit].splitlines() if line.startswith(f"{name}=")]
-    return value
 
 
 @pytest.mark.parametrize("unit", ["server", "worker"])
