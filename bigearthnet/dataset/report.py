@@ -92,5 +92,9 @@ def _rejected(card: Card) -> str:
 
 def _source(card: Card) -> str:
     name = f"record {card.source.record}, version {card.source.version}" if card.source.record else "a folder"
-    rows = [(file.name, human_bytes(file.size), file.md5, file.verification) for file in card.source.files]
-    return f"## Source: {_cell(name)}\n\n" + table(("file", "size", "md5", "verification"), rows)
+    # A list: no table of the long names and digests fits beside Prefect's side panel.
+    files = "\n".join(
+        f"- {_cell(file.name)}, {human_bytes(file.size)}, {file.md5} ({file.verification})"
+        for file in card.source.files
+    )
+    return f"## Source: {_cell(name)}\n\n{files}"
