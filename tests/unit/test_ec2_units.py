@@ -166,6 +166,22 @@ def test_exactly_the_tracked_files_of_the_clone_are_installed(tmp_path: Path) ->
     assert found == {"uv.lock": "old", "flows/prepare.py": "new"}
 
 
+def test_worker_and_server_get_accounts_and_data_keeps_its_owner(tmp_path: Path) -> None:
+    """The tools that need root are replaced by functions that print."""
+    made = provision(f"""
+        id() {{ false; }}; getent() {{ false; }}; useradd() {{ echo "${{@: -1}}: $*"; }}
+        stat() {{ if [[ $2 == %u ]]; then echo 54321; else echo bigearthnet; fi; }}
+        DATA={tmp_path}; ensure_accounts
+    """).splitlines()
+    worker, server = (line.split() for line in made)
+    assert (worker[0], server[0]) == ("bigearthnet:", "bigearthnet-server:")
+    assert worker[worker.index("--home-dir") + 1] == str(tmp_path)
+    assert worker[worker.index("--uid") + 1] == "54321"
+    assert "--uid" not in server
+    assert "--system" in worker
+    assert "--system" in server
+
+
 def test_a_uv_without_a_hash_of_the_lock_is_not_installed(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "uv-1.2-py3-none-any.whl", "w") as wheel:
         wheel.writestr("uv-1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1.2")
