@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
-_LOCK = tomllib.loads((Path(__file__).parents[1] / "uv.lock").read_text())
-(_UV,) = [package for package in _LOCK["package"] if package["name"] == "uv"]
-print(f"uv=={_UV['version']}", *(f"--hash={wheel['hash']}" for wheel in _UV["wheels"]))
+if __name__ == "__main__":
+    lock = tomllib.loads((Path(__file__).parents[1] / "uv.lock").read_text())
+    (uv,) = [package for package in lock["package"] if package["name"] == "uv"]
+    print(f"uv=={uv['version']}", *(f"--hash={wheel['hash']}" for wheel in uv["wheels"]))
