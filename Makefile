@@ -1,7 +1,6 @@
 # Everything is installed into .venv, with the versions of uv.lock. Prefect's own files go to .prefect
 # (see [tool.prefect] in pyproject.toml).
 PYTHON ?= python3
-UV_VERSION := 0.13.9
 BIN := .venv/bin
 
 DESTINATION ?= ~/bigearthnet/dataset
@@ -20,7 +19,8 @@ setup: .venv/.done  ## install everything into .venv
 .venv/.done: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	test -x $(BIN)/uv || $(BIN)/python deployments/uv_requirement.py | \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement /dev/stdin
 	$(BIN)/uv sync --quiet --locked --compile-bytecode --python $(BIN)/python
 	touch $@
 

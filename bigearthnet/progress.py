@@ -44,7 +44,7 @@ class Tally:
         """Count a tile with its patches and return a line; `is_new`: it was converted in this run."""
         self._tiles_done += 1
         self._patches_done += patches
-        line = f"{self._tiles_done} of {self._tiles} tiles done, "
+        line = f"{self._tiles_done:,} of {counted(self._tiles, 'tile')} done, "
         line += f"{100 * self._patches_done // max(self._patches, 1)} % of the patches"
         if is_new and self._since is None:
             self._since = self._clock()
@@ -55,6 +55,12 @@ class Tally:
             seconds = (self._clock() - self._since) / self._measured * left
             line += f", at most {human_time(seconds)} left"
         return line
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun, such as `1 tile` or `2,000 patches`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def human_bytes(count: float) -> str:

@@ -92,4 +92,5 @@ def _variables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 if __name__ == "__main__":  # an EnvironmentFile for the units of deployments/ec2
     for name, value in sorted(environment(PORT, {}).items()):
-        print(f'{name}="{value}"')
+        if name != "PREFECT_HOME":  # each unit has its own
+            print(f'{name}="{value}"')

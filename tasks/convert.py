@@ -11,6 +11,7 @@ from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest
 from bigearthnet.dataset.tiles import Shard, TileCache
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import Kind
+from bigearthnet.progress import counted
 from bigearthnet.source.stream import Mark
 from bigearthnet.tile import Conversion, ConvertedTile, convert_tile
 from tasks import policy
@@ -46,7 +47,8 @@ def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, fold
         logger.warning("%s rejected: %s", one.patch_id, one.reason)
     if (more := len(converted.rejected) - _REJECTED_LOGGED) > 0:
         logger.warning("%s: %s more patches rejected", converted.tile, f"{more:,}")
-    logger.info("%s: %s patches, %.1f s", converted.tile, f"{converted.patches:,}", time.monotonic() - began)
+    done = counted(converted.patches, "patch")
+    logger.info("%s: %s, %.1f s", converted.tile, done, time.monotonic() - began)
     return converted
 
 

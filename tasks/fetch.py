@@ -10,7 +10,7 @@ from bigearthnet.dataset import CARD, Published, copies
 from bigearthnet.dataset.card import PublishedFile, TileEntry
 from bigearthnet.dataset.published import local_manifest, tile_rows
 from bigearthnet.plan.recipe import KINDS
-from bigearthnet.progress import human_bytes
+from bigearthnet.progress import counted, human_bytes
 from bigearthnet.store import FolderStore, Partial, Store
 from bigearthnet.work.space import require_space
 from tasks import policy
@@ -24,7 +24,7 @@ def find_missing(files: Sequence[PublishedFile], target: FolderStore) -> tuple[P
         missing = copies.missing_files(files, target)
     there, size = len(files) - len(missing), sum(file.size for file in missing)
     logger = get_run_logger()
-    logger.info("%s of %s files are there already, %s to fetch", there, len(files), human_bytes(size))
+    logger.info("%s of %s already there, %s to fetch", there, counted(len(files), "file"), human_bytes(size))
     require_space(target.folder, size, "the files to fetch", "or fetch fewer files")
     return missing
 

@@ -4,7 +4,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from bigearthnet.dataset import Published, find_published, freshness, require_published
-from bigearthnet.progress import human_bytes
+from bigearthnet.progress import counted, human_bytes
 from bigearthnet.source.local import find_local
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import Record
@@ -51,6 +51,7 @@ def compare(
 def _log(published: Published, store: Store) -> None:
     counts, files = published.card.counts, published.card.files
     get_run_logger().info(
-        "%s: %s patches of %s tiles, %s",
-        *(store.url, f"{counts.patches:,}", counts.tiles, human_bytes(sum(file.size for file in files))),
+        "%s: %s of %s, %s",
+        *(store.url, counted(counts.patches, "patch"), counted(counts.tiles, "tile")),
+        human_bytes(sum(file.size for file in files)),
     )

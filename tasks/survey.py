@@ -17,6 +17,7 @@ from bigearthnet.options import Rendering, Selection, Transfer
 from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import Plan, plan_tiles
+from bigearthnet.progress import counted
 from bigearthnet.source.local import LocalFile, bytes_to_download
 from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work import space
@@ -94,7 +95,9 @@ def index(maps: LocalFile) -> Index:
     with still_running(f"listing {maps.file.name}"):
         found = index_archive(ArchiveReader(decompress(maps.open()), MAPS_ROOT, maps.file.name))
     patches = sum(len(cells) for cells in found.values())
-    get_run_logger().info("%s: %s patches in %s tiles", maps.file.name, f"{patches:,}", len(found))
+    get_run_logger().info(
+        "%s: %s in %s", maps.file.name, counted(patches, "patch"), counted(len(found), "tile")
+    )
     return found
 
 
@@ -124,8 +127,9 @@ def announce(todo: Todo) -> None:
         for change in option_changes(published.card, known.recipe.selection, known.recipe.rendering):
             logger.info("the published dataset will change: %s", change)
     logger.info(
-        "%s patches of %s tiles (%s finished before) into %s: %s",
-        *(f"{known.plan.patches:,}", len(todo.jobs), len(todo.jobs) - len(missing), store.url),
+        "%s of %s (%s finished before) into %s: %s",
+        *(counted(known.plan.patches, "patch"), counted(len(todo.jobs), "tile")),
+        *(len(todo.jobs) - len(missing), store.url),
         space.describe_needs(to_fetch, room, streams=known.streams),
     )
     space.require_room(room)

@@ -10,6 +10,7 @@ from typing import Final
 
 from bigearthnet.errors import StoreError
 from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
+from bigearthnet.work.workspace import require_allowed
 
 _FIRST_LINE: Final = "# Links to files of "
 
@@ -48,15 +49,16 @@ def early_end(links: Collection[Link], ends_at: datetime, credentials_end: datet
 
 
 def links_path(text: str) -> Path:
-    """The absolute path of the file that a person names.
+    """The absolute path, without links, of the file that a person names.
 
     Raises:
-        StoreError: it is a URL, a folder, or no path.
+        StoreError: it is a URL, a folder, no path, or outside of `ROOTS`.
     """
-    with suppress(RuntimeError):  # no such user
-        path = Path(text).expanduser().absolute()
-        if text.strip() and not re.search(r"\0|://|(^|/)\$", text) and not path.is_dir():
-            return path
+    with suppress(RuntimeError, PermissionError):  # no such user, links in a circle; a closed folder
+        if text.strip() and not re.search(r"\0|://|(^|/)\$", text):
+            path = require_allowed(Path(text).expanduser().resolve())
+            if not path.is_dir():
+                return path
     raise StoreError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
 
 

@@ -3,13 +3,15 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Final
 
 from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.layout import CARD
-from bigearthnet.progress import human_bytes, human_time
+from bigearthnet.progress import counted, human_bytes, human_time
 
 _REJECTED_SHOWN: Final = 50
+_DIGITS_WHOLE: Final = 16
 _CREDIT_SECONDS: Final = 60
 """CPU-seconds of one CPU credit of EC2's T2 instances."""
 
@@ -28,7 +30,7 @@ def summary(card: Card, destination: str, effort: Effort) -> str:
     counts = card.counts
     rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
     return (
-        f"{counts.patches:,} patches in {destination}{rejected}; {effort.converted:,} converted in "
+        f"{counted(counts.patches, 'patch')} in {destination}{rejected}; {effort.converted:,} converted in "
         f"{human_time(effort.wall_seconds)} with {effort.cpu_seconds:.1f} s of CPU "
         f"({effort.cpu_seconds / _CREDIT_SECONDS:.2f} CPU credits of a t2.micro)"
     )
@@ -37,7 +39,7 @@ def summary(card: Card, destination: str, effort: Effort) -> str:
 def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes) -> str:
     """Return the report, with the contact sheet as a picture in the text."""
     sections = [
-        f"# {card.counts.patches:,} patches",
+        f"# {counted(card.counts.patches, 'patch')}",
         summary(card, destination, effort) + ".",
         f"![Images and masks](data:image/png;base64,{base64.b64encode(preview).decode()})",
         _files(card),
@@ -62,8 +64,13 @@ def _cell(text: str) -> str:
 
 
 def _files(card: Card) -> str:
-    rows = [(file.name, human_bytes(file.size), file.sha256) for file in card.files]
+    rows = [(file.name, human_bytes(file.size), _wrapped(file.sha256)) for file in card.files]
     return "## Files\n\n" + table(("file", "size", "SHA-256"), [*rows, (CARD, "", "")])
+
+
+def _wrapped(digest: str) -> str:
+    """Return a digest with spaces, where a narrow column breaks it."""
+    return " ".join(wrap(digest, _DIGITS_WHOLE))
 
 
 def _classes(card: Card) -> str:
@@ -85,5 +92,9 @@ def _rejected(card: Card) -> str:
 
 def _source(card: Card) -> str:
     name = f"record {card.source.record}, version {card.source.version}" if card.source.record else "a folder"
-    rows = [(file.name, human_bytes(file.size), file.md5, file.verification) for file in card.source.files]
-    return f"## Source: {_cell(name)}\n\n" + table(("file", "size", "md5", "verification"), rows)
+    # A list: no table of the long names and digests fits beside Prefect's side panel.
+    files = "\n".join(
+        f"- {_cell(file.name)}, {human_bytes(file.size)}, {file.md5} ({file.verification})"
+        for file in card.source.files
+    )
+    return f"## Source: {_cell(name)}\n\n{files}"

@@ -14,7 +14,8 @@ umask 022
 DATA_VOLUME_SECONDS=${DATA_VOLUME_SECONDS:-0}
 RUNNING=${RUNNING:-refuse}
 
-ACCOUNT=bigearthnet
+ACCOUNT=bigearthnet # of worker and runs
+SERVER_ACCOUNT=bigearthnet-server
 HOME_DIR=/opt/bigearthnet
 STAGE=/opt/bigearthnet.new
 STATE=/var/lib/bigearthnet
@@ -83,25 +84,26 @@ ensure_swap() {
     swapon "$SWAP"
 }
 
-# Print the uid that owns the files of an earlier installation, if no user has it now.
+# Print the uid that owns the data of an earlier installation, if no user has it now.
 find_earlier_uid() {
-    local folder uid
-    for folder in "$DATA" "$STATE"; do
-        uid=$(stat -c %u "$folder" 2>/dev/null) || continue
-        if [[ $uid != 0 ]] && ! getent passwd "$uid" >/dev/null; then
-            printf '%s' "$uid"
-            return
-        fi
-    done
+    local uid
+    uid=$(stat -c %u "$DATA")
+    if [[ $uid != 0 ]] && ! getent passwd "$uid" >/dev/null; then
+        printf '%s' "$uid"
+    fi
 }
 
-ensure_account() {
+ensure_account() { # with name $1 and home $2; more options of useradd follow
+    id "$1" >/dev/null 2>&1 || useradd --system --user-group --no-create-home --shell /usr/sbin/nologin \
+        --home-dir "$2" "${@:3}" "$1"
+}
+
+ensure_accounts() {
     local uid
-    if ! id "$ACCOUNT" >/dev/null 2>&1; then
-        uid=$(find_earlier_uid)
-        useradd --system --user-group ${uid:+--uid "$uid"} --home-dir "$DATA" --no-create-home \
-            --shell /usr/sbin/nologin "$ACCOUNT"
-    fi
+    uid=$(find_earlier_uid)
+    ensure_account "$ACCOUNT" "$DATA" ${uid:+--uid "$uid"}
+    # systemd gives the server's folder to its user, also that of an earlier installation.
+    ensure_account "$SERVER_ACCOUNT" "$STATE"
     if [[ $(stat -c %u "$DATA") == 0 && -z $(ls -A --ignore=lost+found "$DATA") ]]; then
         chown "$ACCOUNT:$ACCOUNT" "$DATA"
     fi
@@ -159,11 +161,13 @@ stop_services() {
 }
 
 ensure_uv() {
-    local version
-    version=$(sed -n 's/^UV_VERSION := //p' "$STAGE/Makefile")
-    if [[ $("$HOME_DIR/.uv/bin/uv" --version 2>/dev/null) != "uv $version"* ]]; then
+    local requirement version
+    requirement=$(python3 "$STAGE/deployments/uv_requirement.py")
+    version=${requirement%% *}
+    if [[ $("$HOME_DIR/.uv/bin/uv" --version 2>/dev/null) != "${version/==/ } "* ]]; then
         python3 -m venv --clear "$HOME_DIR/.uv"
-        "$HOME_DIR/.uv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir "uv==$version"
+        "$HOME_DIR/.uv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --require-hashes \
+            --requirement <(printf '%s\n' "$requirement")
     fi
 }
 
@@ -231,7 +235,7 @@ main() {
     install_packages
     ensure_data_volume
     ensure_swap
-    ensure_account
+    ensure_accounts
     stage "$clone"
     if is_current; then
         say "everything is up to date; nothing was changed"

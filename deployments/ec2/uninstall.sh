@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remove server, worker, code and account from this host. Datasets, the history of runs and the swap file stay.
+# Remove server, worker, code and accounts from this host. Datasets, the history of runs and the swap file stay.
 set -euo pipefail
 
 [[ $(id -u) == 0 ]] || {
@@ -13,15 +13,18 @@ for unit in bigearthnet-worker bigearthnet-server; do # stopping the worker also
     fi
 done
 rm -rf /etc/systemd/system/bigearthnet-{server,worker,deploy}.service /etc/systemd/system/bigearthnet-.service.d \
-    /etc/systemd/journald.conf.d/bigearthnet.conf /etc/bigearthnet /opt/bigearthnet /opt/bigearthnet.new
+    /etc/systemd/journald.conf.d/bigearthnet.conf /etc/bigearthnet /opt/bigearthnet /opt/bigearthnet.new \
+    /var/lib/bigearthnet-worker
 systemctl daemon-reload
 systemctl reset-failed 'bigearthnet-*' 2>/dev/null || true
-if id bigearthnet >/dev/null 2>&1; then
-    userdel bigearthnet
-fi
+for account in bigearthnet bigearthnet-server; do
+    if id "$account" >/dev/null 2>&1; then
+        userdel "$account"
+    fi
+done
 
 cat <<'END'
-uninstall: removed services, code, secret and account. Left in place:
+uninstall: removed services, code, secret and accounts. Left in place:
   /data                  datasets, archives, and the data volume with its line in /etc/fstab
   /var/lib/bigearthnet   the history of runs
   /swapfile              with its line in /etc/fstab

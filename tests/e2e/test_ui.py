@@ -65,6 +65,9 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     expect(picture).to_have_attribute("src", f"data:image/png;base64,{preview}")
     assert picture.evaluate("img => img.decode().then(() => img.naturalWidth)") > 0
     expect(ui.page.get_by_role("heading", level=1)).to_contain_text("45 patches")
+    expect(ui.page.get_by_role("listitem").filter(has_text="BigEarthNet-S2.tar.zst")).to_be_visible()
+    text = ui.page.locator("main .prose")
+    assert text.evaluate("text => text.scrollWidth == text.clientWidth"), "it runs under the side panel"
 
 
 def test_what_is_out_of_limits_or_missing_is_refused_beside_its_field(served: Served, ui: Ui) -> None:

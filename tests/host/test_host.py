@@ -98,7 +98,7 @@ def test_the_secret_is_known_to_root_only(machine: Machine) -> None:
 
 def test_nothing_runs_as_root_or_listens_beyond_the_loopback(machine: Machine) -> None:
     owners = machine.ssh("ps -eo user:20,cmd | grep /opt/bigearthnet/.venv | grep -v grep").splitlines()
-    assert [line.split()[0] for line in owners] == ["bigearthnet"] * 2
+    assert sorted(line.split()[0] for line in owners) == ["bigearthnet", "bigearthnet-server"]
     listening = [
         line.split()[3] for line in machine.ssh("sudo ss -Hltnp | grep -E 'python|prefect'").splitlines()
     ]
@@ -106,8 +106,26 @@ def test_nothing_runs_as_root_or_listens_beyond_the_loopback(machine: Machine) -
     assert {address.rsplit(":", 1)[0] for address in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.parametrize(
+    "path", ["/var/lib/bigearthnet/prefect/prefect.db", "/etc/bigearthnet/secret", "/proc/$server/environ"]
+)
+def test_the_user_of_the_runs_cannot_read_what_the_server_keeps(machine: Machine, path: str) -> None:
+    server = "server=$(systemctl show -P MainPID bigearthnet-server)"
+    machine.ssh(f"{server}; sudo head -c 1 {path}")
+    assert "Permission denied" in machine.fail(f"{server}; sudo -u bigearthnet head -c 1 {path}")
+
+
+def test_a_run_uses_no_folder_outside_of_the_data_volume(machine: Machine) -> None:
+    flow = machine.deployments()["prepare/prepare-sample"]["id"]
+    run = machine.start(flow, destination="/var/lib/dataset")
+    assert machine.final_state(run) == "FAILED"
+    assert any("BIGEARTHNET_ROOTS allows only what is below /data" in line for line in machine.logs(run))
+
+
 def test_a_run_stays_within_the_memory_limits(machine: Machine) -> None:
-    machine.start_unit("sampler", "while sleep 0.3; do ps -u bigearthnet -o rss=,args=; done")
+    machine.start_unit(
+        "sampler", "while sleep 0.3; do ps -u bigearthnet,bigearthnet-server -o rss=,args=; done"
+    )
     run = machine.start_sample()
     state = machine.final_state(run)
     machine.ssh("sudo systemctl stop sampler")
@@ -198,7 +216,7 @@ def test_removal_keeps_the_data_and_provisioning_finds_it_again(machine: Machine
     card = machine.ssh(digest)
     assert "Left in place" in machine.ssh(f"sudo {PROVISION.replace('provision', 'uninstall')}")
     assert machine.ssh("ls /etc/systemd/system /opt | grep -c '^bigearthnet' || true") == "0"
-    machine.fail("id bigearthnet")
+    machine.fail("id bigearthnet || id bigearthnet-server")
     assert machine.ssh(f"{digest}; findmnt -nro LABEL /data").splitlines() == [card, "bigearthnet"]
     assert "server and worker are running" in machine.ssh(f"sudo {PROVISION}")
     machine.wait_for_worker()

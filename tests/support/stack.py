@@ -20,9 +20,25 @@ def template() -> dict[str, Any]:
     return dict(body)
 
 
-def properties(resource: str) -> dict[str, Any]:
-    """Return a resource's properties from the template: moto ignores some of them."""
-    return dict(template()["Resources"][resource]["Properties"])
+NOTHING = {"Ref": "AWS::NoValue"}
+
+
+def properties(resource: str, *conditions: str) -> dict[str, Any]:
+    """Return a resource's properties from the template, if `conditions` hold: moto ignores some of them."""
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, list):
+            return [one for one in map(resolve, value) if one != NOTHING]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {"Fn::If"}:
+            condition, then, otherwise = value["Fn::If"]
+            return resolve(then if condition in conditions else otherwise)
+        return {
+            key: one for key, one in zip(value, map(resolve, value.values()), strict=True) if one != NOTHING
+        }
+
+    return dict(resolve(template()["Resources"][resource]["Properties"]))
 
 
 def create(**parameters: str) -> dict[str, str]:

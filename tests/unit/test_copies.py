@@ -1,5 +1,6 @@
 """Copying a dataset, files and tiles of it, from one store to another."""
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, Published, require_published
 from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files
 from bigearthnet.dataset.published import local_manifest, tile_rows
-from bigearthnet.errors import ChangedError, ChecksumError, SelectionError
+from bigearthnet.errors import ChangedError, ChecksumError, SelectionError, SourceError, StoreError
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
 from tests.support.sample import Sample
@@ -173,6 +174,28 @@ def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, w
         copy_tile("images", entry, rows, FolderStore(folder), published, target)
     assert contents(tmp_path / "d") == {}
     assert not list((tmp_path / "d").rglob("*.part*"))
+
+
+@pytest.mark.parametrize("name", ["../out", "/{}/out", "tiles/../../out", ".staging/out", ".bigearthnet"])
+def test_a_card_cannot_write_outside_of_the_target(tmp_path: Path, published_sample: Path, name: str) -> None:
+    """The card, and what it names, are from a stranger: digests and sizes are right."""
+    name = name.format(tmp_path)
+    folder, target = tmp_path / "source", FolderStore(tmp_path / "d")
+    copytree(published_sample, folder)
+    card = json.loads((folder / CARD).read_text())
+    before = {path for path in tmp_path.rglob("*") if "d" not in path.relative_to(tmp_path).parts[:1]}
+    (file,) = [file for file in card["files"] if file["name"] == PREVIEW]
+    (folder / CARD).write_text(json.dumps(card | {"files": [*card["files"], file | {"name": name}]}))
+    with pytest.raises(SourceError, match="must be a path below the card's folder"):
+        fetch(FolderStore(folder), target)
+    published = require_published(FolderStore(published_sample))
+    entry = published.card.tiles[0]
+    rows = tile_rows(pq.ParquetFile(published_sample / MANIFEST), published.card, entry.tile)
+    moved = entry.model_copy(update={"tile": f"../../{name}"})
+    with pytest.raises(StoreError, match=r"cannot use .* as the name of a file in"):
+        copy_tile("images", moved, rows, FolderStore(published_sample), published, target)
+    assert {path for path in tmp_path.rglob("*") if "d" not in path.relative_to(tmp_path).parts[:1]} == before
+    assert contents(tmp_path / "d") == {}
 
 
 def test_a_manifest_elsewhere_is_copied_once(tmp_path: Path, published_sample: Path) -> None:

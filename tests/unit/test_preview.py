@@ -13,7 +13,7 @@ from bigearthnet.dataset.card import Card, parse_card
 from bigearthnet.dataset.preview import contact_sheet, pick
 from bigearthnet.dataset.report import Effort, report_markdown, summary, table
 from tests.support import archives
-from tests.support.published import member
+from tests.support.published import FILES, member
 
 EFFORT = Effort(3725.0, 90.0, 3)
 
@@ -72,13 +72,22 @@ def test_the_summary_says_what_the_run_took(card: Card) -> None:
     assert summary(rejected, "/data", EFFORT).startswith("24 patches in /data, 1,200 rejected; 3 converted")
 
 
+def test_a_digest_of_the_report_fits_beside_prefects_side_panel(card: Card) -> None:
+    """A browser breaks a cell at its spaces only."""
+    rows = [line.split("|") for line in report_markdown(card, "/data", EFFORT, b"").splitlines()]
+    files = [row for row in rows if len(row) > 2 and row[1].strip().replace("\\", "") in FILES]
+    assert len(files) == len(FILES)
+    assert max(len(word) for row in files for word in row[3].split()) == 16
+
+
 def test_the_report_lists_files_classes_and_sources(published_sample: Path, card: Card) -> None:
     text = report_markdown(card, "/data", EFFORT, b"\x89PNG")
     assert text.startswith("# 24 patches\n\n24 patches in /data;")
     assert "(data:image/png;base64,iVBORw==)" in text
     assert "Rejected" not in text
     for file in card.files:
-        assert file.sha256 in text
+        assert file.sha256 not in text
+        assert file.sha256 in text.replace(" ", "")
     for source in card.source.files:
         assert source.md5 in text
     rows = [line for line in text.splitlines() if line.endswith(" % |")]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigearthnet.progress import Progress, Tally, human_bytes, human_time
+from bigearthnet.progress import Progress, Tally, counted, human_bytes, human_time
 
 GIB = 1 << 30
 
@@ -76,6 +76,24 @@ def test_any_course_has_lines(total: int, steps: list[tuple[float, int]]) -> Non
 )
 def test_bytes_and_times_have_suitable_units(shown: str, text: str) -> None:
     assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "tile", "0 tiles"),
+        (1, "tile", "1 tile"),
+        (115, "tile", "115 tiles"),
+        (1, "patch", "1 patch"),
+        (2000, "patch", "2,000 patches"),
+    ],
+)
+def test_a_number_has_its_noun_in_singular_or_plural(count: int, noun: str, text: str) -> None:
+    assert counted(count, noun) == text
+
+
+def test_one_tile_is_no_tiles() -> None:
+    assert Tally(1, 10, Clock()).advance(10, is_new=True) == "1 of 1 tile done, 100 % of the patches"
 
 
 def test_a_tally_measures_from_the_first_new_tile_on() -> None:

@@ -63,32 +63,79 @@ def test_cfn_lint_finds_nothing() -> None:
     assert lint_file(TEMPLATE) == []
 
 
-@pytest.mark.parametrize("resource", ["Bucket", "BucketPolicy", "DataVolume"])
+@pytest.mark.parametrize("resource", ["Bucket", "BucketPolicy", "LogBucket", "LogBucketPolicy", "DataVolume"])
 def test_data_outlives_the_stack(resource: str) -> None:
     found = template()["Resources"][resource]
     assert (found["DeletionPolicy"], found["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
-def test_the_bucket_is_private_and_encrypted_and_drops_unfinished_uploads_only() -> None:
-    found = properties("Bucket")
+@pytest.mark.parametrize("bucket", ["Bucket", "LogBucket"])
+def test_the_buckets_are_private_and_encrypted(bucket: str) -> None:
+    found = properties(bucket)
     assert found["PublicAccessBlockConfiguration"] == dict.fromkeys(
         ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"], True
     )
     assert found["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     (encryption,) = found["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+
+
+def test_without_options_the_bucket_drops_unfinished_uploads_only() -> None:
+    found = properties("Bucket")
+    assert not {"VersioningConfiguration", "LoggingConfiguration"} & found.keys()
     (rule,) = found["LifecycleConfiguration"]["Rules"]
     abort = {"DaysAfterInitiation": {"Ref": "AbortUploadsAfterDays"}}
     assert rule == {"Id": rule["Id"], "Status": "Enabled", "AbortIncompleteMultipartUpload": abort}
     assert template()["Parameters"]["AbortUploadsAfterDays"]["Default"] == 2
 
 
-def test_the_bucket_denies_everything_without_tls() -> None:
-    (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
+@pytest.mark.parametrize("bucket", ["Bucket", "LogBucket"])
+def test_the_buckets_deny_everything_without_tls(bucket: str) -> None:
+    found = properties(f"{bucket}Policy")
+    assert found["Bucket"] == {"Ref": bucket}
+    statement = found["PolicyDocument"]["Statement"][0]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
-    arn = {"Fn::GetAtt": ["Bucket", "Arn"]}
-    assert statement["Resource"] == [arn, {"Fn::Sub": "${Bucket.Arn}/*"}]
+    arn = {"Fn::GetAtt": [bucket, "Arn"]}
+    assert statement["Resource"] == [arn, {"Fn::Sub": f"${{{bucket}.Arn}}/*"}]
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_earlier_versions_are_kept_for_some_days_if_asked_for() -> None:
+    conditions = template()["Conditions"]
+    assert conditions["HasVersions"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "KeepVersionsDays"}, 0]}]}
+    assert template()["Parameters"]["KeepVersionsDays"]["Default"] == 0
+    found = properties("Bucket", "HasVersions")
+    assert found["VersioningConfiguration"] == {"Status": "Enabled"}
+    _, rule = found["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpiredObjectDeleteMarker"]) == ("Enabled", True)
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": {"Ref": "KeepVersionsDays"}}
+    # Who publishes replaces and deletes objects, but no earlier version: a wrong run can be undone.
+    assert not [action for action in WRITE_ACTIONS if "Version" in action]
+
+
+def test_requests_are_logged_in_another_bucket_if_asked_for() -> None:
+    conditions = template()["Conditions"]
+    assert conditions["HasAccessLog"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "AccessLogDays"}, 0]}]}
+    assert template()["Parameters"]["AccessLogDays"]["Default"] == 0
+    found = properties("Bucket", "HasAccessLog")
+    assert found["LoggingConfiguration"] == {"DestinationBucketName": {"Ref": "LogBucket"}}
+    (rule,) = properties("LogBucket")["LifecycleConfiguration"]["Rules"]
+    assert rule == {"Id": rule["Id"], "Status": "Enabled", "ExpirationInDays": {"Ref": "AccessLogDays"}}
+    _, allow = properties("LogBucketPolicy")["PolicyDocument"]["Statement"]
+    assert (allow["Effect"], allow["Action"]) == ("Allow", "s3:PutObject")
+    assert allow["Principal"] == {"Service": "logging.s3.amazonaws.com"}
+    assert allow["Resource"] == {"Fn::Sub": "${LogBucket.Arn}/*"}
+    assert allow["Condition"] == {
+        "ArnLike": {"aws:SourceArn": {"Fn::GetAtt": ["Bucket", "Arn"]}},
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+    }
+
+
+@mock_aws
+def test_the_bucket_of_the_log_is_created_and_named_if_asked_for() -> None:
+    outputs = create(BucketName="my-datasets", KeepVersionsDays="30", AccessLogDays="90")
+    names = {bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]}
+    assert names == {"my-datasets", outputs["LogBucketName"]}
 
 
 def test_the_policies_name_only_what_is_needed() -> None:
@@ -122,16 +169,14 @@ def test_without_a_key_pair_there_is_no_host() -> None:
     outputs = create(BucketName="my-datasets")
     assert outputs.keys() == {"BucketName", "Destination", "Region", "WritePolicyArn", "ReadPolicyArn"}
     assert (outputs["Destination"], outputs["Region"]) == ("s3://my-datasets/bigearthnet", REGION)
-    conditions = {
-        resource["Type"].split("::")[-1]: resource.get("Condition")
-        for resource in template()["Resources"].values()
-    }
-    in_bucket = ["Bucket", "BucketPolicy", "ManagedPolicy"]
-    with_host = ["Instance", "InstanceProfile", "Role", "SecurityGroup"]
+    conditions = {name: resource.get("Condition") for name, resource in template()["Resources"].items()}
+    always = ["Bucket", "BucketPolicy", "ReadPolicy", "WritePolicy"]
+    with_host = ["Instance", "Profile", "Role", "SecurityGroup"]
     assert conditions == {
-        **dict.fromkeys(in_bucket, None),
+        **dict.fromkeys(always, None),
+        **dict.fromkeys(["LogBucket", "LogBucketPolicy"], "HasAccessLog"),
         **dict.fromkeys(with_host, "HasHost"),
-        **dict.fromkeys(["Volume", "VolumeAttachment"], "HasDataVolume"),
+        **dict.fromkeys(["DataVolume", "DataVolumeAttachment"], "HasDataVolume"),
     }
 
 
