@@ -44,13 +44,16 @@ def environment(port: int, given: Mapping[str, str]) -> dict[str, str]:
 def apply() -> None:
     """Set the environment variables of this process for Prefect. Call it before Prefect is imported.
 
-    Variables that are set already stay. The login is sent to servers of this machine only.
+    Variables that are set already stay. The login is sent to servers of this machine only, and never by way
+    of a proxy.
     """
     settings = _with_defaults(os.environ)
     own = settings.get("PREFECT_SERVER_API_AUTH_STRING") or login(Path(settings["PREFECT_HOME"]))
     settings["PREFECT_SERVER_API_AUTH_STRING"] = own
     if urlsplit(settings.get("PREFECT_API_URL", "")).hostname in _LOCAL:
         settings.setdefault("PREFECT_API_AUTH_STRING", own)
+        name = "no_proxy" if "no_proxy" in settings else "NO_PROXY"
+        settings[name] = _with_this_machine(settings.get(name, ""))
     os.environ.update(settings)
 
 
@@ -78,6 +81,14 @@ def _with_defaults(given: Mapping[str, str]) -> dict[str, str]:
         settings[name] = str(ROOT / Path(settings[name]).expanduser())
     settings |= given
     return settings | {"PREFECT_HOME": str(Path(settings["PREFECT_HOME"]).expanduser().resolve())}
+
+
+def _with_this_machine(hosts: str) -> str:
+    """Return the value of NO_PROXY with this machine in it; `*` stands for all hosts, if it is alone."""
+    if hosts.strip() == "*":
+        return hosts
+    listed = [host.strip() for host in hosts.split(",") if host.strip()]
+    return ",".join(dict.fromkeys((*listed, HOST, "localhost")))
 
 
 def _variables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

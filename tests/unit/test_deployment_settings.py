@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import proxy_bypass
 
 import pytest
 import yaml
 
-from deployments.settings import ROOT, environment, login
+from deployments.settings import ROOT, apply, environment, login
 
 SHOW = """
 import json, os
@@ -64,6 +65,24 @@ def test_prefect_is_set_in_any_folder_and_the_login_goes_to_this_machine_only(
     own = (tmp_path / "home" / "login").read_text()
     config = str(ROOT / "deployments" / "logging.yml")
     assert json.loads(shown) == [given["PREFECT_HOME"], config, 300, own, own if is_local else None]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [{}, {"NO_PROXY": "a.org, b.org"}, {"no_proxy": "a.org", "NO_PROXY": "b.org"}, {"NO_PROXY": "*"}],
+    ids=str,
+)
+def test_no_proxy_is_asked_for_the_server_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: dict[str, str]
+) -> None:
+    given = {"PREFECT_HOME": str(tmp_path), "HTTP_PROXY": "http://proxy.invalid:3128"} | hosts
+    monkeypatch.setattr(os, "environ", given.copy())
+    before = {host for host in ("a.org", "b.org", "c.org") if proxy_bypass(host)}
+    for _ in range(2):  # a run inherits the variables of its worker
+        apply()
+    assert proxy_bypass("127.0.0.1:4200")
+    assert proxy_bypass("localhost:4200")
+    assert {host for host in ("a.org", "b.org", "c.org") if proxy_bypass(host)} == before
 
 
 def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
