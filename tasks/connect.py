@@ -84,13 +84,16 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
     Raises:
         CredentialsError: there is no block of that name.
         SourceError: it is no source.
+        StoreError: the sample cannot be made, or its folder holds files of others.
     """
     if text.strip() == SAMPLE:
         if work is None:
             raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
-        if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
-            make_sample(work.sample)
-        return StoredSource(FolderStore(work.sample), SAMPLE_TITLE)
+        store = FolderStore(work.sample)
+        if store.head(RECORD_FILES[-1]) is None:  # the last one to be written
+            with store.lock(SAMPLE), translate_os_errors("write", work.sample):
+                make_sample(work.sample)
+        return StoredSource(store, SAMPLE_TITLE)
     return open_source(text, lambda place: open_store(place, aws_credentials))
 
 
