@@ -39,7 +39,6 @@ def extract(extractor: Extractor, request: TileRequest, folder: Path) -> Bundles
 def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
     """Convert a tile's bundles to shards and rows in `folder`."""
     logger, began = get_run_logger(), time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
     converted = convert_tile(conversion, bundles, rendering, folder)
     bundles.remove()
     for one in converted.rejected[:_REJECTED_LOGGED]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bigearthnet.archive.bundle import Bundles
-from bigearthnet.errors import ArchiveError, SpaceError
+from bigearthnet.errors import ArchiveError, SpaceError, StoreError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import KINDS, Kind
@@ -172,6 +172,8 @@ def test_a_damaged_bundle_and_a_full_disk_are_named(tmp_path: Path, whole: Files
     images.write_bytes(images.read_bytes()[:100_000])
     with pytest.raises(ArchiveError, match=r"BigEarthNet-S2\.tar.*cut off"):
         convert_tile(wanted, Bundles(images, None, ()), RENDERING, tmp_path)
+    with pytest.raises(StoreError, match=rf"cannot make {images}: a file or"):
+        convert_tile(wanted, Bundles(None, None, ()), RENDERING, images)
     (tmp_path / "masks.parquet").symlink_to("/dev/full")
     with pytest.raises(SpaceError, match=rf"cannot write {tmp_path}/masks\.parquet: the disk is full"):
         convert(tmp_path, whole)
