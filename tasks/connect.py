@@ -49,7 +49,7 @@ def open_store(text: str, aws_credentials: str) -> Store:
 
     Raises:
         CredentialsError: there is no block of that name.
-        StoreError: it is neither.
+        StoreError: it is neither, or boto3 cannot use its settings.
     """
     if names_bucket(text):
         return _open_bucket(text, aws_credentials)
@@ -113,10 +113,13 @@ def scratch_folders(work: Workspace) -> Iterator[None]:
 
 
 def _open_bucket(text: str, aws_credentials: str, region: str | None = None) -> "S3Store":
-    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
+    # boto3 takes 30 MiB, which a folder does without
+    from bigearthnet.store.s3 import S3Store, translate_errors  # noqa: PLC0415
 
     bucket, prefix = parse_s3_url(text.strip())
-    return S3Store(s3_client(aws_credentials, region), bucket, prefix)
+    with translate_errors("open", text.strip()):
+        client = s3_client(aws_credentials, region)
+    return S3Store(client, bucket, prefix)
 
 
 def s3_client(aws_credentials: str, region: str | None = None) -> "S3Client":
