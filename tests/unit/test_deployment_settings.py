@@ -10,6 +10,7 @@ from urllib.request import proxy_bypass
 import pytest
 import yaml
 
+from bigearthnet.errors import StoreError
 from deployments.settings import ROOT, apply, environment, login
 
 SHOW = """
@@ -47,6 +48,15 @@ def test_heartbeats_fit_their_automation_and_what_a_person_sets_goes_before() ->
     silent = yaml.safe_load((ROOT / "deployments" / "automations.yaml").read_text())[0]
     assert 3 * int(environment(1, {})[name]) == silent["trigger"]["within"]
     assert environment(1, {name: "60"})[name] == "60"
+
+
+def test_no_setting_makes_an_archive_be_read_on_behind_a_failure() -> None:
+    program = "from tasks.convert import extract; print(extract.retries)"
+    variables = os.environ | {"PREFECT_TASKS_DEFAULT_RETRIES": "3"}
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env=variables, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "0\n"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +102,8 @@ def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("login*")] == ["login"]
     assert tmp_path.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "login").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StoreError, match=r"cannot use PREFECT_HOME .*/login/x: a part of the path is a file"):
+        login(tmp_path / "login" / "x")
     user, _, password = first.partition(":")
     assert user == "bigearthnet"
     assert len(password) >= 32
