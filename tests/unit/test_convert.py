@@ -137,6 +137,17 @@ def test_a_bad_patch_is_left_out_with_its_reason(
     assert outcome(tmp_path / "some") == outcome(tmp_path / "fresh")
 
 
+def test_a_fault_of_the_machine_rejects_no_patch(
+    tmp_path: Path, whole: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("bigearthnet.tile.convert.decode", without_memory)
+    with pytest.raises(MemoryError):
+        convert(tmp_path, whole)
+
+
 def test_rejected_and_unknown_patches_are_listed_in_their_order(tmp_path: Path, whole: Files) -> None:
     first, second, third, fourth, fifth = whole
     files = whole | {second: without("B04")(whole[second])}
