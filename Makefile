@@ -59,7 +59,8 @@ bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the sample that make run prepared
-	rm -rf sample-dataset sample-work
+	@for folder in sample-dataset sample-work; do \
+		if test -e $$folder/.bigearthnet; then rm -rf $$folder; fi; done
 
 purge: clean  ## remove Prefect's database too: history, blocks, what was set in the UI; YES=1 does not ask
 	@if find /proc/[0-9]*/fd -lname '$(CURDIR)/.prefect/*' 2>/dev/null | grep -q .; then \

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
+from bigearthnet.errors import BigEarthNetError
 from bigearthnet.options import explain
 from deployments import settings
 from deployments.serve import serve
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError as error:
         command = " ".join(("bigearthnet", *(error.command_chain or ())))
         sys.exit(f"{command}: {_plain(error)}\nSee {command} --help")
+    except BigEarthNetError as error:  # before a flow has begun
+        sys.exit(f"bigearthnet: {error}")
     except KeyboardInterrupt:
         print("Run the same command again to continue: finished work is kept.", file=sys.stderr)
         sys.exit(_INTERRUPTED)

@@ -113,4 +113,4 @@ def _ensure_block(client: SyncPrefectClient) -> UUID:
 
 
 def _read(file: str, block: str = "") -> Any:
-    return yaml.safe_load(project_file(file).read_text().replace("<block>", block))
+    return yaml.safe_load(project_file(file).read_text("utf-8").replace("<block>", block))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from bigearthnet.store.disk import translate_os_errors
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 """The project's folder. Flow runs start in it."""
 POOL: Final = "bigearthnet"
@@ -44,40 +46,57 @@ def environment(port: int, given: Mapping[str, str]) -> dict[str, str]:
 def apply() -> None:
     """Set the environment variables of this process for Prefect. Call it before Prefect is imported.
 
-    Variables that are set already stay. The login is sent to servers of this machine only.
+    Variables that are set already stay. The login is sent to servers of this machine only, and never by way
+    of a proxy.
     """
     settings = _with_defaults(os.environ)
     own = settings.get("PREFECT_SERVER_API_AUTH_STRING") or login(Path(settings["PREFECT_HOME"]))
     settings["PREFECT_SERVER_API_AUTH_STRING"] = own
     if urlsplit(settings.get("PREFECT_API_URL", "")).hostname in _LOCAL:
         settings.setdefault("PREFECT_API_AUTH_STRING", own)
+        name = "no_proxy" if "no_proxy" in settings else "NO_PROXY"
+        settings[name] = _with_this_machine(settings.get(name, ""))
     os.environ.update(settings)
 
 
 def login(home: Path) -> str:
-    """Return the server's `user:password`, which is made once. Only its owner can read it, and `home`."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.chmod(0o700)  # its database holds the credentials of blocks, and the key to them
+    """Return the server's `user:password`, which is made once. Only its owner can read it, and `home`.
+
+    Raises:
+        StoreError: `home`, the folder of PREFECT_HOME, cannot be used.
+        SpaceError: the disk is full.
+    """
     path = home / "login"
-    if not path.exists():
-        draft = home / f"login.{os.getpid()}"
-        draft.touch(mode=0o600)
-        draft.write_text(f"bigearthnet:{secrets.token_urlsafe(24)}")
-        with suppress(FileExistsError):  # another process was first
-            path.hardlink_to(draft)
-        draft.unlink()
-    return path.read_text()
+    with translate_os_errors("use PREFECT_HOME", home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.chmod(0o700)  # its database holds the credentials of blocks, and the key to them
+        if not path.exists():
+            draft = home / f"login.{os.getpid()}"
+            draft.touch(mode=0o600)
+            draft.write_text(f"bigearthnet:{secrets.token_urlsafe(24)}")
+            with suppress(FileExistsError):  # another process was first
+                path.hardlink_to(draft)
+            draft.unlink()
+        return path.read_text()
 
 
 def _with_defaults(given: Mapping[str, str]) -> dict[str, str]:
     project = project_file("pyproject.toml")
-    settings = dict(_variables("PREFECT", tomllib.loads(project.read_text())["tool"]["prefect"]))
+    settings = dict(_variables("PREFECT", tomllib.loads(project.read_text("utf-8"))["tool"]["prefect"]))
     if project.parent == _PACKAGE:
         settings["PREFECT_HOME"] = _INSTALLED_HOME
     for name in ("PREFECT_HOME", "PREFECT_LOGGING_CONFIG_PATH"):
         settings[name] = str(ROOT / Path(settings[name]).expanduser())
     settings |= given
     return settings | {"PREFECT_HOME": str(Path(settings["PREFECT_HOME"]).expanduser().resolve())}
+
+
+def _with_this_machine(hosts: str) -> str:
+    """Return the value of NO_PROXY with this machine in it; `*` stands for all hosts, if it is alone."""
+    if hosts.strip() == "*":
+        return hosts
+    listed = [host.strip() for host in hosts.split(",") if host.strip()]
+    return ",".join(dict.fromkeys((*listed, HOST, "localhost")))
 
 
 def _variables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -49,7 +49,7 @@ def open_store(text: str, aws_credentials: str) -> Store:
 
     Raises:
         CredentialsError: there is no block of that name.
-        StoreError: it is neither.
+        StoreError: it is neither, or boto3 cannot use its settings.
     """
     if names_bucket(text):
         return _open_bucket(text, aws_credentials)
@@ -84,13 +84,16 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
     Raises:
         CredentialsError: there is no block of that name.
         SourceError: it is no source.
+        StoreError: the sample cannot be made, or its folder holds files of others.
     """
     if text.strip() == SAMPLE:
         if work is None:
             raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
-        if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
-            make_sample(work.sample)
-        return StoredSource(FolderStore(work.sample), SAMPLE_TITLE)
+        store = FolderStore(work.sample)
+        if store.head(RECORD_FILES[-1]) is None:  # the last one to be written
+            with store.lock(SAMPLE), translate_os_errors("write", work.sample):
+                make_sample(work.sample)
+        return StoredSource(store, SAMPLE_TITLE)
     return open_source(text, lambda place: open_store(place, aws_credentials))
 
 
@@ -110,10 +113,13 @@ def scratch_folders(work: Workspace) -> Iterator[None]:
 
 
 def _open_bucket(text: str, aws_credentials: str, region: str | None = None) -> "S3Store":
-    from bigearthnet.store.s3 import S3Store  # noqa: PLC0415 - boto3 takes 30 MiB, which a folder does without
+    # boto3 takes 30 MiB, which a folder does without
+    from bigearthnet.store.s3 import S3Store, translate_errors  # noqa: PLC0415
 
     bucket, prefix = parse_s3_url(text.strip())
-    return S3Store(s3_client(aws_credentials, region), bucket, prefix)
+    with translate_errors("open", text.strip()):
+        client = s3_client(aws_credentials, region)
+    return S3Store(client, bucket, prefix)
 
 
 def s3_client(aws_credentials: str, region: str | None = None) -> "S3Client":

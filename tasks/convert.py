@@ -26,11 +26,12 @@ On one core extraction and conversion take turns: side by side they would only c
 _REJECTED_LOGGED: Final = 10
 
 
-@task(name="extract", task_run_name="extract {request.tile}", persist_result=False)
+@task(name="extract", task_run_name="extract {request.tile}", retries=0, persist_result=False)
 def extract(extractor: Extractor, request: TileRequest, folder: Path) -> Bundles:
     """Write a tile's bundles, reading on from the end of the last tile.
 
-    No retries: a stream cannot go back, and over the network it goes on by itself.
+    No retries, whatever is set for Prefect: a second try would read on behind what the first one took. Over
+    the network a stream goes on by itself.
     """
     with still_running(f"reading the archives up to {request.tile}"):
         return extractor.extract(request, folder)
@@ -40,7 +41,6 @@ def extract(extractor: Extractor, request: TileRequest, folder: Path) -> Bundles
 def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
     """Convert a tile's bundles to shards and rows in `folder`."""
     logger, began = get_run_logger(), time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
     converted = convert_tile(conversion, bundles, rendering, folder)
     bundles.remove()
     for one in converted.rejected[:_REJECTED_LOGGED]:

@@ -55,7 +55,7 @@ def links_path(text: str) -> Path:
         StoreError: it is a URL, a folder, no path, or outside of `ROOTS`.
     """
     with suppress(RuntimeError, PermissionError):  # no such user, links in a circle; a closed folder
-        if text.strip() and not re.search(r"\0|://|(^|/)\$", text):
+        if text.strip() and not re.search(r"^[\s'\"]|\0|://|(^|/)\$", text):
             path = require_allowed(Path(text).expanduser().resolve())
             if not path.is_dir():
                 return path
@@ -77,10 +77,17 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
     for link in links:
         lines += ["", f"# {link.name}", link.url]
     with translate_os_errors("write the links to", path):
-        if path.exists() and not path.read_bytes().startswith(_FIRST_LINE.encode()):
+        if path.exists() and not _holds_links(path):
             raise StoreError(f"cannot write links to {path}: it is another file. Name a new one.")
         make_folder(path.parent)
         replace_file(path, ("\n".join(lines) + "\n").encode())
+
+
+def _holds_links(path: Path) -> bool:
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_FIRST_LINE)) == _FIRST_LINE.encode()
 
 
 def links_as_markdown(url: str, links: Collection[Link], ends_at: datetime) -> str:

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.store import Store, StoredFile
+from bigearthnet.store.disk import translate_os_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,23 @@ def require_published(store: Store) -> Published:
 
 
 def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
-    """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`, once."""
-    if store.folder is not None:
-        return store.folder / MANIFEST
-    path = scratch / f"published.{MANIFEST}"  # beside the one that publishing writes there
-    if path.is_file() and sha256_of(path) == published.card.file(MANIFEST).sha256:
-        return path
-    scratch.mkdir(parents=True, exist_ok=True)
-    with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target)
+    """Return the path of the manifest on this machine; one in a bucket is copied to `scratch`, once.
+
+    Raises:
+        ChecksumError: it is not the one that the card names.
+        SpaceError: the disk is full.
+    """
+    sha256 = published.card.file(MANIFEST).sha256
+    path = (store.folder or scratch) / MANIFEST
+    if store.folder is None:
+        path = path.with_name(f"published.{MANIFEST}")  # beside the one that publishing writes there
+        if not path.is_file() or sha256_of(path) != sha256:
+            with translate_os_errors("write", path), store.open(published.intact[MANIFEST]) as source:
+                scratch.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    if sha256_of(path) != sha256:
+        raise ChecksumError(f"{store.url}/{MANIFEST} is not the one that its card names. Publish it again.")
     return path
 
 

@@ -7,13 +7,15 @@ Versions are not compared: every file that is read over HTTP has an md5 to be ch
 
 import html
 import logging
+import os
 import re
 import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urljoin
 
 import urllib3
@@ -36,6 +38,11 @@ _PASSING: Final = {408, 429, *range(500, 600)}
 _FORBIDDEN: Final = 403
 """Zenodo sends it to guests of a network that has asked for too much."""
 _RETRY_AFTER_LIMIT_SECONDS: Final = 600
+_PROXY_WANTS_LOGIN: Final = 407
+_PROXY_REFUSES: Final = re.compile(r"Tunnel connection failed: (4(?!08|29)\d\d[^'\"]*)")
+_PROXY_ADVICE: Final = (
+    "Set HTTPS_PROXY and HTTP_PROXY to http://user:password@host:port, or add the host to NO_PROXY."
+)
 _REDIRECTS: Final = 5
 _CONNECT_SECONDS: Final = 20
 _BLOCK_BYTES: Final = 256 << 10
@@ -48,7 +55,7 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)  # its lines hold URLs
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Makes requests. Uses HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
+    """Makes requests. Uses HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE."""
 
     stall_seconds: float = 60  # longest time without a byte
     sleep: Callable[[float], None] = time.sleep
@@ -105,6 +112,10 @@ class Http:
                         f"cannot read {name}: the certificate of the server is not valid ({reason}). If a "
                         "proxy of your network signs connections, set SSL_CERT_FILE to its certificate."
                     ) from error
+                if refused := _PROXY_REFUSES.search(repr(error)):
+                    raise SourceError(
+                        f"cannot read {name}: the proxy answered {refused[1]}. {_PROXY_ADVICE}"
+                    ) from None
                 if failures == TRIES:
                     raise TransferError(f"cannot read {name}: {reason}. Try again later.") from error
                 stated = error.retry_after if isinstance(error, _UnavailableError) else 0
@@ -141,10 +152,10 @@ class Http:
         proxy = proxies.get(target.scheme or "", proxies.get("all"))
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=self.stall_seconds)
         if not proxy or urllib.request.proxy_bypass(f"{target.host}:{target.port or ''}"):
-            return urllib3.PoolManager(timeout=timeout)
+            return urllib3.PoolManager(timeout=timeout, **_trusted())
         found = parse_url(proxy if "://" in proxy else f"http://{proxy}")
         headers = make_headers(proxy_basic_auth=unquote(found.auth) if found.auth else None)
-        return urllib3.ProxyManager(found.url, proxy_headers=headers, timeout=timeout)
+        return urllib3.ProxyManager(found.url, proxy_headers=headers, timeout=timeout, **_trusted())
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +184,17 @@ class _UnavailableError(HTTPError):
     def __init__(self, answer: str, retry_after: float) -> None:
         super().__init__(answer)
         self.retry_after = retry_after
+
+
+def _trusted() -> dict[str, Any]:
+    """Return where the certificates to trust are, as urllib3 takes it; pip and boto3 heed the same variable.
+
+    Without it, OpenSSL's own are used. SSL_CERT_FILE, which OpenSSL heeds by itself, goes before it.
+    """
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+    if not bundle or os.environ.get("SSL_CERT_FILE"):
+        return {}
+    return {"ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle}
 
 
 def safe_url(url: str) -> str:
@@ -215,6 +237,8 @@ def _refusal(response: BaseHTTPResponse, name: str, start: int) -> _UnavailableE
             "Zenodo does so when too much is read from one network: wait an hour, or use another network. "
             "Files that are not open to everyone cannot be used."
         )
+    if response.status == _PROXY_WANTS_LOGIN:
+        advice = _PROXY_ADVICE
     return SourceError(f"cannot read {name}: {answer}. {advice}")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigearthnet.errors import ChecksumError
+from bigearthnet.errors import SourceError
 from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, SourceFile
@@ -55,14 +55,15 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
     """Download a file into the work folder, or compute the md5 of one that is there.
 
     A file in a local folder is used in place and never changed; a wrong one in the work folder is replaced.
-    Arguments and errors as of `fetch_file`.
+    Arguments and errors as of `fetch_file`; a wrong file in a local folder is a SourceError, as another try
+    finds it again.
     """
     store = _folder(source, file, work)
     path = store.folder / file.name
     if source.folder:
         etag, md5 = file.etag, md5_of(source.open(file), on_bytes)
         if file.md5 not in {None, md5}:
-            raise ChecksumError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
+            raise SourceError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
     else:
         there = find_file(source, file, store, None, on_bytes)
         fetched = there or fetch_file(source, file, store, on_bytes)

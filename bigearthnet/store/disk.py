@@ -25,6 +25,7 @@ _REASONS: Final = {
     errno.ENOTDIR: "a part of the path is a file, not a folder. Choose another path",
     errno.EEXIST: "a file or a broken link of that name is there. Move it away, or choose another path",
     errno.EISDIR: "there is a folder of that name. Move it away, then run again",
+    errno.EXDEV: "its folder is on another disk. Choose a folder that is on one disk",
     errno.ENAMETOOLONG: "the path is too long. Choose a shorter one",
     errno.EFBIG: "the file system or a limit (ulimit -f) does not allow so large a file. Choose another path",
 }

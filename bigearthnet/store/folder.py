@@ -184,6 +184,8 @@ class FolderStore:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not os.access(target.parent, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if target.parent.stat().st_dev != self._staging.stat().st_dev:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return target
 
     @contextmanager
@@ -191,16 +193,18 @@ class FolderStore:
         """A new file that was filled and brought to the disk, removed at the end unless it was moved."""
         target = self._prove(name)
         path = self._staged_path(name, NEW)
-        # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
-        path.unlink(missing_ok=True)
         try:
             with translate_os_errors("write", target):
+                # What a killed run left may be a link to a file elsewhere: it is never written into.
+                path.unlink(missing_ok=True)
                 fill(path)
                 sync(path)
             yield Staged(path.stat().st_size, partial(self._move, path, name, target))
         finally:
-            # Also after a rename: between two links to the same file it does nothing.
-            path.unlink(missing_ok=True)
+            # Also after a rename: between two links to the same file it does nothing. What cannot be removed,
+            # as on a disk that became read-only, is left to the next lock.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _move(self, path: Path, name: str, target: Path) -> StoredFile:
         with translate_os_errors("write", target):

@@ -11,6 +11,7 @@ from bigearthnet.errors import ArchiveError, PatchError
 from bigearthnet.names import MAP, RGB_BANDS, Patch, parse_patch
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import Kind
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import render_image, render_mask
 from bigearthnet.tile.rows import BOUND_COLUMNS, SUFFIXES, column, write_rows
@@ -64,7 +65,7 @@ def rows_file(kind: Kind) -> str:
 
 
 def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
-    """Write shards and rows of a tile into `folder`.
+    """Write shards and rows of a tile into `folder`, which is made if need be.
 
     A patch that lacks its image or map, or has a bad one, is rejected: it is in no shard.
 
@@ -73,6 +74,8 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
         StoreError: the folder cannot be written.
         SpaceError: the disk is full.
     """
+    with translate_os_errors("make", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     rejected = dict.fromkeys(bundles.unknown, "neither a reference map nor metadata of it")
     rejected |= wanted.rejected
     rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in wanted.kinds}

@@ -107,7 +107,8 @@ def _decode_any(tiff: bytes, what: str) -> Pixels:
     try:
         if not tiff:  # rasterio would take it for a file to be written
             raise PatchError(f"{what}: the file is empty")
-        with warnings.catch_warnings():
+        # A setting of this machine must not make pixels of a damaged file.
+        with warnings.catch_warnings(), rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(io.BytesIO(tiff), driver="GTiff")
         with dataset:

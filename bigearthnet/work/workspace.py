@@ -31,8 +31,8 @@ def folder(text: str) -> Path:
     Raises:
         StoreError: it is empty, a URL, outside of `ROOTS`, or cannot be looked up.
     """
-    advice = "Write the whole path of a folder, such as /data/bigearthnet, without variables"
-    if not text.strip() or re.search(r"\0|^[a-z][a-z0-9+.-]*:/|(^|/)\$", text, re.IGNORECASE):
+    advice = "Write the whole path of a folder, such as /data/bigearthnet, without variables or quotes"
+    if not text.strip() or re.search(r"^[\s'\"]|\0|^[a-z][a-z0-9+.-]*:/|(^|/)\$", text, re.IGNORECASE):
         raise StoreError(f"cannot use {text!r}. {advice}. A bucket is written s3://bucket/prefix.")
     try:
         path = require_allowed(Path(text).expanduser().resolve())

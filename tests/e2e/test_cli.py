@@ -116,6 +116,23 @@ def test_a_mistake_is_two_lines(
     assert advice.endswith("--help")
 
 
+def test_a_home_that_cannot_be_used_is_named(
+    here: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setitem(os.environ, "PREFECT_HOME", str(tmp_path / "file" / "x"))
+    for command in (["prepare"], ["serve"], ["deploy"]):
+        with pytest.raises(SystemExit, match=r"^bigearthnet: cannot use PREFECT_HOME .*/file/x: a part of"):
+            main(command)
+
+
+def test_any_locale_will_do(home: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    code, output, errors = ended(bigearthnet("prepare", "--help", home=home, **ascii_only))
+    assert (code, errors) == (0, [])
+    assert "Examples:" in output
+
+
 def test_an_expected_error_is_two_lines(prefect_server: None, home: Path, tmp_path: Path) -> None:
     arguments = ("prepare", str(tmp_path / "a b"), "--source", "/no such", "--work-dir", str(tmp_path / "w"))
     process = bigearthnet(*arguments, home=home, PREFECT_API_URL=str(PREFECT_API_URL.value()))
@@ -136,7 +153,9 @@ def test_a_server_that_is_not_there_is_named(home: Path) -> None:
 def test_the_sample_fits_on_a_screen(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "with a space" / "dataset"
     arguments = ("prepare", str(target), "--source", "sample", "--work-dir", str(tmp_path / "work"))
-    code, output, errors = ended(bigearthnet(*arguments, home=home))
+    # The temporary server is on this machine, which no proxy leads to.
+    process = bigearthnet(*arguments, home=home, HTTP_PROXY="http://127.0.0.1:9")
+    code, output, errors = ended(process)
     assert code == 0, errors
     assert len(errors) + len(output.splitlines()) <= SCREEN_LINES
     assert not [line for line in errors if ROUTINE.search(line)]

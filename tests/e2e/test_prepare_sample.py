@@ -132,7 +132,8 @@ def test_without_metadata_tiles_and_numbers_still_select(
 def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
     (home.work / "sample").mkdir(parents=True)
     (home.work / "sample" / IMAGES).write_bytes(b"begun")
-    (home.work / ".bigearthnet").touch()
+    for folder in (home.work, home.work / "sample"):
+        (folder / ".bigearthnet").touch()
     assert home.prepare("sample", selection={"max_patches": 2})["patches"] == 2
     require_whole(home.destination)
 

@@ -32,11 +32,11 @@ def run(source: str | Path, home: Home, **parameters: Any) -> State[Any]:
 
 
 def artifact(state: State[Any]) -> str:
-    """The text of the run's artifact."""
+    """The text of the run's artifact, as it is shown: in Markdown, names have a backslash before `_`."""
     with get_client(sync_client=True) as client:
         only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
         (found,) = client.read_artifacts(artifact_filter=only)
-    return str(found.data)
+    return str(found.data).replace("\\_", "_")
 
 
 def test_without_a_dataset_it_says_so_and_does_nothing(server: RecordServer, any_home: Home) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.errors import ChangedError, ChecksumError
+from bigearthnet.errors import ChangedError, SourceError
 from bigearthnet.source.download import FetchedFile, fetch_file
 from bigearthnet.source.local import bytes_to_download, ensure_local, find_local
 from bigearthnet.source.record import RecordFile
@@ -129,7 +129,7 @@ def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(
 ) -> None:
     file = replace(folder.record().require(MAPS), md5="0" * 32)
     with pytest.raises(
-        ChecksumError, match=rf"{MAPS} has md5 {md5(b'maps')}, but the record says 0{{32}}. Replace"
+        SourceError, match=rf"{MAPS} has md5 {md5(b'maps')}, but the record says 0{{32}}. Replace"
     ):
         ensure_local(folder, file, work, lambda _: None)
     (server.folder / MAPS).write_bytes(b"other maps")

@@ -174,6 +174,10 @@ def test_a_certificate_that_is_not_valid_fails_at_once(
             source.record()
         assert SECRET not in everything_of(caught.value)
         assert (waits, secure.requests) == ([], [])
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))  # as for pip
+        assert source.record().record_id == "10891137"
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # as the message says
         assert source.record().record_id == "10891137"
         secure.faults[RECORD] = [Fault(redirect=server.record_url)]
@@ -200,11 +204,30 @@ def test_https_goes_through_its_own_proxy(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", server.url.removeprefix("http://"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    with pytest.raises(TransferError, match=r"cannot read https://zenodo.invalid/x: .*proxy"):
+    with pytest.raises(SourceError, match=r"cannot read https://zenodo\.invalid/x: the proxy answered 407"):
         http.document("https://zenodo.invalid/x")
-    assert {(request.method, request.path) for request in server.requests} == {
+    assert [(request.method, request.path) for request in server.requests] == [
         ("CONNECT", "zenodo.invalid:443")
-    }
+    ]
+
+
+@pytest.mark.parametrize("url", ["http://zenodo.invalid/x", "https://zenodo.invalid/x"])
+@pytest.mark.parametrize("status", [403, 407])
+def test_a_proxy_that_refuses_is_no_misspelt_source(
+    server: RecordServer,
+    http: Http,
+    waits: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    status: int,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", server.url.replace("//", f"//me:{SECRET}@"))
+    server.faults["/x"] = server.faults["zenodo.invalid:443"] = [Fault(status=status)]
+    advice = "use another network" if (status, url[:5]) == (403, "http:") else "Set HTTPS_PROXY"
+    with pytest.raises(SourceError, match=rf"cannot read {url}: .* answered {status}.*{advice}") as caught:
+        http.document(url)
+    assert (len(server.requests), waits) == (1, [])
+    assert SECRET not in everything_of(caught.value)
 
 
 @pytest.mark.parametrize("hosts", ["*", "127.0.0.1", "zenodo.org, 127.0.0.1"])

@@ -175,16 +175,19 @@ def test_the_object_decides_when_the_response_to_its_completion_was_lost(
 
 
 def test_a_lock_sweeps_its_own_prefix_and_nothing_else(place: BucketPlace) -> None:
-    store = place.open()
-    store.write("x", b"")
-    keys = ["data/set/a.zip", "data/set/sub/a.zip", "data/set2/a.zip", "a.zip"]
-    for key in keys:
+    whole_bucket, store = BucketPlace(place.client, place.bucket, "").open(), place.open()
+    for one in (whole_bucket, store):
+        one.write("x", b"")
+    others = ["a.zip", "data/set2/a.zip", "data/set/archives/a.zip"]
+    for key in ("data/set/a.zip", "data/set/.tiles/key/members", *others):
         place.client.create_multipart_upload(Bucket=place.bucket, Key=key)
     with pytest.raises(StoreError), BucketPlace(place.client, place.bucket, "data").open().lock("run"):
         pass  # its files are not ours, and neither are its uploads
-    assert len(place.unfinished()) == 4
+    assert len(place.unfinished()) == 5
     with store.lock("run"):
-        assert sorted(place.unfinished()) == ["a.zip", "data/set2/a.zip"]
+        assert sorted(place.unfinished()) == ["a.zip", "archives/a.zip", "data/set2/a.zip"]
+    with whole_bucket.lock("run"):
+        assert sorted(place.unfinished()) == ["archives/a.zip", "data/set2/a.zip"]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         """As a proxy that lets nobody through."""
         self.server.requests.append(Request(self.command, self.path, self.path, self.headers))
-        self.send_error(407)
+        faults = self.server.faults[self.path]
+        self.send_error((faults.pop(0).status if faults else None) or 407)
 
     def _send_file(self, request: Request, fault: Fault, path: Path) -> None:
         content = bytearray(path.read_bytes())

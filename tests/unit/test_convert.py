@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bigearthnet.archive.bundle import Bundles
-from bigearthnet.errors import ArchiveError, SpaceError
+from bigearthnet.errors import ArchiveError, SpaceError, StoreError
 from bigearthnet.names import MAP, RGB_BANDS
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import KINDS, Kind
@@ -137,6 +137,17 @@ def test_a_bad_patch_is_left_out_with_its_reason(
     assert outcome(tmp_path / "some") == outcome(tmp_path / "fresh")
 
 
+def test_a_fault_of_the_machine_rejects_no_patch(
+    tmp_path: Path, whole: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("bigearthnet.tile.convert.decode", without_memory)
+    with pytest.raises(MemoryError):
+        convert(tmp_path, whole)
+
+
 def test_rejected_and_unknown_patches_are_listed_in_their_order(tmp_path: Path, whole: Files) -> None:
     first, second, third, fourth, fifth = whole
     files = whole | {second: without("B04")(whole[second])}
@@ -172,6 +183,8 @@ def test_a_damaged_bundle_and_a_full_disk_are_named(tmp_path: Path, whole: Files
     images.write_bytes(images.read_bytes()[:100_000])
     with pytest.raises(ArchiveError, match=r"BigEarthNet-S2\.tar.*cut off"):
         convert_tile(wanted, Bundles(images, None, ()), RENDERING, tmp_path)
+    with pytest.raises(StoreError, match=rf"cannot make {images}: a file or"):
+        convert_tile(wanted, Bundles(None, None, ()), RENDERING, images)
     (tmp_path / "masks.parquet").symlink_to("/dev/full")
     with pytest.raises(SpaceError, match=rf"cannot write {tmp_path}/masks\.parquet: the disk is full"):
         convert(tmp_path, whole)

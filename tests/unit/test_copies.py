@@ -12,7 +12,7 @@ import pytest
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, Published, require_published
 from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files
 from bigearthnet.dataset.published import local_manifest, tile_rows
-from bigearthnet.errors import ChangedError, ChecksumError, SelectionError, SourceError, StoreError
+from bigearthnet.errors import ChangedError, ChecksumError, SelectionError, SourceError, SpaceError, StoreError
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
 from tests.support.sample import Sample
@@ -212,3 +212,20 @@ def test_a_manifest_elsewhere_is_copied_once(tmp_path: Path, published_sample: P
     local_manifest(published, store, scratch)
     assert path.read_bytes() == (published_sample / MANIFEST).read_bytes()
     assert local_manifest(published, FolderStore(published_sample), scratch) == published_sample / MANIFEST
+    path.unlink()
+    path.symlink_to("/dev/full")
+    with pytest.raises(SpaceError, match=f"cannot write {path}: the disk is full"):
+        local_manifest(published, store, scratch)
+
+
+@pytest.mark.parametrize("is_bucket", [True, False])
+def test_a_damaged_manifest_is_named(tmp_path: Path, published_sample: Path, *, is_bucket: bool) -> None:
+    copytree(published_sample, tmp_path / "d")
+    data = (tmp_path / "d" / MANIFEST).read_bytes()
+    (tmp_path / "d" / MANIFEST).write_bytes(data[:-9] + b"?" + data[-8:])
+    store = FolderStore(tmp_path / "d")
+    published = require_published(store)
+    if is_bucket:
+        store.__class__ = type("Elsewhere", (FolderStore,), {"folder": None})
+    with pytest.raises(ChecksumError, match="is not the one that its card names"):
+        local_manifest(published, store, tmp_path / "scratch")

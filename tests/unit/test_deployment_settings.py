@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import proxy_bypass
 
 import pytest
 import yaml
 
-from deployments.settings import ROOT, environment, login
+from bigearthnet.errors import StoreError
+from deployments.settings import ROOT, apply, environment, login
 
 SHOW = """
 import json, os
@@ -48,6 +50,15 @@ def test_heartbeats_fit_their_automation_and_what_a_person_sets_goes_before() ->
     assert environment(1, {name: "60"})[name] == "60"
 
 
+def test_no_setting_makes_an_archive_be_read_on_behind_a_failure() -> None:
+    program = "from tasks.convert import extract; print(extract.retries)"
+    variables = os.environ | {"PREFECT_TASKS_DEFAULT_RETRIES": "3"}
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env=variables, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "0\n"
+
+
 @pytest.mark.parametrize(
     ("url", "is_local"),
     [("", True), ("http://localhost:4200/api", True), ("https://prefect.example.com/api", False)],
@@ -66,6 +77,24 @@ def test_prefect_is_set_in_any_folder_and_the_login_goes_to_this_machine_only(
     assert json.loads(shown) == [given["PREFECT_HOME"], config, 300, own, own if is_local else None]
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [{}, {"NO_PROXY": "a.org, b.org"}, {"no_proxy": "a.org", "NO_PROXY": "b.org"}, {"NO_PROXY": "*"}],
+    ids=str,
+)
+def test_no_proxy_is_asked_for_the_server_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: dict[str, str]
+) -> None:
+    given = {"PREFECT_HOME": str(tmp_path), "HTTP_PROXY": "http://proxy.invalid:3128"} | hosts
+    monkeypatch.setattr(os, "environ", given.copy())
+    before = {host for host in ("a.org", "b.org", "c.org") if proxy_bypass(host)}
+    for _ in range(2):  # a run inherits the variables of its worker
+        apply()
+    assert proxy_bypass("127.0.0.1:4200")
+    assert proxy_bypass("localhost:4200")
+    assert {host for host in ("a.org", "b.org", "c.org") if proxy_bypass(host)} == before
+
+
 def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     first = login(tmp_path)
@@ -73,6 +102,8 @@ def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("login*")] == ["login"]
     assert tmp_path.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "login").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StoreError, match=r"cannot use PREFECT_HOME .*/login/x: a part of the path is a file"):
+        login(tmp_path / "login" / "x")
     user, _, password = first.partition(":")
     assert user == "bigearthnet"
     assert len(password) >= 32

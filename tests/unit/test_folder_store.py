@@ -169,6 +169,35 @@ def test_a_disk_without_inodes_is_said_in_plain_words(tmp_path: Path) -> None:
     assert ": the file system has no inodes left. Remove some of its many files, then run again." in message
 
 
+def test_a_folder_on_another_disk_is_found_before_anything_is_copied(tmp_path: Path) -> None:
+    program = """
+        store = FolderStore(folder.parent)
+        for call in (store.stage("disk/x", [], "0" * 64).__enter__, lambda: store.resume("disk/x", 1, "m")):
+            try:
+                call()
+            except StoreError as error:
+                print(error)
+    """
+    (tmp_path / ".bigearthnet").touch()
+    lines = run_on_tiny_disk(tmp_path / "disk", "size=1m", program)
+    assert [": its folder is on another disk. Choose a folder that" in line for line in lines] == [True] * 2
+
+
+def test_a_disk_that_becomes_read_only_is_said_in_plain_words(tmp_path: Path) -> None:
+    program = """
+        import subprocess
+        store = FolderStore(folder)
+        try:
+            with store.stage("x", [], "0" * 64) as staged:
+                subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+                staged.commit()
+        except StoreError as error:
+            print(error)
+    """
+    (message,) = run_on_tiny_disk(tmp_path / "disk", "size=1m", program)
+    assert message.endswith("/x: the file system is read-only. Choose another path.")
+
+
 @pytest.mark.parametrize(
     ("number", "kind", "reason"),
     [

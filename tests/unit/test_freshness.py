@@ -72,6 +72,8 @@ def test_the_comparison_is_shown_as_a_table(record: Record, published: Published
     assert text.startswith("# s3://a/b\n\nThe dataset will be prepared again: record: 1 2.0.0 → 1 3.\n")
     assert "| record | 1 2.0.0 | 1 3 | differs |" in text
     assert text.count("| same |") == len(record.files) + 1
+    text = freshness.comparison_markdown(compared(replace(record, version="![](//x)"), published), "a")
+    assert "![](" not in text
 
 
 def test_the_record_of_a_dataset_is_in_its_card(card: Card, published_sample: Path) -> None:

@@ -1,4 +1,5 @@
 import logging
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +66,12 @@ def test_another_file_is_not_replaced_by_links(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"diary.txt: it is another file\. Name a new one"):
         write_links(tmp_path / "diary.txt", URL, [link()], NOON)
     assert (tmp_path / "diary.txt").read_text() == "today"
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "archive").open("wb") as large:
+        large.truncate(1 << 40)
+    for name in ("pipe", "archive"):
+        with pytest.raises(StoreError, match="it is another file"):
+            write_links(tmp_path / name, URL, [link()], NOON)
 
 
 def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -77,7 +84,9 @@ def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pyte
     assert "5ec2e7" not in str(caught.value) + caplog.text
 
 
-@pytest.mark.parametrize("text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", "x\0"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", " ~/x", "'/x'", "x\0"]
+)
 def test_what_is_no_file_is_refused(text: str) -> None:
     with pytest.raises(StoreError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
         links_path(text)

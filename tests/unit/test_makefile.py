@@ -17,6 +17,8 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in (*SAMPLE, ".prefect", "mine"):
         (tmp_path / name).mkdir()
+    for name in SAMPLE:
+        (tmp_path / name / ".bigearthnet").touch()
     (tmp_path / ".prefect" / "prefect.db").touch()
     return tmp_path
 
@@ -33,6 +35,9 @@ def folders(project: Path) -> set[str]:
 def test_clean_removes_the_sample_alone(project: Path) -> None:
     assert make(project, "clean") == 0
     assert folders(project) == {".prefect", "mine"}
+    (project / "sample-work").mkdir()  # without the marker: of a person
+    assert make(project, "clean") == 0
+    assert folders(project) == {".prefect", "mine", "sample-work"}
 
 
 @pytest.mark.parametrize(

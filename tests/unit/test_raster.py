@@ -290,6 +290,12 @@ def test_a_file_without_its_place_is_refused(options: dict[str, Any], found: str
         georeference(geotiff(pixels_of(), **options), PATCH)
 
 
+def test_a_damaged_file_is_refused_whatever_is_set_for_gdal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTIFF_IGNORE_READ_ERRORS", "YES")
+    with pytest.raises(PatchError, match="or damaged"):
+        decode(WHOLE[:-3000], "B04")
+
+
 def test_another_installations_proj_does_not_matter_and_nothing_is_printed(tmp_path: Path) -> None:
     (tmp_path / "proj.db").write_bytes(b"of another version")
     maps = geotiff(pixels_of(), compress="deflate", predictor=2)

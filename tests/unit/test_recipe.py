@@ -89,6 +89,10 @@ def test_a_key_changes_with_archives_but_not_with_what_else_is_known_of_the_reco
         assert changed(one, replace(one, source=used(**{name: {"md5": "another"}}))) == both
         verified = used(**{name: {"verification": "md5 as in the record"}})
         assert changed(one, replace(one, source=verified)) == set()
+    names = ("BigEarthNet_S2", "Reference_Maps", "metadata")
+    all_verified = used(**{name: {"verification": "md5 as in the record"} for name in names})
+    assert all_verified.is_verified
+    assert changed(one, replace(one, source=all_verified)) == set()
     assert changed(one, replace(one, source=used(metadata={"md5": "another"}))) == set()
     assert changed(one, replace(one, selection=Selection(splits=("train",), max_patches=3))) == set()
 

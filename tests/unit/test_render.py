@@ -3,6 +3,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -178,6 +179,13 @@ def test_maps_become_masks_by_the_tables(patches: list[tuple[U16, U16]], form: M
     all_codes = np.resize(np.array(CODES, np.uint16), (120, 120))
     for codes in [all_codes, *(codes for _, codes in patches)]:
         assert_mask(render_mask(codes, Rendering(mask_classes=form), MAP), by_table(codes, form))
+
+
+def test_masks_have_8_bits_by_default_as_readers_misread_16() -> None:
+    codes = np.resize(np.array(CODES, np.uint16), (120, 120))
+    png, found = render_mask(codes, Rendering(), MAP)
+    as_grey = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert set(np.unique(as_grey).tolist()) == set(found) == {*range(19), 255}
 
 
 @pytest.mark.parametrize("form", MASK_FORMS)

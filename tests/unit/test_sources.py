@@ -12,7 +12,8 @@ from bigearthnet.errors import ChangedError, SourceError, StoreError
 from bigearthnet.source.opening import open_source
 from bigearthnet.source.stored import StoredSource, dump_record, read_mirror
 from bigearthnet.store import FolderStore, Store
-from bigearthnet.work.workspace import folder
+from bigearthnet.work.workspace import Workspace, folder
+from tasks.connect import open_record
 
 IMAGES, MAPS, METADATA = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
 DOCUMENT: dict[str, Any] = {
@@ -78,8 +79,10 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
         ("s3:/bucket/x", "s3:/bucket/x is not a source. Name a Zenodo record"),
         ("s3:///x", "is not a source"),
         ("ftp://me:a@b/c?d", "^ftp://b/c is not a source"),
-        ("$HOME/x", "without variables. A bucket"),
-        ("/data/${SET}", "without variables. A bucket"),
+        ("$HOME/x", "without variables or quotes. A bucket"),
+        ("/data/${SET}", "without variables or quotes. A bucket"),
+        (" ~/x", "cannot use ' ~/x'"),
+        ("'/data/x'", "cannot use"),
         ("~nosuchuser/x", "cannot use '~nosuchuser/x'"),
         ("x" * 5000, "cannot use 'xxx.*name too long"),
         ("/dev/null/x", "cannot use '/dev/null/x': Not a directory"),
@@ -105,6 +108,24 @@ def test_a_folder_to_write_to_need_not_exist(tmp_path: Path) -> None:
     assert folder(f"{tmp_path}/link/new") == tmp_path / "real/new"
     with pytest.raises(StoreError, match="A bucket is written s3://bucket/prefix"):
         folder("s3:/bucket")
+
+
+def test_the_sample_replaces_no_file_of_others(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    work.sample.mkdir()
+    (work.sample / IMAGES).write_bytes(b"mine")
+    with pytest.raises(StoreError, match=f"did not put there .{IMAGES}"):
+        open_record("sample", "", work)
+    assert {path.name: path.read_bytes() for path in work.sample.iterdir()} == {IMAGES: b"mine"}
+
+
+def test_a_sample_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    work.sample.mkdir()
+    (work.sample / ".bigearthnet").touch()
+    (work.sample / IMAGES).mkdir()
+    with pytest.raises(StoreError, match=f"cannot write {work.sample}: there is a folder of that name"):
+        open_record("sample", "", work)
 
 
 def test_archives_in_a_folder_are_a_record_without_md5s(source: StoredSource, archives: Path) -> None:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from botocore.exceptions import (
     BotoCoreError,
@@ -9,10 +11,13 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
     ResponseStreamingError,
+    SSLError,
 )
+from prefect_aws.credentials import _get_client_cached
 
 from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError
 from bigearthnet.store.s3.translate import translate_errors
+from tasks.connect import open_store
 
 URL = "s3://bucket/data/x"
 
@@ -83,6 +88,29 @@ def test_what_may_pass_is_worth_another_try(error: Exception, message: str) -> N
     assert message_of(error, TransferError).startswith(message)
 
 
+UNTRUSTED = SSLError(endpoint_url="https://host", error="[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_PROFILE", "nosuch"),
+        ("AWS_CONFIG_FILE", "{path}/broken"),
+        ("AWS_ENDPOINT_URL", "nosuch"),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "nosuch"),
+    ],
+)
+def test_settings_that_boto3_cannot_use_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    _get_client_cached.cache_clear()
+    (tmp_path / "broken").write_text("[default")
+    monkeypatch.setenv(name, value.format(path=tmp_path))
+    message = "cannot open s3://bucket/x: the request is not possible .*(nosuch|broken).* Correct"
+    with pytest.raises(StoreError, match=message):
+        open_store("s3://bucket/x", "")
+
+
 @pytest.mark.parametrize("code", ["PreconditionFailed", "412", "NoSuchKey"])
 def test_another_version_is_no_refusal(code: str) -> None:
     message = message_of(response(code, 412), ChangedError)
@@ -95,6 +123,7 @@ def test_another_version_is_no_refusal(code: str) -> None:
         (NoCredentialsError(), "there are no usable credentials (NoCredentialsError). Give an access key"),
         (NoRegionError(), "there is no region. Set the region"),
         (ParamValidationError(report="a reason"), "the request is not possible (Parameter validation"),
+        (UNTRUSTED, "there is no secure connection (SSL validation failed"),
     ],
     ids=lambda value: type(value).__name__,
 )

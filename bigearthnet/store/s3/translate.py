@@ -62,6 +62,9 @@ _NO_CREDENTIALS: Final = (
     exceptions.SSOError,
     exceptions.TokenRetrievalError,
 )
+_CERTIFICATE: Final = (
+    "If the server, or a proxy of your network, has a certificate of its own, set AWS_CA_BUNDLE to it"
+)
 _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
 
@@ -88,13 +91,18 @@ def translate_errors(verb: str, url: str) -> Iterator[None]:
         advice = "Give an access key and a secret key, or a role"
     except exceptions.NoRegionError:
         reason, advice = "there is no region", _REGION
+    except exceptions.SSLError as error:
+        kind = StoreError if "CERTIFICATE_VERIFY_FAILED" in str(error) else TransferError
+        reason, advice = f"there is no secure connection ({_one_line(error)})", _CERTIFICATE
     except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
         kind, reason, advice = TransferError, f"no whole response from S3 ({_one_line(error)})", _NETWORK
     except KeyError as error:  # a response that broke off among its headers
         kind, reason, advice = TransferError, f"the response of S3 has no {error}", _NETWORK
-    except exceptions.BotoCoreError as error:
+    except (exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        if isinstance(error, BigEarthNetError):
+            raise
         reason = f"the request is not possible ({_one_line(error)})"
-        advice = "Correct the settings of the credentials"
+        advice = "Correct the settings of the credentials, and AWS's own (AWS_* and ~/.aws)"
     # Without its cause: the response in it can hold a session token.
     raise kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.") from None
 
@@ -126,5 +134,5 @@ def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
     return StoreError, reason, _ADVICE.get(code, manual)
 
 
-def _one_line(error: exceptions.BotoCoreError) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")

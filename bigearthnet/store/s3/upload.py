@@ -176,12 +176,18 @@ def abort_upload(prefix: Prefix, name: str, upload_id: str) -> None:
 
 
 def abort_other_uploads(prefix: Prefix, kept: Collection[str]) -> None:
-    """Abort all unfinished uploads but those with these ids."""
+    """Abort the unfinished uploads to files of a store, but those with these ids.
+
+    A store's files are at its top or below hidden folders: what is being sent to other folders is of somebody
+    else, such as a store with a longer prefix.
+    """
     with prefix.translating("list the unfinished uploads to"):
         pages = prefix.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=prefix.bucket, Prefix=prefix.key("")
         )
         uploads = [upload for page in pages for upload in page.get("Uploads", [])]
     for upload in uploads:
-        if upload["UploadId"] not in kept:
-            abort_upload(prefix, prefix.name(upload["Key"]), upload["UploadId"])
+        name = prefix.name(upload["Key"])
+        is_elsewhere = "/" in name and not name.startswith(".")
+        if upload["UploadId"] not in kept and not is_elsewhere:
+            abort_upload(prefix, name, upload["UploadId"])
