@@ -69,8 +69,7 @@ def _try_objects(prefix: Prefix) -> None:
         except ChangedError:
             return
         raise StoreError(
-            "the server wrote in spite of the condition, so that two runs could lock the place at once. "
-            "Use another S3 server."
+            "the server wrote in spite of the condition, so that two runs could lock the place at once."
         )
 
 
@@ -110,4 +109,5 @@ def _needing(what: str, prefix: Prefix) -> Iterator[None]:
     try:
         yield
     except (StoreError, ChangedError, ChecksumError) as error:
-        raise StoreError(f"cannot use {prefix}, as a run needs {what}: {error}") from error
+        advice = "If its server cannot do that, use another one."
+        raise StoreError(f"cannot use {prefix}, as a run needs {what}: {error} {advice}") from error
