@@ -18,7 +18,7 @@ _FIRST_BYTES = 256 << 10  # one block of zstd has up to 128 KiB
 def try_installation() -> str:
     """Decode and render a known patch; raises InstallationError."""
     check_installation()
-    return "installation: a known patch has the right pixels and place"
+    return "a known patch is converted correctly"
 
 
 def try_disk(record: Record, source: Source, work: Workspace, transfer: Transfer) -> str:
@@ -37,7 +37,9 @@ def try_store(store: Store, *, joins: bool) -> str:
     if store.folder is not None:
         space.require_inodes(store.folder)
     store.try_out(joins=joins)
-    return f"{store.url}: can be written" + (", and its server can join parts" if joins else "")
+    return f"{store.url} can be written" + (
+        ", and its server joins parts" if joins and not store.folder else ""
+    )
 
 
 def try_source(record: Record, source: Source, work: Workspace) -> str:

@@ -17,10 +17,10 @@ def check(record: Record, opened: Opened, transfer: Transfer, *, joins: bool) ->
     """Try everything that a run will need, in seconds; `joins` as of `Store.try_out`."""
     source, store, work, logger = opened.source, opened.store, opened.work, get_run_logger()
     with still_running(f"checking {source} and {store.url}"):
-        logger.info(preflight.try_installation())
-        logger.info(preflight.try_disk(record, source, work, transfer))
-        logger.info(preflight.try_store(store, joins=joins))
-        logger.info(preflight.try_source(record, source, work))
+        disk = preflight.try_disk(record, source, work, transfer)
+        logger.info("%s; %s", preflight.try_installation(), disk)
+        written = preflight.try_store(store, joins=joins)
+        logger.info("%s; %s", written, preflight.try_source(record, source, work))
 
 
 @task(name="check", task_run_name="check {store.url}", persist_result=False)

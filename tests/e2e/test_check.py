@@ -42,8 +42,9 @@ def test_a_check_leaves_nothing_and_fetches_the_first_bytes_alone(
     assert any_home.place.unfinished() == []
     assert [request.name for request in server.requests] == [RECORD]
     assert server.first_bytes == [IMAGES]
-    for said in ("right pixels", "to be stored", "can be written", "4 files", "md5s known"):
+    for said in ("converted correctly", "to be stored", "can be written", "4 files", "md5s known"):
         assert said in caplog.text
+    assert ("joins parts" in caplog.text) is any_home.url.startswith("s3:")
 
 
 def test_a_check_does_not_disturb_a_run(server: RecordServer, any_home: Home) -> None:
