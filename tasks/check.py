@@ -8,6 +8,7 @@ from bigearthnet.dataset.freshness import option_changes
 from bigearthnet.options import Rendering, Selection, Transfer
 from bigearthnet.source.record import Record
 from bigearthnet.store import Store
+from bigearthnet.tile.selftest import check_installation
 from tasks.connect import Opened
 from tasks.heartbeat import still_running
 
@@ -17,8 +18,8 @@ def check(record: Record, opened: Opened, transfer: Transfer, *, joins: bool) ->
     """Try everything that a run will need, in seconds; `joins` as of `Store.try_out`."""
     source, store, work, logger = opened.source, opened.store, opened.work, get_run_logger()
     with still_running(f"checking {source} and {store.url}"):
-        disk = preflight.try_disk(record, source, work, transfer)
-        logger.info("%s; %s", preflight.try_installation(), disk)
+        check_installation()
+        logger.info("installation correct; %s", preflight.try_disk(record, source, work, transfer))
         written = preflight.try_store(store, joins=joins)
         logger.info("%s; %s", written, preflight.try_source(record, source, work))
 

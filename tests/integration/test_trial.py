@@ -118,7 +118,7 @@ LACKS: dict[str, tuple[Lack, str]] = {
         drop("PutObject", "IfNoneMatch"),
         r"\(If-None-Match\): the server wrote in spite of the condition, so that two runs could lock",
     ),
-    "no metadata": (drop("PutObject", "Metadata"), r"needs objects that keep their metadata: .* \{\}"),
+    "no metadata": (drop("PutObject", "Metadata"), "needs objects that keep their metadata: .* not as it"),
     "no metadata of uploads": (drop("CreateMultipartUpload", "Metadata"), "parts of .* the metadata that"),
     "no uploads": (refuse("CreateMultipartUpload", "NotImplemented", 501), "needs multipart uploads"),
     "no list of parts": (refuse("ListParts", "AccessDenied", 403), r"s3:ListMultipartUploadParts"),

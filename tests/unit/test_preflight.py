@@ -43,7 +43,7 @@ def test_the_known_geotiff_is_the_samples() -> None:
 def test_the_known_pixels_are_those_of_the_formulas() -> None:
     values = {code: value for value, (_, codes) in enumerate(BEN19) for code in codes}
     mask = [[values.get(int(code), UNLABELLED) for code in row] for row in CODES]
-    rgb = [np.rint(np.clip(CODES * factor / 3000, 0, 1) * 255) for factor in (1.0, 2.0, 4.0)]
+    rgb = [np.rint(np.clip(CODES * factor / 3000, 0, 1) * 255) for factor in (4.0, 2.0, 1.0)]
     arrays = (CODES.astype("<u2"), np.stack(rgb, axis=-1).astype(np.uint8), np.array(mask, np.uint8))
     assert [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays] == list(DIGESTS.values())
     check_installation()
@@ -52,22 +52,22 @@ def test_the_known_pixels_are_those_of_the_formulas() -> None:
 @pytest.mark.parametrize(
     ("function", "wrong", "said"),
     [
-        ("decode", lambda *_: CODES[::-1].copy(), "wrong pixels for a GeoTIFF"),
+        ("decode", lambda *_: CODES[::-1].copy(), "a GeoTIFF has wrong pixels"),
         (
             "render_image",
             lambda bands, _: (encoded(cv2.merge([band.astype(np.uint8) for band in bands])), {}),
-            "an RGB",
+            "an RGB PNG has",
         ),
-        ("render_mask", lambda codes, *_: (encoded(codes.astype(np.uint8)), {}), "a mask PNG"),
-        ("render_mask", lambda *_: (b"no PNG", {}), "PNGs that cannot be read"),
-        ("georeference", lambda *_: None, "the place of a known GeoTIFF as None"),
+        ("render_mask", lambda codes, *_: (encoded(codes.astype(np.uint8)), {}), "a mask PNG has"),
+        ("render_mask", lambda *_: (b"no PNG", {}), "a mask PNG has"),
+        ("georeference", lambda *_: None, "GeoTIFF is placed at None"),
     ],
 )
 def test_wrong_pixels_are_found(
     monkeypatch: pytest.MonkeyPatch, function: str, wrong: object, said: str
 ) -> None:
     monkeypatch.setattr(bigearthnet.tile.selftest, function, wrong)
-    with pytest.raises(InstallationError, match=rf"this installation .*{said}.*make setup"):
+    with pytest.raises(InstallationError, match=rf"installation is damaged: .*{said}.*make setup"):
         check_installation()
 
 

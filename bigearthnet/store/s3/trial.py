@@ -41,36 +41,29 @@ def try_prefix(prefix: Prefix, *, joins: bool) -> None:
 
 def warn_of_end(credentials: Credentials | None) -> None:
     """Log a warning if credentials are temporary and will not be renewed."""
-    ends_at = getattr(credentials, "_expiry_time", None)
-    if isinstance(credentials, RefreshableCredentials):
-        is_fixed = credentials.method == "env"  # "renewed" from variables, which stay as they are
-    else:
-        is_fixed = credentials is not None and bool(credentials.token)
-    if is_fixed:
-        when = f" at {ends_at:%Y-%m-%d %H:%M %Z}" if ends_at else ""
+    # Those of variables are "renewed" from the same variables.
+    renewed = isinstance(credentials, RefreshableCredentials) and credentials.method != "env"
+    if credentials is not None and not renewed and credentials.token:
+        ends_at = getattr(credentials, "_expiry_time", None)
         logger.warning(
             "The credentials for S3 are temporary and cannot be renewed: a run fails when they end%s. "
             "For a long run, use a profile, a role or permanent keys.",
-            when,
+            f" at {ends_at:%Y-%m-%d %H:%M %Z}" if ends_at else "",
         )
 
 
 def _try_objects(prefix: Prefix) -> None:
     with _needing("objects that keep their metadata", prefix):
-        etag = prefix.put(TRIAL, b"first", Metadata=_METADATA)
+        prefix.put(TRIAL, b"first", Metadata=_METADATA)
         head, found = prefix.head(TRIAL), prefix.get(TRIAL)
-        if head is None or found is None or (found.data, found.etag) != (b"first", etag):
-            raise StoreError(f"{prefix.url(TRIAL)} is not read as it was written.")
-        if head["Metadata"] != _METADATA:
-            raise StoreError(f"{prefix.url(TRIAL)} was stored with the metadata {head['Metadata']}.")
+        if head is None or head["Metadata"] != _METADATA or found is None or found.data != b"first":
+            raise StoreError(f"{prefix.url(TRIAL)} is not as it was written.")
     with _needing("writes that are refused where the object exists (If-None-Match)", prefix):
         try:
             prefix.put(TRIAL, b"second", IfNoneMatch="*")
         except ChangedError:
             return
-        raise StoreError(
-            "the server wrote in spite of the condition, so that two runs could lock the place at once."
-        )
+        raise StoreError("the server wrote in spite of the condition, so that two runs could lock the place.")
 
 
 def _try_upload(prefix: Prefix) -> None:
