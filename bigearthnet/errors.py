@@ -49,5 +49,9 @@ class BusyError(BigEarthNetError, RuntimeError):
     """Another run has locked the work folder or the destination."""
 
 
+class InstallationError(BigEarthNetError, RuntimeError):
+    """The libraries that are installed do not do what they should."""
+
+
 class CredentialsError(BigEarthNetError, ValueError):
     """The named credentials do not exist."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FLOWS: Final = {
     "prepare": "Convert BigEarthNet v2 to zips of RGB and mask PNGs.",
     "sync": "Prepare a dataset again, as it was made, if its record has changed or files are missing.",
+    "check": "Try in seconds what prepare needs, without preparing anything.",
     "share": "Create presigned links to the files of a dataset in a bucket.",
     "fetch": "Copy a dataset, or some files or tiles of it, to a folder.",
     "mirror": "Copy the record's archives to a bucket, where prepare can read them.",
@@ -36,6 +37,7 @@ bigearthnet prepare s3://bucket/ben --source s3://bucket/archives
 bigearthnet prepare sample-dataset --source sample --work-dir sample-work
 bigearthnet sync ~/bigearthnet/dataset
 bigearthnet sync s3://bucket/finland --aws-credentials bigearthnet
+bigearthnet check s3://bucket/ben --transfer stream
 bigearthnet share s3://bucket/finland
 bigearthnet share s3://bucket/finland --files '*.zip' --expires-minutes 720
 bigearthnet fetch s3://bucket/finland ~/finland

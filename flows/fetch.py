@@ -11,6 +11,7 @@ from bigearthnet.dataset.copies import choose
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import folder
 from flows.fields import Credentials, PublishedUrl, titled
+from tasks.check import check_destination
 from tasks.connect import open_store
 from tasks.fetch import fetch_file, fetch_tile, find_missing, finish_fetch
 from tasks.freshness import read_published
@@ -40,6 +41,7 @@ def fetch(
     with target.lock(flow_run.name or "fetch"), TemporaryDirectory() as scratch:
         published = read_published(store)
         chosen, entries = choose(published.card, files, tiles)
+        check_destination(target)
         missing = find_missing(chosen, target)
         arrived = {}
         for file in missing:

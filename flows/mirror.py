@@ -7,6 +7,7 @@ from prefect.runtime import flow_run
 
 from bigearthnet.source.download import Mirror
 from flows.fields import BucketUrl, Credentials, RecordSource
+from tasks.check import check_destination
 from tasks.connect import open_record, open_store
 from tasks.record import copy_to_mirror, resolve
 
@@ -30,6 +31,7 @@ def mirror(
     with store.lock(flow_run.name or "mirror"):
         opened = open_record(source, aws_credentials)
         record = resolve(opened)
+        check_destination(store)
         target = Mirror(store)
         files = sorted(
             record.files, key=lambda file: file.size

@@ -15,6 +15,7 @@ from bigearthnet.options import Rendering, Selection
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
 from flows import fields
+from tasks.check import check, was_made_there
 from tasks.connect import Opened, open_destination, open_record, scratch_folders
 from tasks.convert import CONVERTERS
 from tasks.publish import publish_dataset, report
@@ -59,7 +60,9 @@ def prepare(
     store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
     with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
         opened = Opened(open_record(source, aws_credentials, work), store, work)
-        known = survey(resolve(opened.source), opened, selection, rendering, transfer)
+        record = resolve(opened.source)
+        check(record, opened, transfer, joins=not was_made_there(store, selection, rendering))
+        known = survey(record, opened, selection, rendering, transfer)
         todo = find_finished(known)
         announce(todo)
         tiles = make_tiles(todo)

@@ -18,7 +18,7 @@ from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import Plan, plan_tiles
 from bigearthnet.progress import counted
-from bigearthnet.source.local import LocalFile, bytes_to_download
+from bigearthnet.source.local import LocalFile, bytes_to_download, is_streamed
 from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work import space
 from tasks.connect import Opened
@@ -61,16 +61,12 @@ def survey(
     """Download the small files, list tiles and patches, and plan what to make of them.
 
     The reference maps are kept in any case: their archive has the same patches as the images', at 0.4 % of
-    the size, so that the plan is made from it. Images without a stated md5 are kept, too: nothing could
-    verify a stream of them.
+    the size, so that the plan is made from it.
     """
     source, work = opened.source, opened.work
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     tables = [file for file in record.files if file.name in METADATA_FILES]
-    streams = transfer == "stream" and source.folder is None and images.md5 is not None
-    kept = [maps_file, *tables, *([] if streams else [images])]
-    needed = sum(bytes_to_download(source, file, work) for file in kept)
-    space.require_space(work.root, needed, "the record's files", "or use transfer: stream")
+    streams = is_streamed(images, source, transfer)
     maps = download(maps_file, source, work)
     local_tables = [download(file, source, work) for file in tables]
     metadata = read_metadata([table.path for table in local_tables]) if local_tables else None

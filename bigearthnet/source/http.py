@@ -78,13 +78,13 @@ class Http:
 
         return self._retry(read, name)
 
-    def open_at(self, file: RecordFile, start: int) -> Opened:
-        """Open a file at a byte, see `OpenAt`."""
+    def open_at(self, file: RecordFile, stop: int | None, start: int) -> Opened:
+        """Open a file at a byte, see `OpenAt`; the server is asked for the bytes up to `stop`, or for all."""
         name = f"{file.name} from {safe_url(file.location)}"
 
         def open_once() -> Opened:
             with ExitStack() as on_error:
-                response = on_error.enter_context(self._get(file.location, name, start))
+                response = on_error.enter_context(self._get(file.location, name, start, stop))
                 begins = _first_byte(response, file, start)
                 on_error.pop_all()
             return Opened(_ResponseBody(response), begins)
@@ -123,7 +123,9 @@ class Http:
             logger.warning("%s: %s; trying again in %.0f s", name, reason, seconds)
             self.sleep(seconds)
 
-    def _get(self, url: str, name: str, start: int = 0, redirects: int = _REDIRECTS) -> BaseHTTPResponse:
+    def _get(
+        self, url: str, name: str, start: int = 0, stop: int | None = None, redirects: int = _REDIRECTS
+    ) -> BaseHTTPResponse:
         """Return an answer that is a success; redirects are followed on the same host.
 
         Raises:
@@ -131,8 +133,8 @@ class Http:
             SourceError: the server refused the request.
         """
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
+        if start or stop:
+            headers["Range"] = f"bytes={start}-{stop - 1 if stop else ''}"
         response = self._pool(url).request(
             "GET", url, headers=headers, redirect=False, retries=False, preload_content=False
         )
@@ -144,7 +146,7 @@ class Http:
                 raise _refusal(response, name, start)
         target = urljoin(url, location)
         require_same_host(url, target, name)
-        return self._get(target, name, start, redirects - 1)
+        return self._get(target, name, start, stop, redirects - 1)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return connections for a URL: direct ones, or those of its proxy."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearthnet.errors import SourceError
+from bigearthnet.options import Transfer
 from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import RecordFile, SourceFile
@@ -41,6 +42,14 @@ def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile |
     if md5 is None or file.md5 not in {None, md5}:
         return None
     return LocalFile(path, file.used(md5), found.etag)
+
+
+def is_streamed(images: RecordFile, source: Source, transfer: Transfer) -> bool:
+    """Return True if the images' archive is read over the network without being kept.
+
+    One without a stated md5 is kept: nothing could verify a stream of it.
+    """
+    return transfer == "stream" and source.folder is None and images.md5 is not None
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:

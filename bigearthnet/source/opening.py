@@ -42,8 +42,8 @@ class Source(Protocol):
     def latest(self) -> Self:
         """Return the source of the latest version; itself where there are no versions. Errors as `record`."""
 
-    def open(self, file: RecordFile, start: int = 0) -> ResumingReader:
-        """Open a file at a byte.
+    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
+        """Open a file at a byte, to its end or up to `stop`.
 
         Raises:
             ChangedError: it is not the file that was listed; can be raised by reading as well.

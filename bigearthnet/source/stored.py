@@ -43,9 +43,9 @@ class StoredSource:
         """Return itself."""
         return self
 
-    def open(self, file: RecordFile, start: int = 0) -> ResumingReader:
+    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
         """Open a file at a byte; reading raises ChangedError if it is not the one that was listed."""
-        return self._store.open(StoredFile(file.name, file.size, file.etag), start)
+        return self._store.open(StoredFile(file.name, file.size, file.etag), start, stop)
 
     def _listed(self) -> Record:
         """Return a record of the archives that are there."""

@@ -67,11 +67,11 @@ class ZenodoSource:
         require_same_host(self.text, latest, str(self))
         return type(self)(latest, self.http)
 
-    def open(self, file: RecordFile, start: int = 0) -> ResumingReader:
+    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
         """Open a file at a byte."""
         name = f"{file.name} from {safe_url(file.location)}"
-        opener = partial(self.http.open_at, file)
-        return ResumingReader(opener, name, start, file.size, sleep=self.http.sleep)
+        opener = partial(self.http.open_at, file, stop)
+        return ResumingReader(opener, name, start, stop or file.size, sleep=self.http.sleep)
 
 
 def record_url(text: str) -> str | None:

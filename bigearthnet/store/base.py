@@ -82,7 +82,7 @@ class Store(Protocol):
     What writes or removes does so only in a store that is ours: one with the marker `.bigearthnet`, which
     the first of these calls puts into an empty place. It raises StoreError where there are other files.
     Names may not be empty, absolute, hold `..`, or be those that a store uses for itself (`.lock`,
-    `.bigearthnet`, below `.staging/` and `.resume/`).
+    `.bigearthnet`, `.trial`, below `.staging/` and `.resume/`).
     """
 
     @property
@@ -138,6 +138,15 @@ class Store(Protocol):
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files; those that are not there are skipped."""
+
+    def try_out(self, *, joins: bool) -> None:
+        """Try what a run will need, with a small file that is removed again.
+
+        With `joins` also what `stage` needs of a server; a bucket is sent 5 MiB for it.
+
+        Raises:
+            StoreError: something does not work; the message names it.
+        """
 
     def lock(self, run: str) -> AbstractContextManager[Lock]:
         """Lock the store until the block ends.

@@ -21,6 +21,7 @@ from bigearthnet.store.disk import (
     known_digest,
     make_folder,
     note_digest,
+    replace_file,
     sync,
     translate_os_errors,
 )
@@ -136,6 +137,20 @@ class FolderStore:
                 sync(folder)
             with suppress(OSError):  # it is not empty; the store's own folder never is
                 os.removedirs(folder)
+
+    def try_out(self, *, joins: bool) -> None:  # noqa: ARG002 - a folder joins by copying
+        target, staged = self._root / ownership.TRIAL, self._staging / f"trial{NEW}"
+        with translate_os_errors("use", self._root):
+            self._claim()
+            make_folder(self._staging)
+            try:
+                replace_file(staged, ownership.MARKER_TEXT)
+                staged.replace(target)
+                sync(self._root)
+                target.read_bytes()
+            finally:
+                for path in (staged, target):
+                    path.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:

@@ -14,6 +14,8 @@ STAGING: Final = ".staging/"
 """Files of a folder that are not complete yet."""
 RESUME: Final = ".resume/"
 """Notes about unfinished uploads to a prefix."""
+TRIAL: Final = ".trial"
+"""A file that is written to try the place out, and removed at once."""
 MARKER_TEXT: Final = b"Made by bigearthnet-prefect, which replaces and removes files here.\n"
 
 _FOREIGN: Final = frozenset({"lost+found", ".DS_Store"})  # put there by the system, also into an empty folder
@@ -22,7 +24,7 @@ _SHOWN: Final = 3
 
 def is_reserved(name: str) -> bool:
     """True for names that `list` leaves out: the store's own, and the system's."""
-    return name in {LOCK, MARKER} or name.partition("/")[0] in {*_FOREIGN, STAGING[:-1], RESUME[:-1]}
+    return name in {LOCK, MARKER, TRIAL} or name.partition("/")[0] in {*_FOREIGN, STAGING[:-1], RESUME[:-1]}
 
 
 def require_unused(names: Iterable[str], url: str) -> None:

@@ -1,5 +1,6 @@
 """Disk space: what a run will need, and what is free."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ BUNDLE_BYTES_A_PATCH: Final = 3 * (29_696 + 3 * 512) + 4 * 1024
 """Three bands and a map with their tar headers."""
 PNG_BYTES_A_PATCH: Final = 30_000
 """An image and its mask, generously: real patches measured 16 to 25 KB with the default rendering."""
-
+_INODES: Final = 1_000
+"""A folder holds 8 files and folders for each of 115 finished tiles until the zips are joined."""
 
 Room = Mapping[Path, int]
 """Bytes that are needed in each folder."""
@@ -65,8 +67,21 @@ def describe_needs(to_fetch: int, room: Room, *, streams: bool) -> str:
 
 def free_bytes(folder: Path) -> int:
     """Return the free bytes on the disk of a folder, which need not exist."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def require_inodes(folder: Path) -> None:
+    """Make sure that a run can make its files on the disk of a folder, which need not exist.
+
+    Raises:
+        SpaceError: it cannot.
+    """
+    status = os.statvfs(_existing(folder))
+    if status.f_files and status.f_favail < _INODES:  # btrfs has no fixed number of them, and says 0
+        raise SpaceError(
+            f"not enough inodes on the disk of {folder}: {_INODES:,} are needed, {status.f_favail:,} are "
+            "free. Remove some of its many files, or choose another disk."
+        )
 
 
 def same_disk(one: Path, other: Path) -> bool:
@@ -86,3 +101,7 @@ def require_space(folder: Path, needed: int, purpose: str, remedy: str) -> None:
             f"not enough disk space in {folder} for {purpose}: {human_bytes(needed)} are needed, "
             f"{human_bytes(free)} are free. Free some, {remedy}."
         )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -80,7 +80,8 @@ def test_large_shards_are_sent_once_and_joined_on_the_server(
 
     def count(request: Any, **_: object) -> None:
         nonlocal sent
-        sent += int(request.headers.get("Content-Length", 0))
+        if ".trial" not in request.url:
+            sent += int(request.headers.get("Content-Length", 0))
 
     def counting(*arguments: Any, **options: Any) -> Any:
         client = make(*arguments, **options)

@@ -78,6 +78,7 @@ class RecordServer(ThreadingHTTPServer):
         sizes: size in the record of a file, in place of its own.
         version: of the record; may be changed between two requests.
         latest: URL of the record that it names as its latest version: a path for itself, "" for none.
+        first_bytes: names of the files whose first bytes alone were asked for, as a check does; no faults.
         stalled: set as soon as an answer stalls.
     """
 
@@ -91,6 +92,7 @@ class RecordServer(ThreadingHTTPServer):
         self.folder, self.record_id, self.version = folder, record_id, version
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.requests: list[Request] = []
+        self.first_bytes: list[str] = []
         self.checksums: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.stalled = threading.Event()
@@ -167,6 +169,10 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch("/files/(.+)/content", place):
             name = match[1]
         request = Request(self.command, self.path, name, self.headers)
+        if re.fullmatch(r"bytes=0-\d+", self.headers.get("Range", "")):
+            owner.first_bytes.append(name)
+            self._send_file(request, Fault(), owner.folder / name)
+            return
         owner.requests.append(request)
         fault = owner.faults[name].pop(0) if owner.faults[name] else Fault()
         if fault.drop:
@@ -192,14 +198,15 @@ class _Handler(BaseHTTPRequestHandler):
         content = bytearray(path.read_bytes())
         if fault.flip is not None:
             content[fault.flip] ^= 0xFF
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not match or fault.ignore_range:
             return self._send(request, fault, 200, content, {})
         start, size = int(match[1]), len(content)
         if start >= size:
             return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
-        found = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
-        return self._send(request, fault, 206, content[start:], found)
+        stop = int(match[2]) + 1 if match[2] else size
+        found = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        return self._send(request, fault, 206, content[start:stop], found)
 
     def _send(
         self, request: Request, fault: Fault, status: int, body: bytes, headers: Mapping[str, str | None]

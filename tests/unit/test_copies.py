@@ -12,7 +12,14 @@ import pytest
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW, Published, require_published
 from bigearthnet.dataset.copies import choose, copy_file, copy_tile, finish, matching, missing_files
 from bigearthnet.dataset.published import local_manifest, tile_rows
-from bigearthnet.errors import ChangedError, ChecksumError, SelectionError, SourceError, SpaceError, StoreError
+from bigearthnet.errors import (
+    ChangedError,
+    ChecksumError,
+    SelectionError,
+    SourceError,
+    SpaceError,
+    StoreError,
+)
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
 from tests.support.sample import Sample

@@ -21,10 +21,12 @@ from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.s3.lock import PrefixLock, lock_prefix
 from bigearthnet.store.s3.partial import S3Partial, noted_uploads
 from bigearthnet.store.s3.prefix import Prefix
+from bigearthnet.store.s3.trial import try_prefix, warn_of_end
 from bigearthnet.store.s3.upload import Upload, abort_other_uploads
 from bigearthnet.store.transfer import blocks
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
@@ -98,6 +100,10 @@ class S3Store:
             abort_other_uploads(self._prefix, noted_uploads(self._prefix))  # left by killed runs
             yield lock
 
+    def try_out(self, *, joins: bool) -> None:
+        try_prefix(self._prefix, joins=joins)
+        warn_of_end(self._credentials())
+
     def presign(self, name: str, minutes: int, download_name: str) -> str:
         """Sign a link by which anyone can download an object, for so many minutes; the server is not asked.
 
@@ -131,10 +137,13 @@ class S3Store:
 
     def credentials_end(self) -> datetime | None:
         """End of the credentials, and so of the links; None if they do not end, or do not say."""
-        # botocore shows them nowhere else
-        credentials = getattr(self._prefix.client, "_get_credentials", lambda: None)()
-        ends_at = getattr(credentials, "_expiry_time", None)
+        ends_at = getattr(self._credentials(), "_expiry_time", None)
         return ends_at.astimezone(UTC) if isinstance(ends_at, datetime) else None
+
+    def _credentials(self) -> "Credentials | None":
+        # botocore shows them nowhere else
+        credentials: Credentials | None = getattr(self._prefix.client, "_get_credentials", lambda: None)()
+        return credentials
 
     def _named(self, name: str) -> str:
         require_name(name, self.url)
