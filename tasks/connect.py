@@ -89,7 +89,8 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
         if work is None:
             raise SourceError("the sample is made by prepare. Name its folder in the work folder instead.")
         if not (work.sample / RECORD_FILES[-1]).exists():  # the last one to be written
-            make_sample(work.sample)
+            with translate_os_errors("write", work.sample):
+                make_sample(work.sample)
         return StoredSource(FolderStore(work.sample), SAMPLE_TITLE)
     return open_source(text, lambda place: open_store(place, aws_credentials))
 

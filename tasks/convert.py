@@ -12,6 +12,7 @@ from bigearthnet.dataset.tiles import Shard, TileCache
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.source.stream import Mark
+from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile import Conversion, ConvertedTile, convert_tile
 from tasks import policy
 from tasks.heartbeat import still_running
@@ -39,7 +40,8 @@ def extract(extractor: Extractor, request: TileRequest, folder: Path) -> Bundles
 def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
     """Convert a tile's bundles to shards and rows in `folder`."""
     logger, began = get_run_logger(), time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
+    with translate_os_errors("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     converted = convert_tile(conversion, bundles, rendering, folder)
     bundles.remove()
     for one in converted.rejected[:_REJECTED_LOGGED]:

@@ -14,6 +14,7 @@ from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import SourceError
 from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.store import Store, StoredFile
+from bigearthnet.store.disk import translate_os_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,10 @@ def local_manifest(published: Published, store: Store, scratch: Path) -> Path:
     path = scratch / f"published.{MANIFEST}"  # beside the one that publishing writes there
     if path.is_file() and sha256_of(path) == published.card.file(MANIFEST).sha256:
         return path
-    scratch.mkdir(parents=True, exist_ok=True)
-    with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target)
+    with translate_os_errors("write", path):
+        scratch.mkdir(parents=True, exist_ok=True)
+        with store.open(published.intact[MANIFEST]) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
     return path
 
 

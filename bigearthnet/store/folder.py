@@ -191,16 +191,17 @@ class FolderStore:
         """A new file that was filled and brought to the disk, removed at the end unless it was moved."""
         target = self._prove(name)
         path = self._staged_path(name, NEW)
-        # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
-        path.unlink(missing_ok=True)
         try:
             with translate_os_errors("write", target):
+                # What a killed run left may be a link to a file elsewhere: it is removed, never written into.
+                path.unlink(missing_ok=True)
                 fill(path)
                 sync(path)
             yield Staged(path.stat().st_size, partial(self._move, path, name, target))
         finally:
             # Also after a rename: between two links to the same file it does nothing.
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # of a disk that has become read-only; the next lock removes it
+                path.unlink(missing_ok=True)
 
     def _move(self, path: Path, name: str, target: Path) -> StoredFile:
         with translate_os_errors("write", target):
