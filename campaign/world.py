@@ -74,10 +74,10 @@ class World:
         self.old_home = Home.folder(self.folder / "old")
         self._prepare(self.old_home, **OLD)
         self.old = Published.read(self.old_home.destination)
-        home = Home.folder(self.folder / "new")
-        shutil.copytree(self.old_home.destination, home.destination)
-        self.steps = self._prepare(home)
-        self.new = Published.read(home.destination)
+        self.new_home = Home.folder(self.folder / "new")
+        shutil.copytree(self.old_home.destination, self.new_home.destination)
+        self.steps = self._prepare(self.new_home)
+        self.new = Published.read(self.new_home.destination)
 
     def lasting(self, make: Callable[["World"], AbstractContextManager[T]]) -> T:
         """Enter what `make` returns at the first call; it is left at the end of the campaign."""
