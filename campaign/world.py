@@ -1,15 +1,17 @@
 """What all trials share: servers, the dataset before each trial, and the bytes of an undisturbed run."""
 
 import os
+import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prefect import settings
 from prefect.testing.utilities import prefect_test_harness
@@ -22,11 +24,15 @@ from tests.support.s3_server import S3Server, memory_folder, running
 from tests.support.sample import make_sample
 from tests.support.zygote import Zygote
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
+
 OLD: Final[dict[str, Any]] = {
     "selection": {"max_patches": 2},
     "rendering": {"stretch": "minmax", "mask_classes": "clc_l1"},
 }
 """Parameters of the dataset that is there before a trial: fewer patches, rendered in another way."""
+BUCKET_STEP: Final = r"(PUT|POST|DELETE) /bucket"
 TILE_SIZES: Final = (1, 2)
 RUN_SECONDS: Final = 120
 
@@ -60,6 +66,7 @@ class World:
         old: files of the dataset that is there before a trial.
         new: files of the dataset that an undisturbed run publishes in its place, in a folder or a bucket.
         steps: of that run, in a folder; see `Kill`.
+        seconds: that it took.
     """
 
     folder: Path
@@ -68,6 +75,7 @@ class World:
     old: Published = field(init=False)
     new: Published = field(init=False)
     steps: list[str] = field(init=False)
+    seconds: float = field(init=False)
     _shared: dict[object, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +84,9 @@ class World:
         self.old = Published.read(self.old_home.destination)
         home = Home.folder(self.folder / "new")
         shutil.copytree(self.old_home.destination, home.destination)
+        began = time.monotonic()
         self.steps = self._prepare(home)
+        self.seconds = time.monotonic() - began
         self.new = Published.read(home.destination)
 
     def lasting(self, make: Callable[["World"], AbstractContextManager[T]]) -> T:
@@ -106,11 +116,11 @@ class World:
 
     @cached_property
     def bucket_steps(self) -> list[str]:
-        """The steps of an undisturbed run into a bucket."""
+        """The requests of an undisturbed run that change a bucket."""
         work = self.folder / "bucket-work"
         home = self.copy_old_bucket(work)
         try:
-            return self._prepare(home)
+            return [step for step in self._prepare(home) if re.match(BUCKET_STEP, step)]
         finally:
             remove_bucket(home)
 
@@ -120,7 +130,7 @@ class World:
         assert isinstance(first, BucketPlace)
         place = new_bucket(first.client)
         for name in first.files():
-            source = {"Bucket": first.bucket, "Key": f"{first.prefix}/{name}"}
+            source: CopySourceTypeDef = {"Bucket": first.bucket, "Key": f"{first.prefix}/{name}"}
             first.client.copy_object(Bucket=place.bucket, Key=f"{place.prefix}/{name}", CopySource=source)
         return Home(work, place, self.block)
 

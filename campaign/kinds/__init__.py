@@ -1,5 +1,5 @@
 """The kinds of faults; importing the modules registers them."""
 
-from campaign.kinds import kills
+from campaign.kinds import buckets, kills, network, suspensions
 
-__all__ = ["kills"]
+__all__ = ["buckets", "kills", "network", "suspensions"]

@@ -42,6 +42,7 @@ class Kill:
 
     at: int
     match: str = ""
+    by: signal.Signals = signal.SIGKILL
 
 
 class Zygote:
@@ -74,8 +75,12 @@ class Zygote:
     def end(self, seconds: float | None = None) -> int:
         """Wait for the run's end, at most so long; returns its exit status, negative for a signal."""
         self._process.join(seconds)
-        assert self._process.exitcode is not None, f"the run has not ended within {seconds} s"
+        assert self._process.exitcode is not None, f"the run did not end within {seconds} s"
         return self._process.exitcode
+
+    def ends_within(self, seconds: float) -> bool:
+        self._process.join(seconds)
+        return self._process.exitcode is not None
 
     def run(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
         self.begin(flow, kill, root, **parameters)
@@ -116,7 +121,7 @@ class _Steps:
             if self._kill is not None and re.search(self._kill.match, what):
                 self._count += 1
                 if self._count == self._kill.at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), self._kill.by)
 
     def _change(self, what: str, path: object, folder: object) -> None:
         inside = folder != -1  # rmtree removes files by their names in an open folder
