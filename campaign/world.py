@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +34,8 @@ OLD: Final[dict[str, Any]] = {
 """Parameters of the dataset that is there before a trial: fewer patches, rendered in another way."""
 BUCKET_STEP: Final = r"(PUT|POST|DELETE) /bucket"
 TILE_SIZES: Final = (1, 2)
+LARGE_TILE_SIZES: Final = (260, 1)
+"""The images of the first tile have more than 5 MiB, so that a server can copy them as parts."""
 RUN_SECONDS: Final = 120
 
 T = TypeVar("T")
@@ -72,6 +74,7 @@ class World:
     folder: Path
     record: RecordServer
     _stack: ExitStack
+    _before: Mapping[str, Any] = field(default_factory=lambda: OLD)
     old: Published = field(init=False)
     new: Published = field(init=False)
     steps: list[str] = field(init=False)
@@ -80,7 +83,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.old_home = Home.folder(self.folder / "old")
-        self._prepare(self.old_home, **OLD)
+        self._prepare(self.old_home, **self._before)
         self.old = Published.read(self.old_home.destination)
         home = Home.folder(self.folder / "new")
         shutil.copytree(self.old_home.destination, home.destination)
@@ -106,7 +109,7 @@ class World:
     def old_bucket(self) -> Home:
         """The old dataset in a bucket."""
         home = Home(self.folder / "old-work", new_bucket(self.s3.client()), self.block)
-        self._prepare(home, **OLD)
+        self._prepare(home, **self._before)
         return home
 
     @cached_property
@@ -141,6 +144,18 @@ class World:
             zygote.begin("prepare", None, home.work.parent, **wanted)
             assert zygote.end(RUN_SECONDS) == 0
             return zygote.steps
+
+
+@contextmanager
+def large_world(world: World) -> Iterator[World]:
+    """Give another world, for `World.lasting`: its first tile is published before, and large."""
+    folder = world.folder / "large"
+    sample = make_sample(folder / "record", *LARGE_TILE_SIZES)
+    before = {"selection": {"tiles": [sample.tiles[0]]}}
+    with RecordServer(sample.folder) as record, ExitStack() as stack:
+        large = World(folder, record, stack, before)
+        large.s3 = world.s3
+        yield large
 
 
 def remove_bucket(home: Home) -> None:

@@ -1,15 +1,17 @@
 """S3 servers that fail, refuse, or cannot do everything."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from urllib.parse import parse_qs, urlsplit
 
 import tasks.connect
 from campaign.registry import kind
 from campaign.s3_proxy import Answer, Asked, Rule, S3Proxy
 from campaign.trial import Trial
-from campaign.world import remove_bucket
+from campaign.world import large_world, remove_bucket
 from tests.support.places import BucketPlace
 from tests.support.runs import Home, save_block
 
@@ -103,7 +105,40 @@ def no_conditional_writes(trial: Trial) -> None:
     """The server answers 501 to conditional writes."""
 
     def refuse(asked: Asked) -> Answer | None:
-        conditional = {"if-match", "if-none-match"} & {name.lower() for name in asked.headers}
+        conditional = "If-Match" in asked.headers or "If-None-Match" in asked.headers
         return Answer(501, "NotImplemented") if conditional and asked.method in {"PUT", "DELETE"} else None
 
+    _disturb(trial, trial.bucket_home(), refuse)
+
+
+@kind("s3-no-part-copies", seconds=40)
+def no_part_copies(trial: Trial) -> None:
+    """The server cannot make a part from another object."""
+
+    def refuse(asked: Asked) -> Answer | None:
+        copies = "x-amz-copy-source" in asked.headers and "partNumber=" in asked.path
+        return Answer(501, "NotImplemented") if copies else None
+
+    trial = replace(trial, world=trial.world.lasting(large_world))
+    _disturb(trial, trial.bucket_home(), refuse)
+
+
+@kind("s3-equal-parts", seconds=40)
+def equal_parts(trial: Trial) -> None:
+    """All parts but the last one must have the same size, as R2 asks for."""
+    sizes: dict[str, dict[int, int]] = {}
+
+    def refuse(asked: Asked) -> Answer | None:
+        query = parse_qs(urlsplit(asked.path).query)
+        upload = sizes.setdefault(query.get("uploadId", [""])[0], {})
+        if "partNumber" in query:
+            copied = re.findall(r"\d+", asked.headers.get("x-amz-copy-source-range", ""))
+            first, last = copied or (1, len(asked.body))
+            upload[int(query["partNumber"][0])] = int(last) - int(first) + 1
+        elif "uploadId" in query and asked.method == "POST":
+            *others, _ = [size for _, size in sorted(upload.items())]
+            return Answer(400, "InvalidPart") if len(set(others)) > 1 else None
+        return None
+
+    trial = replace(trial, world=trial.world.lasting(large_world))
     _disturb(trial, trial.bucket_home(), refuse)
