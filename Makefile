@@ -58,8 +58,8 @@ format: setup  ## bring the code into shape
 bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
 
-campaign: setup  ## run under faults for 30 minutes, and print a table: make campaign CAMPAIGN="--minutes 5 --seed 1"
-	$(BIN)/python -m campaign $(CAMPAIGN)
+campaign: setup  ## run under faults for 30 minutes, and print a table: make campaign OPTIONS="--minutes 5"
+	$(BIN)/python -m campaign $(OPTIONS)
 
 clean:  ## remove the sample that make run prepared
 	rm -rf sample-dataset sample-work

@@ -51,6 +51,8 @@ def main() -> int:
     print(f"campaign of {minutes:g} minutes with --seed {asked.seed}", flush=True)
     folder = Path(mkdtemp(prefix="campaign-"))
     tallies = {name: Tally() for name in kinds}
+    order = list(kinds.values())
+    Random(asked.seed).shuffle(order)  # noqa: S311 - short campaigns try other kinds each time
     try:
         with open_world(folder / "world") as world:
             if asked.trial is not None:
@@ -58,9 +60,7 @@ def main() -> int:
                 _try(one, asked.trial, world, tallies[one.name], asked.seed)
             while asked.trial is None:
                 left = began + 60 * minutes - time.monotonic()
-                ready = [
-                    one for one in kinds.values() if one.seconds <= left and not tallies[one.name].skipped
-                ]
+                ready = [one for one in order if one.seconds <= left and not tallies[one.name].skipped]
                 if not ready:
                     break
                 one = min(ready, key=lambda one: tallies[one.name].trials / one.weight)

@@ -1,18 +1,23 @@
 """One trial: a disturbed run, and what must hold after it."""
 
+import os
+import re
 import shutil
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from campaign.world import RUN_SECONDS, Start, World, remove_bucket
 from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published
 from tests.support.runs import Home
 from tests.support.zygote import Kill, Zygote
+
+OWN_ERRORS: Final = ("bigearthnet.errors.",)
 
 
 class Skipped(Exception):  # noqa: N818 - nothing is wrong with the project
@@ -34,6 +39,11 @@ class Run:
             AssertionError: it did not end within so many seconds.
         """
         return self.zygote.end(seconds)
+
+    def signal_after(self, seconds: float, number: signal.Signals) -> None:
+        """Send a signal, unless the run ends before."""
+        if not self.zygote.ends_within(seconds):
+            os.kill(self.process, number)
 
 
 @dataclass
@@ -100,6 +110,25 @@ class Trial:
         zygote = self.stack.enter_context(Zygote(self.folder / f"run-{self._runs}.steps", start))
         wanted = {"source": self.world.record.record_url, **home.options, **parameters}
         return Run(zygote.begin("prepare", kill, home.work.parent, **wanted), zygote, log)
+
+    def require_end(self, run: Run, home: Home) -> int:
+        """Wait for a run that may fail or be killed, but only so as promised; returns its exit status.
+
+        Raises:
+            AssertionError: it ended well without the new dataset, or with an error that is not the project's
+                own, or the published dataset is neither the old nor the new one.
+        """
+        status = run.end()
+        self.require_old_or_new(home)
+        if status == 0:
+            assert Published.of(home.files()) == self.world.new, "it ended well without the new dataset"
+        elif status > 0:
+            errors = re.findall(
+                r"^[\w.]+(?:Error|Exception|Interrupt|Run)\b.*", run.log.read_text(), re.MULTILINE
+            )
+            assert errors, f"it ended with status {status} without an error"
+            assert errors[-1].startswith(OWN_ERRORS), f"not an error of the project: {errors[-1]}"
+        return status
 
     def require_old_or_new(self, home: Home) -> None:
         """Raise AssertionError if a card is published, and not all of the files that it was written for."""

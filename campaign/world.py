@@ -1,15 +1,17 @@
 """What all trials share: servers, the dataset before each trial, and the bytes of an undisturbed run."""
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prefect import settings
 from prefect.testing.utilities import prefect_test_harness
@@ -22,12 +24,18 @@ from tests.support.s3_server import S3Server, memory_folder, running
 from tests.support.sample import make_sample
 from tests.support.zygote import Zygote
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
+
 OLD: Final[dict[str, Any]] = {
     "selection": {"max_patches": 2},
     "rendering": {"stretch": "minmax", "mask_classes": "clc_l1"},
 }
 """Parameters of the dataset that is there before a trial: fewer patches, rendered in another way."""
+BUCKET_STEP: Final = r"(PUT|POST|DELETE) /bucket"
 TILE_SIZES: Final = (1, 2)
+LARGE_TILE_SIZES: Final = (260, 1)
+"""The images of the first tile have more than 5 MiB, so that a server can copy them as parts."""
 RUN_SECONDS: Final = 120
 
 T = TypeVar("T")
@@ -60,23 +68,28 @@ class World:
         old: files of the dataset that is there before a trial.
         new: files of the dataset that an undisturbed run publishes in its place, in a folder or a bucket.
         steps: of that run, in a folder; see `Kill`.
+        seconds: that it took.
     """
 
     folder: Path
     record: RecordServer
     _stack: ExitStack
+    _before: Mapping[str, Any] = field(default_factory=lambda: OLD)
     old: Published = field(init=False)
     new: Published = field(init=False)
     steps: list[str] = field(init=False)
+    seconds: float = field(init=False)
     _shared: dict[object, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.old_home = Home.folder(self.folder / "old")
-        self._prepare(self.old_home, **OLD)
+        self._prepare(self.old_home, **self._before)
         self.old = Published.read(self.old_home.destination)
         self.new_home = Home.folder(self.folder / "new")
         shutil.copytree(self.old_home.destination, self.new_home.destination)
+        began = time.monotonic()
         self.steps = self._prepare(self.new_home)
+        self.seconds = time.monotonic() - began
         self.new = Published.read(self.new_home.destination)
 
     def lasting(self, make: Callable[["World"], AbstractContextManager[T]]) -> T:
@@ -96,7 +109,7 @@ class World:
     def old_bucket(self) -> Home:
         """The old dataset in a bucket."""
         home = Home(self.folder / "old-work", new_bucket(self.s3.client()), self.block)
-        self._prepare(home, **OLD)
+        self._prepare(home, **self._before)
         return home
 
     @cached_property
@@ -106,11 +119,11 @@ class World:
 
     @cached_property
     def bucket_steps(self) -> list[str]:
-        """The steps of an undisturbed run into a bucket."""
+        """The requests of an undisturbed run that change a bucket."""
         work = self.folder / "bucket-work"
         home = self.copy_old_bucket(work)
         try:
-            return self._prepare(home)
+            return [step for step in self._prepare(home) if re.match(BUCKET_STEP, step)]
         finally:
             remove_bucket(home)
 
@@ -120,7 +133,7 @@ class World:
         assert isinstance(first, BucketPlace)
         place = new_bucket(first.client)
         for name in first.files():
-            source = {"Bucket": first.bucket, "Key": f"{first.prefix}/{name}"}
+            source: CopySourceTypeDef = {"Bucket": first.bucket, "Key": f"{first.prefix}/{name}"}
             first.client.copy_object(Bucket=place.bucket, Key=f"{place.prefix}/{name}", CopySource=source)
         return Home(work, place, self.block)
 
@@ -131,6 +144,18 @@ class World:
             zygote.begin("prepare", None, home.work.parent, **wanted)
             assert zygote.end(RUN_SECONDS) == 0
             return zygote.steps
+
+
+@contextmanager
+def large_world(world: World) -> Iterator[World]:
+    """Give another world, for `World.lasting`: its first tile is published before, and large."""
+    folder = world.folder / "large"
+    sample = make_sample(folder / "record", *LARGE_TILE_SIZES)
+    before = {"selection": {"tiles": [sample.tiles[0]]}}
+    with RecordServer(sample.folder) as record, ExitStack() as stack:
+        large = World(folder, record, stack, before)
+        large.s3 = world.s3
+        yield large
 
 
 def remove_bucket(home: Home) -> None:

@@ -3,16 +3,15 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
+from campaign.kinds.suspensions import stops
 from campaign.registry import kind
 from campaign.trial import Run, Trial
-from campaign.world import RUN_SECONDS, Start
+from campaign.world import Start
 from tests.support.disk import Disk, mounted
 from tests.support.published import Published
 from tests.support.runs import Home
-from tests.support.served import eventually
-from tests.support.zygote import EXPECTED, KILLED, Kill, Zygote
+from tests.support.zygote import KILLED, Kill, Zygote
 
 
 @kind("disk-full")
@@ -56,8 +55,7 @@ def cut_power_after_fetch(trial: Trial) -> None:
     with mounted(trial.folder, trial.random.choice(("ext4", "xfs"))) as disk:
         home = trial.folder_home(disk.folder)
         disk.sync()
-        run = _fetch(trial, home, Kill(trial.random.randrange(1, 25), signal=signal.SIGSTOP))
-        _wait_until_stopped(run)
+        run = _fetch(trial, home, Kill(trial.random.randrange(1, 25), by=signal.SIGSTOP))
         _lose_power(disk, run)
         trial.require_old_or_new(home)
         assert _fetch(trial, home, None).end() == 0
@@ -67,12 +65,12 @@ def cut_power_after_fetch(trial: Trial) -> None:
 def _go_on_with(trial: Trial, disk: Disk, damage: Callable[[], object], mend: Callable[[], object]) -> None:
     """Damage a disk before a random step of a run: the run ends well, or with an error of the project."""
     home = trial.folder_home(disk.folder / "home")
-    run = _begin_stopped(trial, home)
+    run = _begin_to_stop(trial, home)
+    assert stops(run)
     damage()
     os.kill(run.process, signal.SIGCONT)
-    status = run.end()
+    trial.require_end(run, home)
     mend()
-    assert status in {0, EXPECTED}, f"the run ended with status {status}; see {run.log}"
     trial.require_old_or_new(home)
     trial.require_recovery(home)
 
@@ -81,14 +79,15 @@ def _cut_power(trial: Trial, file_system: str) -> None:
     with mounted(trial.folder, file_system) as disk:
         home = trial.folder_home(disk.folder / "home")
         disk.sync()
-        _lose_power(disk, _begin_stopped(trial, home))
+        _lose_power(disk, _begin_to_stop(trial, home))
         trial.require_old_or_new(home)
         trial.require_recovery(home)
         _require_kept(trial, disk, home)
 
 
 def _lose_power(disk: Disk, run: Run) -> None:
-    """Cut the power while a run is stopped; nothing of the run is left."""
+    """Cut the power when a run has stopped itself; nothing of the run is left."""
+    assert stops(run)
     disk.cut_power()
     os.kill(run.process, signal.SIGKILL)
     assert run.end() == KILLED
@@ -103,12 +102,10 @@ def _require_kept(trial: Trial, disk: Disk, home: Home) -> None:
     assert trial.world.new.sha256.items() <= found.items(), "a completed run lost its dataset"
 
 
-def _begin_stopped(trial: Trial, home: Home) -> Run:
-    """Begin a run that stops before a random step, and wait until it has."""
+def _begin_to_stop(trial: Trial, home: Home) -> Run:
+    """Begin a run that stops itself before a random step."""
     at = trial.random.randrange(1, len(trial.world.steps) - 5)
-    run = trial.begin(home, kill=Kill(at, signal=signal.SIGSTOP))
-    _wait_until_stopped(run)
-    return run
+    return trial.begin(home, kill=Kill(at, by=signal.SIGSTOP))
 
 
 def _fetch(trial: Trial, home: Home, kill: Kill | None) -> Run:
@@ -118,8 +115,3 @@ def _fetch(trial: Trial, home: Home, kill: Kill | None) -> Run:
     source = str(trial.world.new_home.destination)
     wanted = {"source": source, "destination": str(home.destination)}
     return Run(zygote.begin("fetch", kill, home.destination, **wanted), zygote, log)
-
-
-def _wait_until_stopped(run: Run) -> None:
-    stat = Path(f"/proc/{run.process}/stat")
-    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "stop", RUN_SECONDS)
