@@ -55,7 +55,7 @@ def cut_power_after_fetch(trial: Trial) -> None:
     with mounted(trial.folder, trial.random.choice(("ext4", "xfs"))) as disk:
         home = trial.folder_home(disk.folder)
         disk.sync()
-        run = _fetch(trial, home, Kill(trial.random.randrange(1, 25), by=signal.SIGSTOP))
+        run = _fetch(trial, home, Kill(trial.random.randrange(1, 19), by=signal.SIGSTOP))
         _lose_power(disk, run)
         trial.require_old_or_new(home)
         assert _fetch(trial, home, None).end() == 0
@@ -65,6 +65,7 @@ def cut_power_after_fetch(trial: Trial) -> None:
 def _go_on_with(trial: Trial, disk: Disk, damage: Callable[[], object], mend: Callable[[], object]) -> None:
     """Damage a disk before a random step of a run: the run ends well, or with an error of the project."""
     home = trial.folder_home(disk.folder / "home")
+    disk.sync()
     run = _begin_to_stop(trial, home)
     assert stops(run)
     damage()
