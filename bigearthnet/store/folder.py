@@ -142,6 +142,8 @@ class FolderStore:
         with translate_os_errors("lock", self._root):
             self._claim()
         with lock_folder(self._root / ownership.LOCK, run) as lock:
+            with translate_os_errors("lock", self._root):
+                sync(self._root)  # a killed run may have renamed the card without bringing it to the disk
             for path in self._staging.glob(f"*{NEW}"):  # left by killed runs
                 with translate_os_errors("remove", path):
                     path.unlink()

@@ -18,7 +18,7 @@ _DEPLOYMENT: Final = "prepare/prepare-dataset"
 _TRUE_SECONDS: Final = 180
 _RUN_SECONDS: Final = 12
 """A run takes about as long, from its creation on."""
-_SECONDS: Final = 240
+_SECONDS: Final = 150
 
 
 @kind("server-killed", seconds=_SECONDS)

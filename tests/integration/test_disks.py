@@ -34,3 +34,15 @@ def test_a_full_disk_is_named_by_the_lock(tmp_path: Path) -> None:
         disk.fill(0)
         with pytest.raises(SpaceError, match=r"lock .*/store/.lock: the disk is full"), store.lock("a run"):
             pass
+
+
+def test_what_a_killed_run_renamed_is_on_the_disk_once_the_next_run_has_the_lock(tmp_path: Path) -> None:
+    with mounted(tmp_path, "ext4") as disk:
+        store = FolderStore(disk.folder / "store")
+        store.write("draft", b"card")
+        (store.folder / "draft").rename(store.folder / "card")  # killed before it brought this to the disk
+        with store.lock("the next run"):
+            pass
+        disk.cut_power()
+        disk.restart()
+        assert store.read("card") == b"card"
