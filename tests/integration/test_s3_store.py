@@ -147,6 +147,15 @@ def test_a_local_file_that_becomes_shorter_is_not_published(place: BucketPlace, 
     assert place.unfinished() == []
 
 
+def test_all_bytes_of_a_staged_file_are_on_the_server_before_its_commit(
+    place: BucketPlace, path: Path
+) -> None:
+    with place.open().stage("a.zip", [path], "0" * 64):
+        (upload,) = place.client.list_multipart_uploads(Bucket=place.bucket)["Uploads"]
+        sent = place.client.list_parts(Bucket=place.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        assert sum(part["Size"] for part in sent["Parts"]) == len(DATA)
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 def test_the_object_decides_when_the_response_to_its_completion_was_lost(
     place: BucketPlace, path: Path, arrived: bool

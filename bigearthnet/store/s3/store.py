@@ -164,6 +164,7 @@ class S3Store:
                     self._append_range(piece, upload)
                 else:
                     _append_file(piece, upload)
+            upload.flush()  # a commit is one request, as none may take long while no card is there
             yield Staged(upload.size, upload.commit)
         finally:
             upload.abort()
