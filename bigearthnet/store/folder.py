@@ -99,7 +99,9 @@ class FolderStore:
         file = self.head(name)
         return None if file is None else read_small(self.open(file), file.size)
 
-    def write(self, name: str, data: bytes) -> StoredFile:
+    def write(self, name: str, data: bytes, *, create: bool = False) -> StoredFile:
+        if create and self.head(name) is not None:
+            raise ChangedError(f"{self._path(name)} was written meanwhile. Run again.")
         with self._staged(name, lambda path: path.write_bytes(data)) as staged:
             return staged.commit()
 

@@ -25,7 +25,7 @@ from tests.support.zygote import Kill
 
 LEASE_SECONDS: Final = 3.0
 APART_SECONDS: Final = 600
-OTHER: Final = {"selection": {"max_patches": 1}}
+OTHER: Final = {"rendering": {"stretch": "percentile", "mask_classes": "clc_l1"}}
 """Parameters of the suspended run, so that it would show if its files got in between."""
 
 
@@ -57,7 +57,10 @@ class Clock:
 def stop_beyond_the_lease(trial: Trial) -> None:
     """SIGSTOP before a request that changes the bucket; another run takes over, then SIGCONT."""
     home = trial.bucket_home()
-    at = trial.random.randint(2, len(trial.world.bucket_steps))
+    steps = len(trial.world.bucket_steps)
+    at = steps - trial.random.randrange(
+        trial.random.choice([12, steps - 1])
+    )  # the last ones replace the dataset
     first = trial.begin(home, kill=Kill(at, BUCKET_STEP, signal.SIGSTOP), change=Clock(), **OTHER)
     if not stops(first):
         return trial.require_recovery(home)

@@ -147,6 +147,28 @@ def test_a_local_file_that_becomes_shorter_is_not_published(place: BucketPlace, 
     assert place.unfinished() == []
 
 
+def test_a_file_whose_creation_was_answered_by_nothing_is_ours(place: BucketPlace) -> None:
+    """The second try is refused, as the first one has succeeded."""
+
+    def act_before(params: dict[str, Any], **_: Any) -> None:
+        if params["Key"].endswith("/x"):
+            place.client.meta.events.unregister("provide-client-params.s3.PutObject", act_before)
+            place.client.put_object(**params)
+
+    store = place.open()
+    place.client.meta.events.register_first("provide-client-params.s3.PutObject", act_before)
+    assert store.write("x", b"first", create=True) == store.head("x")
+
+
+def test_all_bytes_of_a_staged_file_are_on_the_server_before_its_commit(
+    place: BucketPlace, path: Path
+) -> None:
+    with place.open().stage("a.zip", [path], "0" * 64):
+        (upload,) = place.client.list_multipart_uploads(Bucket=place.bucket)["Uploads"]
+        sent = place.client.list_parts(Bucket=place.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        assert sum(part["Size"] for part in sent["Parts"]) == len(DATA)
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 def test_the_object_decides_when_the_response_to_its_completion_was_lost(
     place: BucketPlace, path: Path, arrived: bool
