@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -68,46 +69,50 @@ def main() -> int:
     finally:
         shutil.rmtree(folder / "world", ignore_errors=True)
         _print_table(tallies)
-    if not any(tally.failed for tally in tallies.values()):
-        shutil.rmtree(folder)
-        return 0
-    return 1
+        with suppress(OSError):  # a failed trial is kept there
+            folder.rmdir()
+    return int(any(tally.failed for tally in tallies.values()))
 
 
 def _try(kind: Kind, number: int, world: World, tally: Tally, seed: int) -> None:
     """Make one trial; what a failed one leaves is kept."""
     folder = world.folder.parent / f"{kind.name}-{number}"
     trial = Trial(world, folder, Random(f"{seed}:{kind.name}:{number}"))  # noqa: S311 - to be repeated
-    began = time.monotonic()
+    began, result = time.monotonic(), "interrupted"
     try:
         with trial:
             kind.act(trial)
+        result = "ok"
     except (Skipped, pytest.skip.Exception) as reason:
         tally.skipped = str(reason)
+        result = f"skipped: {reason}"
     except Exception:  # of whatever kind, it goes to the table
         tally.failed += 1
         tally.kept.append(folder)
-        (folder / "failure.txt").write_text(traceback.format_exc())
-        print(f"\nFAILED: {traceback.format_exc()}\nkept: {folder}")
-        print(f"repeat: python -m campaign --seed {seed} --kind {kind.name} --trial {number}", flush=True)
+        result = f"FAILED\n{traceback.format_exc()}kept: {folder}"
+        result += f"\nrepeat: python -m campaign --seed {seed} --kind {kind.name} --trial {number}"
+        (folder / "failure.txt").write_text(result)
     finally:
         world.record.faults.clear()
-    if folder not in tally.kept:
-        shutil.rmtree(folder)
+        seconds = time.monotonic() - began
+        print(f"{kind.name} {number}, {seconds:.0f} s: {result}", flush=True)
+        if folder not in tally.kept:
+            shutil.rmtree(folder, ignore_errors=True)
     if not tally.skipped:
         tally.trials += 1
-        tally.seconds += time.monotonic() - began
+        tally.seconds += seconds
 
 
 def _print_table(tallies: Mapping[str, Tally]) -> None:
+    every = tallies.values()
+    total = Tally(
+        sum(one.trials for one in every), sum(one.failed for one in every), sum(one.seconds for one in every)
+    )
     print(f"\n{'kind':24} {'trials':>6} {'ok':>6} {'failed':>6} {'seconds':>7}")
-    for name, tally in tallies.items():
-        if tally.skipped:
-            print(f"{name:24} skipped: {tally.skipped}")
-        else:
-            figures = (tally.trials, tally.trials - tally.failed, tally.failed)
-            print(f"{name:24} {' '.join(f'{one:6}' for one in figures)} {tally.seconds:7.0f}")
-    for path in [path for tally in tallies.values() for path in tally.kept]:
+    for name, tally in {**tallies, "all": total}.items():
+        figures = f"{tally.trials:6} {tally.trials - tally.failed:6} {tally.failed:6} {tally.seconds:7.0f}"
+        print(f"{name:24} {f'skipped: {tally.skipped}' if tally.skipped else figures}")
+    for path in [path for tally in every for path in tally.kept]:
         print(f"kept: {path}")
 
 

@@ -113,6 +113,10 @@ class World:
         return home
 
     @cached_property
+    def _old_names(self) -> list[str]:
+        return list(self.old_bucket.place.files())
+
+    @cached_property
     def block(self) -> str:
         """The name of the credentials of the S3 server."""
         return save_block(self.s3)
@@ -132,7 +136,7 @@ class World:
         first = self.old_bucket.place
         assert isinstance(first, BucketPlace)
         place = new_bucket(first.client)
-        for name in first.files():
+        for name in self._old_names:
             source: CopySourceTypeDef = {"Bucket": first.bucket, "Key": f"{first.prefix}/{name}"}
             first.client.copy_object(Bucket=place.bucket, Key=f"{place.prefix}/{name}", CopySource=source)
         return Home(work, place, self.block)
@@ -166,8 +170,8 @@ def remove_bucket(home: Home) -> None:
         return
     for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
         client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-    for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
-        client.delete_object(Bucket=bucket, Key=item["Key"])
+    if found := client.list_objects_v2(Bucket=bucket).get("Contents", []):
+        client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": item["Key"]} for item in found]})
     client.delete_bucket(Bucket=bucket)
 
 

@@ -9,13 +9,13 @@ from tests.support.runs import Home
 from tests.support.zygote import KILLED, Kill
 
 
-@kind("kill-folder", weight=6)
+@kind("kill-folder", weight=20)
 def kill_in_a_folder(trial: Trial) -> None:
     """SIGKILL before a change to a file or folder, or at any moment."""
     _kill(trial, trial.folder_home(), len(trial.world.steps), "")
 
 
-@kind("kill-bucket", weight=6)
+@kind("kill-bucket", weight=20)
 def kill_in_a_bucket(trial: Trial) -> None:
     """SIGKILL before a request that changes the bucket, or at any moment."""
     _kill(trial, trial.bucket_home(), len(trial.world.bucket_steps), BUCKET_STEP)

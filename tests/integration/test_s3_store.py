@@ -13,6 +13,8 @@ import urllib3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 
 import bigearthnet.store.s3.store
+from bigearthnet.dataset import CARD
+from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.errors import (
     BusyError,
     ChangedError,
@@ -280,6 +282,20 @@ def test_a_run_that_was_suspended_and_overtaken_writes_nothing(
                 with pytest.raises(BusyError, match=r"run first .* lost"):
                     call()
     assert {k: v for k, v in place.files().items() if k[0] != "."} == {"a.zip": b"of the second"}
+
+
+def test_a_run_that_is_overtaken_in_its_last_request_leaves_the_card_of_the_other(place: BucketPlace) -> None:
+    first, second = place.open(), place.open()
+    first.write("x", b"")
+
+    def overtake(params: dict[str, Any], **_: Any) -> None:
+        place.client.meta.events.unregister("provide-client-params.s3.PutObject", overtake)
+        second.write(CARD, b"of the second")
+
+    place.client.meta.events.register_first("provide-client-params.s3.PutObject", overtake)
+    with pytest.raises(ChangedError, match=r"replaced or removed meanwhile: .* Run again"):
+        replace_dataset(first, [], b"of the first", None)
+    assert place.files()[CARD] == b"of the second"
 
 
 def test_memory_does_not_depend_on_the_size_of_a_file(place: BucketPlace, tmp_path: Path) -> None:
