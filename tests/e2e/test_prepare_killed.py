@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BusyError
+from bigearthnet.work.workspace import Workspace
+from tasks.connect import scratch_folders
 from tests.support.archives import IMAGES
 from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published, is_own, require_whole
@@ -82,6 +84,15 @@ def test_killed_before_a_step_the_dataset_is_the_old_or_the_new_one(
         assert Published.read(home.destination) == after, (at, steps[at - 1])
         assert not home.strays(), (at, steps[at - 1])
         shutil.rmtree(tmp_path / f"{at}")
+
+
+def test_drafts_of_notes_that_a_killed_run_left_are_removed(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    work.md5s.mkdir()
+    for name in (".note.draft.new", "note"):
+        (work.md5s / name).touch()
+    with scratch_folders(work):
+        assert [path.name for path in work.md5s.iterdir()] == ["note"]
 
 
 def test_killed_again_and_again(
