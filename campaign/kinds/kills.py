@@ -37,7 +37,9 @@ def _kill(trial: Trial, home: Home, steps: int, match: str) -> None:
     transfer = trial.random.choice(["keep", "stream"])
     for _ in range(trial.random.choice([1, 1, 2])):
         if trial.random.random() < 0.5:
-            run = trial.begin(home, kill=Kill(trial.random.randint(1, steps), match), transfer=transfer)
+            last = trial.random.choice([30, steps])  # the last ones replace the dataset
+            kill = Kill(steps - trial.random.randrange(last), match)
+            run = trial.begin(home, kill=kill, transfer=transfer)
         else:
             run = trial.begin(home, transfer=transfer)
             run.signal_after(trial.random.uniform(0, trial.world.seconds), signal.SIGKILL)
