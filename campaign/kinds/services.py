@@ -41,8 +41,16 @@ def lock_database(trial: Trial) -> None:
 
 @kind("worker-killed", seconds=_SECONDS)
 def kill_worker(trial: Trial) -> None:
-    """The worker gets SIGKILL; `serve` ends the run, and starts another worker."""
-    _disturb(trial, lambda served, _: served.kill(WORKER))
+    """The worker gets SIGKILL when its run has begun; `serve` ends the run, and starts another worker.
+
+    Not covered: a run that has not begun by then is Pending for up to 15 minutes.
+    """
+
+    def kill(served: Served, run: str) -> None:
+        eventually(lambda: served.run(run)["state_type"] not in {"SCHEDULED", "PENDING"}, "begin of the run")
+        served.kill(WORKER)
+
+    _disturb(trial, kill)
 
 
 @kind("cancelled", seconds=_SECONDS)
