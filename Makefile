@@ -9,7 +9,7 @@ PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean purge
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench campaign clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ format: setup  ## bring the code into shape
 
 bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
+
+campaign: setup  ## run under faults for 30 minutes, and print a table: make campaign OPTIONS="--minutes 5"
+	$(BIN)/python -m campaign $(OPTIONS)
 
 clean:  ## remove the sample that make run prepared
 	@for folder in sample-dataset sample-work; do \

@@ -13,7 +13,7 @@ from bigearthnet.source.opening import Source, open_source
 from bigearthnet.source.record import RECORD_FILES
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.store import FolderStore, Store, names_bucket, parse_s3_url
-from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.store.disk import NEW, translate_os_errors
 from bigearthnet.work.workspace import Workspace, folder
 
 if TYPE_CHECKING:
@@ -99,13 +99,18 @@ def open_record(text: str, aws_credentials: str, work: Workspace | None = None) 
 
 @contextmanager
 def scratch_folders(work: Workspace) -> Iterator[None]:
-    """Empty the folders that are of use to one run, now and at the end of the block."""
+    """Empty the folders that are of use to one run, now and at the end of the block.
+
+    The caller has the lock of the work folder.
+    """
     folders = (work.bundles, work.tiles, work.staging)
     try:
         with translate_os_errors("write", work.root):
             for one in folders:
                 rmtree(one, ignore_errors=True)
                 one.mkdir(parents=True)
+            for draft in work.md5s.glob(f"*{NEW}"):  # of a note, left by a killed run
+                draft.unlink()
         yield
     finally:
         for one in folders:

@@ -52,7 +52,8 @@ class Bundles:
     def remove(self) -> None:
         """Remove the files."""
         for path in filter(None, (self.images, self.maps)):
-            path.unlink()
+            with translate_os_errors("remove", path):
+                path.unlink()
 
 
 @dataclass(frozen=True, slots=True)

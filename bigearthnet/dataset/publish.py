@@ -134,9 +134,9 @@ def replace_dataset(
             moved = True
     finally:
         if not moved and published is not None:
-            store.write(CARD, published.data)
+            store.write(CARD, published.data, create=True)
     if card is not None:
-        store.write(CARD, card)
+        store.write(CARD, card, create=True)  # a run that has taken over may have written one
 
 
 def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry], Statistics]:

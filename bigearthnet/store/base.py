@@ -115,8 +115,11 @@ class Store(Protocol):
     def read(self, name: str) -> bytes | None:
         """Read a small file, of at most 64 MiB; None if it is not there."""
 
-    def write(self, name: str, data: bytes) -> StoredFile:
-        """Write a small file, in place of any earlier one, and bring it to the disk."""
+    def write(self, name: str, data: bytes, *, create: bool = False) -> StoredFile:
+        """Write a small file, in place of any earlier one, and bring it to the disk.
+
+        With `create`, raise ChangedError if there is one.
+        """
 
     def upload(self, path: Path, name: str) -> StoredFile:
         """Store a local file, in place of any earlier one.

@@ -100,7 +100,9 @@ class FolderStore:
         file = self.head(name)
         return None if file is None else read_small(self.open(file), file.size)
 
-    def write(self, name: str, data: bytes) -> StoredFile:
+    def write(self, name: str, data: bytes, *, create: bool = False) -> StoredFile:
+        if create and self.head(name) is not None:
+            raise ChangedError(f"{self._path(name)} was written meanwhile. Run again.")
         with self._staged(name, lambda path: path.write_bytes(data)) as staged:
             return staged.commit()
 
@@ -157,6 +159,8 @@ class FolderStore:
         with translate_os_errors("lock", self._root):
             self._claim()
         with lock_folder(self._root / ownership.LOCK, run) as lock:
+            with translate_os_errors("lock", self._root):
+                sync(self._root)  # a killed run may have renamed the card without bringing it to the disk
             for path in self._staging.glob(f"*{NEW}"):  # left by killed runs
                 with translate_os_errors("remove", path):
                     path.unlink()

@@ -3,9 +3,9 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 from bigearthnet.errors import BusyError
 from bigearthnet.store.disk import translate_os_errors
@@ -15,7 +15,7 @@ from bigearthnet.store.ownership import describe_owner
 class FolderLock:
     """A locked folder."""
 
-    def __init__(self, file: TextIO, path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
         self._path = path
 
@@ -36,22 +36,23 @@ class FolderLock:
 def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
     """Lock a folder by a file in it until the block ends; raise BusyError if another run has it."""
     with translate_os_errors("lock", path):
-        file = path.open("a+", encoding="utf-8", errors="replace")
+        file = path.open("ab+", buffering=0)  # a buffer that cannot be written fails again at the end
     with file:
         with translate_os_errors("lock", path):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read() or "another run"  # one that has just begun may not have written yet
+                owner = file.read().decode(errors="replace")
+                owner = owner or "another run"  # one that has just begun may not have written yet
                 raise BusyError(
                     f"{path.parent} is locked by {owner}. "
                     "Wait until that run has ended, or cancel it, then run again."
                 ) from None
             file.truncate(0)
-            file.write(describe_owner(run))
-            file.flush()
+            file.write(describe_owner(run).encode())
         try:
             yield FolderLock(file, path)
         finally:
-            file.truncate(0)
+            with suppress(OSError):  # on a disk that has become read-only
+                file.truncate(0)

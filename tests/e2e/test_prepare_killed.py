@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import BusyError
+from bigearthnet.work.workspace import Workspace
+from tasks.connect import scratch_folders
 from tests.support.archives import IMAGES
 from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published, is_own, require_whole
@@ -61,12 +63,6 @@ def new(
     return Published.read(home.destination), zygote.steps
 
 
-def left_in_work(home: Home) -> set[str]:
-    """Files that a run has left in its work folder, without notes of md5s."""
-    names = {str(path.relative_to(home.work)) for path in home.work.rglob("*") if path.is_file()}
-    return {name for name in names if not name.startswith("md5s/")}
-
-
 def test_killed_before_a_step_the_dataset_is_the_old_or_the_new_one(
     zygote: Zygote, small: RecordServer, tmp_path: Path, *, old: Home, new: tuple[Published, list[str]]
 ) -> None:
@@ -86,9 +82,17 @@ def test_killed_before_a_step_the_dataset_is_the_old_or_the_new_one(
             assert wanted.items() <= found.items(), (at, steps[at - 1])
         assert zygote.run("prepare", None, home.place.root, **parameters) == 0, (at, steps[at - 1])
         assert Published.read(home.destination) == after, (at, steps[at - 1])
-        strays = {name for name in left_in_work(home) if "/." in name.replace("/.bigearthnet", "")}
-        assert not strays, (at, steps[at - 1], strays)
+        assert not home.strays(), (at, steps[at - 1])
         shutil.rmtree(tmp_path / f"{at}")
+
+
+def test_drafts_of_notes_that_a_killed_run_left_are_removed(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    work.md5s.mkdir()
+    for name in (".note.draft.new", "note"):
+        (work.md5s / name).touch()
+    with scratch_folders(work):
+        assert [path.name for path in work.md5s.iterdir()] == ["note"]
 
 
 def test_killed_again_and_again(

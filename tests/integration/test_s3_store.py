@@ -13,6 +13,8 @@ import urllib3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 
 import bigearthnet.store.s3.store
+from bigearthnet.dataset import CARD
+from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.errors import (
     BusyError,
     ChangedError,
@@ -147,6 +149,28 @@ def test_a_local_file_that_becomes_shorter_is_not_published(place: BucketPlace, 
     assert place.unfinished() == []
 
 
+def test_a_file_whose_creation_was_answered_by_nothing_is_ours(place: BucketPlace) -> None:
+    """The second try is refused, as the first one has succeeded."""
+
+    def act_before(params: dict[str, Any], **_: Any) -> None:
+        if params["Key"].endswith("/x"):
+            place.client.meta.events.unregister("provide-client-params.s3.PutObject", act_before)
+            place.client.put_object(**params)
+
+    store = place.open()
+    place.client.meta.events.register_first("provide-client-params.s3.PutObject", act_before)
+    assert store.write("x", b"first", create=True) == store.head("x")
+
+
+def test_all_bytes_of_a_staged_file_are_on_the_server_before_its_commit(
+    place: BucketPlace, path: Path
+) -> None:
+    with place.open().stage("a.zip", [path], "0" * 64):
+        (upload,) = place.client.list_multipart_uploads(Bucket=place.bucket)["Uploads"]
+        sent = place.client.list_parts(Bucket=place.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        assert sum(part["Size"] for part in sent["Parts"]) == len(DATA)
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 def test_the_object_decides_when_the_response_to_its_completion_was_lost(
     place: BucketPlace, path: Path, arrived: bool
@@ -261,6 +285,20 @@ def test_a_run_that_was_suspended_and_overtaken_writes_nothing(
                 with pytest.raises(BusyError, match=r"run first .* lost"):
                     call()
     assert {k: v for k, v in place.files().items() if k[0] != "."} == {"a.zip": b"of the second"}
+
+
+def test_a_run_that_is_overtaken_in_its_last_request_leaves_the_card_of_the_other(place: BucketPlace) -> None:
+    first, second = place.open(), place.open()
+    first.write("x", b"")
+
+    def overtake(params: dict[str, Any], **_: Any) -> None:
+        place.client.meta.events.unregister("provide-client-params.s3.PutObject", overtake)
+        second.write(CARD, b"of the second")
+
+    place.client.meta.events.register_first("provide-client-params.s3.PutObject", overtake)
+    with pytest.raises(ChangedError, match=r"replaced or removed meanwhile: .* Run again"):
+        replace_dataset(first, [], b"of the first", None)
+    assert place.files()[CARD] == b"of the second"
 
 
 def test_memory_does_not_depend_on_the_size_of_a_file(place: BucketPlace, tmp_path: Path) -> None:

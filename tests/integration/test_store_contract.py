@@ -107,6 +107,13 @@ def test_removed_files_are_gone_and_missing_ones_do_not_matter(place: Place, sto
     assert list(store.list()) == []
 
 
+def test_a_file_is_created_only_once(place: Place, store: Store) -> None:
+    store.write("x", b"first", create=True)
+    with pytest.raises(ChangedError, match=r"x.* Run again"):
+        store.write("x", b"second", create=True)
+    assert published(place) == {"x": b"first"}
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (3, 7), (5, 5), (6, 99)])
 def test_any_range_of_a_file_can_be_read(store: Store, start: int, stop: int | None) -> None:
     file = store.write("x", b"0123456789")

@@ -4,11 +4,11 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -18,7 +18,7 @@ from moto import mock_aws
 
 from bigearthnet.store import FolderStore
 from bigearthnet.store.s3 import S3Store
-from tests.support.s3_server import S3Server, running
+from tests.support.s3_server import S3Server, memory_folder, running
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -98,7 +98,7 @@ def new_bucket(client: "S3Client", prefix: str = "data/set") -> BucketPlace:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """A real server, until the end of the session."""
-    with TemporaryDirectory(prefix="swift-", dir=_memory()) as folder, running(Path(folder)) as server:
+    with TemporaryDirectory(prefix="swift-", dir=memory_folder()) as folder, running(Path(folder)) as server:
         yield server
 
 
@@ -126,12 +126,3 @@ def put_server_clock_ahead(place: BucketPlace, seconds: float) -> None:
         parsed["ResponseMetadata"]["HTTPHeaders"]["date"] = formatdate(time.time() + seconds, usegmt=True)
 
     place.client.meta.events.register_last("after-call.s3.GetObject", change)
-
-
-def _memory() -> str | None:
-    """A folder in memory, which is twice as fast as a disk, if files there can have extended attributes."""
-    memory = "/dev/shm"  # noqa: S108
-    with suppress(OSError), NamedTemporaryFile(dir=memory) as file:
-        os.setxattr(file.name, "user.test", b"1")
-        return memory
-    return None

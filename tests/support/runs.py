@@ -87,6 +87,11 @@ class Home:
     def is_published(self) -> bool:
         return CARD in self.files()
 
+    def strays(self) -> set[str]:
+        """Unfinished files in the work folder."""
+        names = {str(path.relative_to(self.work)) for path in self.work.rglob("*") if path.is_file()}
+        return {name for name in names if "/." in name.replace("/.bigearthnet", "")}
+
 
 def save_block(server: S3Server, **changes: str) -> str:
     """Save credentials on the tests' Prefect server; returns their name."""

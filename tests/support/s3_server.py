@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import boto3
@@ -80,6 +81,15 @@ def running(folder: Path) -> Iterator[S3Server]:
         server.stdin.close()  # what it ends with
         server.wait(30)
         server.stdout.close()
+
+
+def memory_folder() -> str | None:
+    """A folder in memory, which is twice as fast as a disk, if files there can have extended attributes."""
+    memory = "/dev/shm"  # noqa: S108
+    with suppress(OSError), NamedTemporaryFile(dir=memory) as file:
+        os.setxattr(file.name, "user.test", b"1")
+        return memory
+    return None
 
 
 def _swift_python() -> Path:

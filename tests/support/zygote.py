@@ -42,13 +42,18 @@ class Kill:
 
     at: int
     match: str = ""
+    by: signal.Signals = signal.SIGKILL
 
 
 class Zygote:
-    """One run at a time; those that come to their end list their steps in a file."""
+    """One run at a time; those that come to their end list their steps in a file.
 
-    def __init__(self, steps_file: Path) -> None:
+    `change` is called in each child before its run, and can be pickled.
+    """
+
+    def __init__(self, steps_file: Path, change: Callable[[], object] | None = None) -> None:
         self._steps_file = steps_file
+        self._change = change
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
 
@@ -62,16 +67,20 @@ class Zygote:
     def begin(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
         """Begin a run; steps are counted below `root`. Returns its process id."""
         wanted = (PREFECT_API_URL.value(), flow, parameters, str(root), kill, self._steps_file)
-        self._process = self._context.Process(target=_run, args=wanted)
+        self._process = self._context.Process(target=_run, args=wanted, kwargs={"change": self._change})
         self._process.start()
         assert self._process.pid is not None
         return self._process.pid
 
-    def end(self) -> int:
-        """Wait for the run's end; returns its exit status, negative for a signal."""
-        self._process.join()
-        assert self._process.exitcode is not None
+    def end(self, seconds: float | None = None) -> int:
+        """Wait for the run's end, at most so long; returns its exit status, negative for a signal."""
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, f"the run did not end within {seconds} s"
         return self._process.exitcode
+
+    def ends_within(self, seconds: float) -> bool:
+        self._process.join(seconds)
+        return self._process.exitcode is not None
 
     def run(self, flow: str, kill: Kill | None, root: Path, **parameters: Any) -> int:
         self.begin(flow, kill, root, **parameters)
@@ -112,7 +121,7 @@ class _Steps:
             if self._kill is not None and re.search(self._kill.match, what):
                 self._count += 1
                 if self._count == self._kill.at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), self._kill.by)
 
     def _change(self, what: str, path: object, folder: object) -> None:
         inside = folder != -1  # rmtree removes files by their names in an open folder
@@ -132,10 +141,19 @@ def _copy_in_halves(steps: _Steps) -> Callable[..., int]:
 
 
 def _run(
-    api_url: str, flow: str, parameters: dict[str, Any], root: str, kill: Kill | None, steps_file: Path
+    api_url: str,
+    flow: str,
+    parameters: dict[str, Any],
+    root: str,
+    kill: Kill | None,
+    steps_file: Path,
+    *,
+    change: Callable[[], object] | None,
 ) -> None:
     """In the child: run, and die when it is time."""
     hurry(setattr, stall_seconds=300)  # a run that stalls is killed by its test
+    if change is not None:
+        change()
     steps = _Steps(root, kill)
     os.copy_file_range = _copy_in_halves(steps)
     sys.addaudithook(steps)

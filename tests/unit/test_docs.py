@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
 
+from campaign.registry import registered
 from flows.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,3 +103,10 @@ def test_named_deployments_exist() -> None:
     deployments = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
     section = README.read_text().partition("| deployment | what it does |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)) == deployments
+
+
+def test_the_kinds_of_the_fault_campaign_are_listed() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    rows = page.partition("| kind | fault |")[2].partition("\n\n")[0].splitlines()[2:]
+    first_cells = [row.split("|")[1] for row in rows]
+    assert sorted(re.findall("`(.+?)`", " ".join(first_cells))) == sorted(registered())

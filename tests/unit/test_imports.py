@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("bigearthnet", "tasks", "flows", "deployments", "benchmarks", "tests")
+ROOMS = ("bigearthnet", "tasks", "flows", "deployments", "benchmarks", "campaign", "tests")
 LEVELS = (
     {"preflight"},
     {"dataset"},

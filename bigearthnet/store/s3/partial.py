@@ -49,6 +49,7 @@ class S3Partial:
         if self.position != self._size:
             raise ValueError(f"{self._prefix.url(self._name)} has {self.position} bytes of {self._size}")
         self._begin()  # an empty file has not begun yet
+        self._upload.flush()
         stored = self._upload.commit()
         self._prefix.delete([self._note_name])
         return stored

@@ -73,10 +73,18 @@ class S3Store:
         file = self.head(name)
         return None if file is None else read_small(self.open(file), file.size)
 
-    def write(self, name: str, data: bytes) -> StoredFile:
+    def write(self, name: str, data: bytes, *, create: bool = False) -> StoredFile:
         self._prefix.require_ours()
         metadata = {_SHA256: hashlib.sha256(data).hexdigest()}
-        return StoredFile(name, len(data), self._prefix.put(self._named(name), data, Metadata=metadata))
+        condition = {"IfNoneMatch": "*"} if create else {}
+        try:
+            etag = self._prefix.put(self._named(name), data, Metadata=metadata, **condition)
+        except ChangedError:
+            head = self._prefix.head(name)
+            if head is None or head["Metadata"] != metadata:
+                raise
+            etag = head["ETag"]  # of a try of ours whose response was lost
+        return StoredFile(name, len(data), etag)
 
     def upload(self, path: Path, name: str) -> StoredFile:
         with self._joined(name, [path], {}) as staged:
@@ -173,6 +181,7 @@ class S3Store:
                     self._append_range(piece, upload)
                 else:
                     _append_file(piece, upload)
+            upload.flush()  # a commit is one request, as none may take long while no card is there
             yield Staged(upload.size, upload.commit)
         finally:
             upload.abort()

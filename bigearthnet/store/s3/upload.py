@@ -105,11 +105,14 @@ class Upload:
             )
             self._append(response["CopyPartResult"], source.stop - source.start)
 
-    def commit(self) -> StoredFile:
-        """Complete the upload."""
-        self._prefix.require_ours()
+    def flush(self) -> None:
+        """Send what waits; nothing can be appended afterwards."""
         if self._waiting or not self._parts:  # without a part not even an empty object can be completed
             self._send()
+
+    def commit(self) -> StoredFile:
+        """Complete the upload, after `flush`."""
+        self._prefix.require_ours()
         with self._prefix.translating("complete the upload of", self._name):
             try:
                 self._prefix.client.complete_multipart_upload(
