@@ -133,6 +133,15 @@ def test_a_server_that_is_not_there_is_named(home: Path) -> None:
     assert "http://127.0.0.1:9/api" in errors[0]
 
 
+def test_a_temporary_server_that_cannot_start_ends_the_command(tmp_path: Path) -> None:
+    (tmp_path / "prefect.db").mkdir()
+    code, _, errors = ended(bigearthnet("prepare", "--source", "sample", home=tmp_path))
+    assert code == 1
+    assert "\n".join(errors).count("unable to open database file") < 5, "it was tried once"
+    assert errors[-2].endswith(f"does not start, see above. Its files are in {tmp_path}.")
+    assert errors[-1].startswith("Check the free space")
+
+
 def test_the_sample_fits_on_a_screen(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "with a space" / "dataset"
     arguments = ("prepare", str(target), "--source", "sample", "--work-dir", str(tmp_path / "work"))
