@@ -59,6 +59,8 @@ def login(home: Path) -> str:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)  # its database holds the credentials of blocks, and the key to them
     path = home / "login"
+    if path.exists() and not path.read_text().strip():
+        path.unlink()  # with an empty login, the server would let everyone in
     if not path.exists():
         draft = home / f"login.{os.getpid()}"
         draft.touch(mode=0o600)
@@ -66,7 +68,7 @@ def login(home: Path) -> str:
         with suppress(FileExistsError):  # another process was first
             path.hardlink_to(draft)
         draft.unlink()
-    return path.read_text()
+    return path.read_text().strip()
 
 
 def _with_defaults(given: Mapping[str, str]) -> dict[str, str]:
