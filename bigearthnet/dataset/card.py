@@ -8,6 +8,7 @@ from pydantic import AfterValidator, FailFast, Field, TypeAdapter
 
 from bigearthnet.dataset.layout import CARD
 from bigearthnet.errors import RejectedError, SourceError
+from bigearthnet.names import TILE_PATTERN
 from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.recipe import Kind, RecordUsed
 from bigearthnet.source.record import DOCUMENT_BYTES, Size, parse_json
@@ -76,8 +77,8 @@ class ShardEntry(Frozen):
 class TileEntry(Frozen):
     """A tile: where its members are in both zips."""
 
-    tile: str
-    patches: int
+    tile: str = Field(pattern=f"^{TILE_PATTERN}$")
+    patches: Size
     images: ShardEntry
     masks: ShardEntry
 

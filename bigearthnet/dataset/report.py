@@ -51,10 +51,10 @@ def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(escape(text) for text in line) + " |" for line in lines)
 
 
-def _cell(text: str) -> str:
+def escape(text: str) -> str:
     """Keep text of others, such as a record's title, from being read as Markdown or HTML."""
     for character in "\\|`*_[]<>":
         text = text.replace(character, f"\\{character}" if character not in "<>" else f"&#{ord(character)};")
@@ -86,4 +86,4 @@ def _rejected(card: Card) -> str:
 def _source(card: Card) -> str:
     name = f"record {card.source.record}, version {card.source.version}" if card.source.record else "a folder"
     rows = [(file.name, human_bytes(file.size), file.md5, file.verification) for file in card.source.files]
-    return f"## Source: {_cell(name)}\n\n" + table(("file", "size", "md5", "verification"), rows)
+    return f"## Source: {escape(name)}\n\n" + table(("file", "size", "md5", "verification"), rows)

@@ -110,7 +110,7 @@ def _by_tile(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, Rows]]:
     parts = pc.extract_regex(ids, f"^{PATCH_PATTERN}$")
     if parts.null_count:
         wrong = ids.filter(pc.is_null(parts))[0].as_py()
-        raise SourceError(f"{where}: {wrong!r} is not a patch id, which has the form <tile>_26_57")
+        raise SourceError(f"{where}: {repr(wrong)[:300]} is not a patch id, which has the form <tile>_26_57")
     tiles, column, row = parts.flatten()
     rows = np.empty(len(batch), _ROW)
     rows["cell"] = pc.add(pc.multiply(column.cast(pa.uint16()), 100), row.cast(pa.uint16()))
@@ -129,7 +129,9 @@ def _indices(column: pa.Array, values: Sequence[str], what: str, where: str) -> 
     found = pc.index_in(column, value_set=pa.array(values, pa.string()))
     if found.null_count:
         unknown = column.filter(pc.is_null(found))[0].as_py()
-        raise SourceError(f"{where}: {unknown!r} is not a {what} of BigEarthNet: {', '.join(values)}")
+        raise SourceError(
+            f"{where}: {repr(unknown)[:300]} is not a {what} of BigEarthNet: {', '.join(values)}"
+        )
     return np.asarray(found, np.uint32)
 
 

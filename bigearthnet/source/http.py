@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown
 from urllib3.util import make_headers, parse_url
 
 from bigearthnet import __version__
-from bigearthnet.errors import ChangedError, SourceError, TransferError
+from bigearthnet.errors import ChangedError, SourceError, TransferError, plain
 from bigearthnet.source.record import DOCUMENT_BYTES, RecordFile
 from bigearthnet.store.reader import TRIES, Opened, backoff_seconds
 
@@ -180,8 +180,13 @@ class _UnavailableError(HTTPError):
 
 
 def safe_url(url: str) -> str:
-    """Remove what can hold a secret from a URL: user, query and fragment."""
-    return re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    """Remove what can hold a secret from a URL: user, query and fragment.
+
+    A password with one of / ? # ends the host for whoever reads the URL. So what looks like a port, but is
+    none, is removed with all that follows.
+    """
+    url = re.sub(r"//[^?#]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    return re.sub(r"(//[^/:\[]*):(?![0-9]*(?:/|$)).*", r"\1", url, flags=re.DOTALL)
 
 
 def require_same_host(url: str, target: str, name: str) -> None:
@@ -196,7 +201,7 @@ def require_same_host(url: str, target: str, name: str) -> None:
         if there.host == here.host and there.scheme in {"https", here.scheme}:
             return
     raise SourceError(
-        f"{name} leads to {safe_url(target)}, which is not on {here.scheme}://{here.host}. Only links "
+        f"{name} leads to {plain(safe_url(target))}, which is not on {here.scheme}://{here.host}. Only links "
         "on the same host are followed. Choose a record whose files are on its own host."
     )
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from bigearthnet.errors import BusyError
+from bigearthnet.errors import BusyError, plain
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import describe_owner
 
@@ -43,7 +43,9 @@ def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read() or "another run"  # one that has just begun may not have written yet
+                owner = (
+                    plain(file.read(1000)) or "another run"
+                )  # one that has just begun may not have written yet
                 raise BusyError(
                     f"{path.parent} is locked by {owner}. "
                     "Wait until that run has ended, or cancel it, then run again."

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from bigearthnet.errors import StoreError
+from bigearthnet.store.s3_url import hide_secrets
 
 
 class Workspace:
@@ -28,7 +29,8 @@ def folder(text: str) -> Path:
     """
     advice = "Write the whole path of a folder, such as /data/bigearthnet, without variables"
     if not text.strip() or re.search(r"\0|^[a-z][a-z0-9+.-]*:/|(^|/)\$", text, re.IGNORECASE):
-        raise StoreError(f"cannot use {text!r}. {advice}. A bucket is written s3://bucket/prefix.")
+        shown = hide_secrets(text)
+        raise StoreError(f"cannot use {shown!r}. {advice}. A bucket is written s3://bucket/prefix.")
     try:
         path = Path(text).expanduser().resolve()
         path.stat()

@@ -133,7 +133,7 @@ def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
     (home.work / "sample" / IMAGES).write_bytes(b"begun")
     (home.work / ".bigearthnet").touch()
     assert home.prepare("sample", selection={"max_patches": 2})["patches"] == 2
-    require_whole(home.destination)
+    assert require_whole(home.destination)["title"].startswith("Drawn sample")
 
 
 def test_the_python_of_the_readme_runs(

@@ -36,7 +36,7 @@ def artifact(state: State[Any]) -> str:
     with get_client(sync_client=True) as client:
         only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
         (found,) = client.read_artifacts(artifact_filter=only)
-    return str(found.data)
+    return str(found.data).replace("\\_", "_")
 
 
 def test_without_a_dataset_it_says_so_and_does_nothing(server: RecordServer, any_home: Home) -> None:

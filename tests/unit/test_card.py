@@ -59,6 +59,7 @@ DIGESTS = ("../../x", "", "0" * 63, "0" * 65, "0" * 64 + "\n", "G" * 64, "A" * 6
         (lambda card: card["tiles"][0]["masks"].update(stop=-1), r"tiles\.0\.masks\.stop"),
         (lambda card: card.update(format="bigearthnet-prefect/1"), "format"),
         (lambda card: card["tiles"][0]["images"].update(stop=10**30), r"tiles\.0\.images\.stop"),
+        (lambda card: card["tiles"][0].update(tile="../x"), r"tiles\.0\.tile"),
         (lambda card: card.update(more=1), "more"),
         (lambda card: card.update({"\x1b[2J\n\x9b": 1}), r"\\x1b\[2J \\x9b: "),
         (lambda card: card.update({"x" * 1000: 1}), r"x{300}\)"),

@@ -1,5 +1,6 @@
 import logging
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,10 +78,15 @@ def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pyte
     assert "5ec2e7" not in str(caught.value) + caplog.text
 
 
-@pytest.mark.parametrize("text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", "x\0"])
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", "x\0", "https://me:SE/CRET@host/x"],
+)
 def test_what_is_no_file_is_refused(text: str) -> None:
-    with pytest.raises(StoreError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
+    message = r"cannot write links to .* Name a file, such as ~/links\.txt"
+    with pytest.raises(StoreError, match=message) as caught:
         links_path(text)
+    assert "CRET" not in str(caught.value)
 
 
 def test_a_file_is_found_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -91,4 +97,6 @@ def test_a_file_is_found_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_markdown_has_each_link_under_its_name() -> None:
     text = links_as_markdown(URL, [link()], NOON)
     assert f"- [x]({link().url})" in text.splitlines()
+    bad = replace(link(), name="x](http://a)<img>")
+    assert "- [x\\](http://a)&#60;img&#62;](" in links_as_markdown(URL, [bad], NOON)
     assert "until 2026-01-31 12:00:00 UTC" in text

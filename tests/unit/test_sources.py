@@ -79,6 +79,8 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
         ("s3:///x", "is not a source"),
         ("ftp://me:a@b/c?d", "^ftp://b/c is not a source"),
         ("$HOME/x", "without variables. A bucket"),
+        ("ftp://me:a/b@c/d", "^ftp://c/d is not a source"),
+        ("ftp://me:a?b@c/d", "^ftp://me is not a source"),
         ("/data/${SET}", "without variables. A bucket"),
         ("~nosuchuser/x", "cannot use '~nosuchuser/x'"),
         ("x" * 5000, "cannot use 'xxx.*name too long"),
@@ -103,8 +105,10 @@ def test_a_folder_to_write_to_need_not_exist(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert folder(f"{tmp_path}/link/new") == tmp_path / "real/new"
-    with pytest.raises(StoreError, match="A bucket is written s3://bucket/prefix"):
-        folder("s3:/bucket")
+    for text in ("s3:/bucket", "s3:/AKIA:SECRET@bucket", "https://host/x?token=SECRET"):
+        with pytest.raises(StoreError, match="A bucket is written s3://bucket/prefix") as caught:
+            folder(text)
+        assert "SECRET" not in str(caught.value)
 
 
 def test_archives_in_a_folder_are_a_record_without_md5s(source: StoredSource, archives: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError
+from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError, plain
 from bigearthnet.store.s3_url import hide_secrets
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
@@ -107,8 +107,8 @@ def error_code(error: ClientError) -> str:
 def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
     code, metadata = error_code(error), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
-    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
-    reason = f"S3 answered {code or status}" + (f" ({said})" if said else "")
+    said = plain(str(error.response.get("Error", {}).get("Message", ""))).rstrip(". ")
+    reason = f"S3 answered {plain(code) or status}" + (f" ({said})" if said else "")
     if code in _DAMAGED:
         return TransferError, reason, "The bytes were damaged on their way: run again"
     if code in ABSENT | _NOT_MET:
@@ -127,4 +127,4 @@ def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
 
 
 def _one_line(error: exceptions.BotoCoreError) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    return plain(str(error)).rstrip(".")
