@@ -86,6 +86,8 @@ def translate_errors(verb: str, url: str) -> Iterator[None]:
         # Its kind alone: what a helper program says about credentials may hold some.
         reason = f"there are no usable credentials ({type(error).__name__})"
         advice = "Give an access key and a secret key, or a role"
+    except exceptions.ProfileNotFound as error:
+        reason, advice = _one_line(error), "Correct AWS_PROFILE, or make it by `aws configure --profile`"
     except exceptions.NoRegionError:
         reason, advice = "there is no region", _REGION
     except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
