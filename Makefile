@@ -21,7 +21,7 @@ setup: .venv/.done  ## install everything into .venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv sync --quiet --locked --compile-bytecode --python $(BIN)/python
+	$(BIN)/uv sync --locked --compile-bytecode --python $(BIN)/python
 	touch $@
 
 run: setup  ## prepare the embedded sample into sample-dataset

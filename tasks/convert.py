@@ -40,7 +40,8 @@ def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, fold
     """Convert a tile's bundles to shards and rows in `folder`."""
     logger, began = get_run_logger(), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    converted = convert_tile(conversion, bundles, rendering, folder)
+    with still_running(f"converting {conversion.tile}"):
+        converted = convert_tile(conversion, bundles, rendering, folder)
     bundles.remove()
     for one in converted.rejected[:_REJECTED_LOGGED]:
         logger.warning("%s rejected: %s", one.patch_id, one.reason)
