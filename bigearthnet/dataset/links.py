@@ -77,10 +77,19 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
     for link in links:
         lines += ["", f"# {link.name}", link.url]
     with translate_os_errors("write the links to", path):
-        if path.exists() and not path.read_bytes().startswith(_FIRST_LINE.encode()):
+        if path.exists() and not _holds_links(path):
             raise StoreError(f"cannot write links to {path}: it is another file. Name a new one.")
         make_folder(path.parent)
         replace_file(path, ("\n".join(lines) + "\n").encode())
+
+
+def _holds_links(path: Path) -> bool:
+    """Look at the beginning of a plain file; a pipe would be waited for, a device has no end."""
+    beginning = _FIRST_LINE.encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 def links_as_markdown(url: str, links: Collection[Link], ends_at: datetime) -> str:

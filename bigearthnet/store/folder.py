@@ -170,7 +170,8 @@ class FolderStore:
         if not marker.exists():
             make_folder(self._root)
             ownership.require_unused((entry.name for entry in self._root.iterdir()), self.url)
-            marker.write_bytes(ownership.MARKER_TEXT)
+            with suppress(FileExistsError), marker.open("xb") as file:  # follows no link, unlike "wb"
+                file.write(ownership.MARKER_TEXT)
             sync(self._root)
 
     def _prove(self, name: str) -> Path:

@@ -36,7 +36,9 @@ class FolderLock:
 def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
     """Lock a folder by a file in it until the block ends; raise BusyError if another run has it."""
     with translate_os_errors("lock", path):
-        file = path.open("a+", encoding="utf-8", errors="replace")
+        # A link that another user put there would lead to a file of this user, which would be emptied.
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = os.fdopen(handle, "a+", encoding="utf-8", errors="replace")
     with file:
         with translate_os_errors("lock", path):
             try:

@@ -1,4 +1,5 @@
 import logging
+import os
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -66,6 +67,14 @@ def test_another_file_is_not_replaced_by_links(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"diary.txt: it is another file\. Name a new one"):
         write_links(tmp_path / "diary.txt", URL, [link()], NOON)
     assert (tmp_path / "diary.txt").read_text() == "today"
+
+
+@pytest.mark.timeout(30)
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(StoreError, match="it is another file"):
+            write_links(path, URL, [link()], NOON)
 
 
 def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
