@@ -58,6 +58,18 @@ def test_an_upload_links_and_a_leftover_link_is_not_written_into(
     assert (tmp_path / "tile.zip").read_bytes() == b"of the work folder"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_fails_leaves_no_new_folder(store: FolderStore, folder: Path, *, there: bool) -> None:
+    if there:
+        folder.mkdir()
+    with pytest.raises(ZeroDivisionError), store.lock("run"):
+        raise ZeroDivisionError
+    assert folder.exists() is there
+    with store.lock("run"):
+        store.resume("x", 2, "v").append([memoryview(b"1")])
+    assert store.resume("x", 2, "v").position == 1, "what was begun stays"
+
+
 @pytest.mark.parametrize("name", [".lock", ".bigearthnet"])
 @pytest.mark.parametrize("there", [True, False])
 def test_links_of_another_user_lead_to_no_file(
