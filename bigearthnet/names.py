@@ -11,6 +11,8 @@ from typing import Final, Literal, NamedTuple
 from bigearthnet.errors import ArchiveError
 
 ZENODO_RECORD = "10891137"
+TILES_LIMIT: Final = 1000
+"""Most tiles that are accepted: the dataset has 115, and each takes memory."""
 
 IMAGES_ARCHIVE = "BigEarthNet-S2.tar.zst"
 MAPS_ARCHIVE = "Reference_Maps.tar.zst"

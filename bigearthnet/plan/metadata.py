@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from bigearthnet.classes import BEN19
 from bigearthnet.errors import SourceError
-from bigearthnet.names import PATCH_PATTERN, Patch
+from bigearthnet.names import PATCH_PATTERN, TILES_LIMIT, Patch
 from bigearthnet.options import COUNTRIES, SPLITS
 
 LABELS = tuple(name for name, _ in BEN19)
@@ -66,6 +66,8 @@ def read_metadata(paths: Sequence[Path]) -> Metadata:
         for batch in _batches(path):
             for tile, rows in _by_tile(batch, path.name):
                 pieces[tile].append(rows)
+            if len(pieces) > TILES_LIMIT:
+                raise SourceError(f"{path.name} has more than {TILES_LIMIT:,} tiles. Choose BigEarthNet v2.")
     tiles = {}
     for tile in sorted(pieces):
         rows = np.concatenate(pieces.pop(tile))
