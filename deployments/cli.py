@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
-from bigearthnet.options import explain
 from deployments import settings
 from deployments.serve import serve
 
@@ -156,6 +155,8 @@ def _say_where_it_is(done: dict[str, Any]) -> None:
 
 def _plain(error: CycloptsError) -> str:
     """Return what is wrong with the arguments, without the words of pydantic."""
+    from bigearthnet.options import explain  # noqa: PLC0415 - imports numpy, which takes half of the help's time
+
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return str(error)
