@@ -21,7 +21,7 @@ setup: .venv/.done  ## install everything into .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python deployments/uv_requirement.py | \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement /dev/stdin
-	$(BIN)/uv sync --quiet --locked --compile-bytecode --python $(BIN)/python
+	$(BIN)/uv sync --locked --compile-bytecode --python $(BIN)/python
 	touch $@
 
 run: setup  ## prepare the embedded sample into sample-dataset

@@ -1,5 +1,18 @@
 """Errors of this package. A message says what happened, where, and what to do."""
 
+from typing import Final
+
+_PLAIN_LIMIT: Final = 300
+
+
+def plain(text: str) -> str:
+    """Return at most 300 characters of a text that others wrote, on one line, for messages and logs.
+
+    Characters that cannot be shown, which could steer a terminal, are written as escapes.
+    """
+    line = " ".join(text[:_PLAIN_LIMIT].split())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
 
 class BigEarthNetError(Exception):
     """Base class of all errors that this package raises on purpose."""

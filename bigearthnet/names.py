@@ -11,6 +11,8 @@ from typing import Final, Literal, NamedTuple
 from bigearthnet.errors import ArchiveError
 
 ZENODO_RECORD = "10891137"
+TILES_LIMIT: Final = 1000
+"""Most tiles that are accepted: the dataset has 115, and each takes memory."""
 
 IMAGES_ARCHIVE = "BigEarthNet-S2.tar.zst"
 MAPS_ARCHIVE = "Reference_Maps.tar.zst"
@@ -36,10 +38,12 @@ PATCH_PIXELS = 120
 PIXEL_METRES = 10
 PATCH_METRES = PATCH_PIXELS * PIXEL_METRES
 
-_TILE = r"S2[A-D]_MSIL2A_[0-9]{8}T[0-9]{6}_N[0-9]{4}_R[0-9]{3}_T[0-9]{2}[A-Z]{3}"
-PATCH_PATTERN: Final = rf"(?P<tile>{_TILE})_(?P<column>[0-9]{{2}})_(?P<row>[0-9]{{2}})"
+TILE_PATTERN: Final = r"S2[A-D]_MSIL2A_[0-9]{8}T[0-9]{6}_N[0-9]{4}_R[0-9]{3}_T[0-9]{2}[A-Z]{3}"
+PATCH_PATTERN: Final = rf"(?P<tile>{TILE_PATTERN})_(?P<column>[0-9]{{2}})_(?P<row>[0-9]{{2}})"
 """Regular expression of a patch id, for Python and RE2."""
-_MEMBER_RE = re.compile(rf"(?:\./)?([^/]+)/({_TILE})/(\2_[0-9]{{2}}_[0-9]{{2}})/\3_(\w+)\.tif", re.ASCII)
+_MEMBER_RE = re.compile(
+    rf"(?:\./)?([^/]+)/({TILE_PATTERN})/(\2_[0-9]{{2}}_[0-9]{{2}})/\3_(\w+)\.tif", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,7 +89,7 @@ def parse_member(path: str, root: Root) -> Member:
     match = _MEMBER_RE.fullmatch(path)
     if match is None or match[1] != root or match[4] not in LAYERS[root]:
         raise ArchiveError(
-            f"{path!r} is not a member of the form {root}/<tile>/<patch_id>/<patch_id>_<layer>.tif. "
+            f"{path[:300]!r} is not a member of the form {root}/<tile>/<patch_id>/<patch_id>_<layer>.tif. "
             f"If you packed the archive yourself, pack it again: {pack_command(root)}"
         )
     return Member(match[2], match[3], match[4])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+_FIRST_SECONDS = 10
 _EVERY_SECONDS = 60
 
 
@@ -12,15 +13,16 @@ class Progress:
         self._name, self._total, self._clock = name, total, clock
         self._done = 0
         self._last = (clock(), 0)
+        self._wait = _FIRST_SECONDS
         self.percent = 0  # done, at the last line
 
     def advance(self, count: int) -> str | None:
-        """Count bytes (a negative number takes some back); return a line once a minute."""
+        """Count bytes (a negative number takes some back); return a line after 10 s, then once a minute."""
         self._done += count
         now, (then, before) = self._clock(), self._last
-        if now - then < _EVERY_SECONDS:
+        if now - then < self._wait:
             return None
-        self._last = (now, self._done)
+        self._last, self._wait = (now, self._done), _EVERY_SECONDS
         rate = max(self._done - before, 0) / (now - then)
         left = self._total - self._done
         self.percent = min(max(100 * self._done // self._total, 0), 100) if self._total else 100

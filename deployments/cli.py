@@ -13,7 +13,6 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from bigearthnet.errors import BigEarthNetError
-from bigearthnet.options import explain
 from deployments import settings
 from deployments.serve import serve
 
@@ -135,7 +134,12 @@ def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
         start_temporary_server()
         state: State[Any] = flow(**arguments, return_state=True)  # type: ignore[assignment]  # overloads
     except RuntimeError as error:  # of Prefect: errors of the flow are in its state
-        sys.exit(f"bigearthnet {name}: {error}\nStart the server that PREFECT_API_URL names, or unset it.")
+        advice = "Start the server that PREFECT_API_URL names, or unset it."
+        if not os.environ.get("PREFECT_API_URL"):
+            advice = (
+                "Check the free space and the rights to these files, or set PREFECT_HOME to another folder."
+            )
+        sys.exit(f"bigearthnet {name}: {error}\n{advice}")
     if not state.is_completed():
         sys.exit(f"bigearthnet {name} failed. Correct the cause, then run it again: finished work is kept.")
     if state.name != "Completed":  # nothing was to do
@@ -156,6 +160,8 @@ def _say_where_it_is(done: dict[str, Any]) -> None:
 
 def _plain(error: CycloptsError) -> str:
     """Return what is wrong with the arguments, without the words of pydantic."""
+    from bigearthnet.options import explain  # noqa: PLC0415 - imports numpy, which takes half of the help's time
+
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return str(error)

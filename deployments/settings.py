@@ -70,6 +70,8 @@ def login(home: Path) -> str:
     with translate_os_errors("use PREFECT_HOME", home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)  # its database holds the credentials of blocks, and the key to them
+        if path.exists() and not path.read_text().strip():
+            path.unlink()  # with an empty login, the server would let everyone in
         if not path.exists():
             draft = home / f"login.{os.getpid()}"
             draft.touch(mode=0o600)
@@ -77,7 +79,7 @@ def login(home: Path) -> str:
             with suppress(FileExistsError):  # another process was first
                 path.hardlink_to(draft)
             draft.unlink()
-        return path.read_text()
+        return path.read_text().strip()
 
 
 def _with_defaults(given: Mapping[str, str]) -> dict[str, str]:

@@ -1,10 +1,24 @@
 """Prefect's temporary server, started so that Ctrl-C ends the run first and the server after it."""
 
 import signal
+import subprocess
 import threading
+from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import get_current_settings
+
+
+class _Server(SubprocessASGIServer):
+    """Fails if its process ends while it starts; Prefect would start another one again and again."""
+
+    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
+        if self.server_process is not None:
+            home = get_current_settings().home
+            raise RuntimeError(
+                f"Prefect's temporary server does not start, see above. Its files are in {home}."
+            )
+        return super()._run_uvicorn_command()
 
 
 def start_temporary_server() -> None:
@@ -24,7 +38,7 @@ def start_temporary_server() -> None:
     def start() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            SubprocessASGIServer().start()
+            _Server().start()
         except RuntimeError as error:
             errors.append(error)
 

@@ -14,6 +14,7 @@ from bigearthnet.source.record import RECORD_FILES
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.store import FolderStore, Store, names_bucket, parse_s3_url
 from bigearthnet.store.disk import NEW, translate_os_errors
+from bigearthnet.store.s3_url import hide_secrets
 from bigearthnet.work.workspace import Workspace, folder
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def scratch_folders(work: Workspace) -> Iterator[None]:
 
 
 def _open_bucket(text: str, aws_credentials: str, region: str | None = None) -> "S3Store":
-    # boto3 takes 30 MiB, which a folder does without
+    # boto3 takes 30 MiB, which a folder does without.
     from bigearthnet.store.s3 import S3Store, translate_errors  # noqa: PLC0415
 
     bucket, prefix = parse_s3_url(text.strip())
@@ -135,7 +136,7 @@ def s3_client(aws_credentials: str, region: str | None = None) -> "S3Client":
         region: in place of the credentials' own.
 
     Raises:
-        CredentialsError: there is no such block.
+        CredentialsError: there is no such block, or its endpoint is no URL.
     """
     credentials = _load(aws_credentials)
     parameters = credentials.aws_client_parameters
@@ -152,7 +153,12 @@ def s3_client(aws_credentials: str, region: str | None = None) -> "S3Client":
         "aws_client_parameters": parameters.model_copy(update={"config": config}),
         "region_name": region or credentials.region_name,
     }
-    return credentials.model_copy(update=changes).get_s3_client()
+    try:
+        return credentials.model_copy(update=changes).get_s3_client()
+    except ValueError as error:
+        raise CredentialsError(
+            f"cannot use the settings of S3: {hide_secrets(str(error))}. Correct the endpoint."
+        ) from None
 
 
 def _load(name: str) -> "AwsCredentials":

@@ -41,7 +41,8 @@ def extract(extractor: Extractor, request: TileRequest, folder: Path) -> Bundles
 def convert(conversion: Conversion, bundles: Bundles, rendering: Rendering, folder: Path) -> ConvertedTile:
     """Convert a tile's bundles to shards and rows in `folder`."""
     logger, began = get_run_logger(), time.monotonic()
-    converted = convert_tile(conversion, bundles, rendering, folder)
+    with still_running(f"converting {conversion.tile}"):
+        converted = convert_tile(conversion, bundles, rendering, folder)
     bundles.remove()
     for one in converted.rejected[:_REJECTED_LOGGED]:
         logger.warning("%s rejected: %s", one.patch_id, one.reason)

@@ -4,6 +4,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from bigearthnet.dataset import Published, find_published, freshness, require_published
+from bigearthnet.dataset.report import escape
 from bigearthnet.progress import counted, human_bytes
 from bigearthnet.source.local import find_local
 from bigearthnet.source.opening import Source
@@ -44,7 +45,7 @@ def compare(
     findings = freshness.compare_with_record(record, md5s, published)
     decision, text = freshness.decision(findings), freshness.comparison_markdown(findings, store.url)
     get_run_logger().info(decision)
-    create_markdown_artifact(text, key="sync", description=decision)
+    create_markdown_artifact(text, key="sync", description=escape(decision))
     return findings
 
 

@@ -12,18 +12,23 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from bigearthnet.progress import Progress, human_time
 
+FIRST_SECONDS = 10.0
 EVERY_SECONDS = 60.0
 
 
 @contextmanager
-def still_running(what: str, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-    """Log, until the block ends, every so many seconds that `what` is still running."""
+def still_running(
+    what: str, every_seconds: float = EVERY_SECONDS, first_seconds: float = FIRST_SECONDS
+) -> Iterator[None]:
+    """Log, until the block ends, that `what` is still running: first after 10 s, then every minute."""
     logger = get_run_logger()  # here: the thread below is outside of the run
     began, ended = time.monotonic(), threading.Event()
 
     def log() -> None:
-        while not ended.wait(every_seconds):
+        wait = first_seconds
+        while not ended.wait(wait):
             logger.info("%s: still running after %s", what, human_time(time.monotonic() - began))
+            wait = every_seconds
 
     thread = threading.Thread(target=log, name=what, daemon=True)
     thread.start()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bigearthnet.archive.reader import ArchiveReader
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
-from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, Root, parse_patch
+from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, TILES_LIMIT, Root, parse_patch
 from bigearthnet.store.disk import translate_os_errors
 
 _READ = 1 << 17
@@ -124,12 +124,15 @@ def index_archive(reader: ArchiveReader) -> Index:
     Raises:
         ArchiveError: it is damaged, not in the published form, or holds no patch.
     """
-    cells: dict[str, list[int]] = {}
-    for (tile, patch_id), _ in groupby(reader, lambda read: read[0][:2]):
-        cells.setdefault(tile, []).append(cell_of(patch_id))
+    cells: dict[str, Cells] = {}
+    for tile, members in groupby(reader, lambda read: read[0].tile):
+        patches = groupby(members, lambda read: read[0].patch_id)
+        cells[tile] = np.fromiter((cell_of(patch_id) for patch_id, _ in patches), np.uint16)
+        if len(cells) > TILES_LIMIT:
+            raise ArchiveError(f"{reader.name} has more than {TILES_LIMIT:,} tiles. Choose BigEarthNet v2.")
     if not cells:
         raise ArchiveError(f"{reader.name} has no patches. Fetch it again.")
-    return {tile: np.array(found, np.uint16) for tile, found in cells.items()}
+    return cells
 
 
 def patch_files(bundles: Bundles, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:

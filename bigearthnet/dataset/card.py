@@ -4,13 +4,14 @@ import json
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, FailFast, Field, TypeAdapter
 
 from bigearthnet.dataset.layout import CARD
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import RejectedError, SourceError
+from bigearthnet.names import TILE_PATTERN
 from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.recipe import Kind, RecordUsed
-from bigearthnet.source.record import first_error
+from bigearthnet.source.record import DOCUMENT_BYTES, Size, parse_json
 from bigearthnet.tile.convert import Rejected
 
 FORMAT: Final = "bigearthnet-prefect/2"
@@ -69,15 +70,15 @@ class ShardEntry(Frozen):
     """Bytes `start` to `stop` of a zip that hold a tile's members, and the key of what is there."""
 
     key: str
-    start: int = Field(ge=0)
-    stop: int = Field(ge=0)
+    start: Size
+    stop: Size
 
 
 class TileEntry(Frozen):
     """A tile: where its members are in both zips."""
 
-    tile: str
-    patches: int
+    tile: str = Field(pattern=f"^{TILE_PATTERN}$")
+    patches: Size
     images: ShardEntry
     masks: ShardEntry
 
@@ -90,7 +91,7 @@ class PublishedFile(Frozen):
     """A file beside the card: name relative to it, size in bytes, SHA-256 in hex."""
 
     name: Annotated[str, AfterValidator(_require_plain)]
-    size: int = Field(ge=0)
+    size: Size
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -105,19 +106,30 @@ class Card(Frozen):
     parameters: Parameters
     software: dict[str, str]
     counts: Counts
-    mask_classes: tuple[ClassEntry, ...]
+    mask_classes: Annotated[tuple[ClassEntry, ...], FailFast()]
     images: dict[Literal["all", "train"], Moments | None]  # null without patches, or without known splits
-    rejected: tuple[Rejected, ...]
-    tiles: tuple[TileEntry, ...]
-    files: Annotated[tuple[PublishedFile, ...], AfterValidator(_require_distinct)]
+    rejected: Annotated[tuple[Rejected, ...], FailFast()]
+    tiles: Annotated[tuple[TileEntry, ...], FailFast()]
+    files: Annotated[tuple[PublishedFile, ...], FailFast(), AfterValidator(_require_distinct)]
 
     def file(self, name: str) -> PublishedFile:
         """The file of that name."""
         return next(file for file in self.files if file.name == name)
 
     def dump(self) -> bytes:
-        """Return the card as JSON: the same bytes for the same card."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
+        """Return the card as JSON: the same bytes for the same card.
+
+        Raises:
+            RejectedError: it would be too large to be read again.
+        """
+        data = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
+        if len(data) > DOCUMENT_BYTES:
+            count = len(self.rejected)
+            raise RejectedError(f"{count:,} rejected patches do not fit into {CARD}. Check the source.")
+        return data
+
+
+_CARD: Final = TypeAdapter(Card)
 
 
 def parse_card(data: bytes, where: str) -> Card:
@@ -127,9 +139,8 @@ def parse_card(data: bytes, where: str) -> Card:
         SourceError: it is no card.
     """
     try:
-        return Card.model_validate_json(data)
-    except ValidationError as error:
+        return parse_json(_CARD, data)
+    except ValueError as error:
         raise SourceError(
-            f"{where} is not a card of format {FORMAT} ({first_error(error)}). "
-            "If it is not needed, move it away."
-        ) from error
+            f"{where} is not a card of format {FORMAT} ({error}). If it is not needed, move it away."
+        ) from None

@@ -6,7 +6,7 @@ from typing import Final
 
 from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.published import Published
-from bigearthnet.dataset.report import plain, table
+from bigearthnet.dataset.report import escape, table
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.source.record import Record
@@ -63,7 +63,7 @@ def comparison_markdown(findings: Sequence[Finding], destination: str) -> str:
     head = ("compared", "published", "now", "")
     state = {True: "differs", False: "same"}
     rows = [(one.what, one.published, one.now, state[one.differs]) for one in findings]
-    return f"# {destination}\n\n{plain(decision(findings))}\n\n{table(head, rows)}\n"
+    return f"# {destination}\n\n{escape(decision(findings))}\n\n{table(head, rows)}\n"
 
 
 def record_of(card: Card) -> str:

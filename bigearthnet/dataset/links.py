@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bigearthnet.dataset.report import escape
 from bigearthnet.errors import StoreError
 from bigearthnet.store.disk import make_folder, replace_file, translate_os_errors
+from bigearthnet.store.s3_url import hide_secrets
 from bigearthnet.work.workspace import require_allowed
 
 _FIRST_LINE: Final = "# Links to files of "
@@ -59,7 +61,7 @@ def links_path(text: str) -> Path:
             path = require_allowed(Path(text).expanduser().resolve())
             if not path.is_dir():
                 return path
-    raise StoreError(f"cannot write links to {text!r}. Name a file, such as ~/links.txt.")
+    raise StoreError(f"cannot write links to {hide_secrets(text)!r}. Name a file, such as ~/links.txt.")
 
 
 def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime) -> None:
@@ -84,7 +86,7 @@ def write_links(path: Path, url: str, links: Collection[Link], ends_at: datetime
 
 
 def _holds_links(path: Path) -> bool:
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # a pipe would be waited for, a device has no end
         return False
     with path.open("rb") as file:
         return file.read(len(_FIRST_LINE)) == _FIRST_LINE.encode()
@@ -93,7 +95,7 @@ def _holds_links(path: Path) -> bool:
 def links_as_markdown(url: str, links: Collection[Link], ends_at: datetime) -> str:
     """The links to files of the dataset at `url`, for a person to click."""
     lines = [f"Whoever has one of these links can download a file of {url} until {utc(ends_at)}.", ""]
-    return "\n".join(lines + [f"- [{link.name}]({link.url})" for link in links])
+    return "\n".join(lines + [f"- [{escape(link.name)}]({link.url})" for link in links])
 
 
 def utc(moment: datetime) -> str:

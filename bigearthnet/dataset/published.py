@@ -5,16 +5,23 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import ChecksumError, SourceError
-from bigearthnet.plan.recipe import Recipe, RecordUsed
+from bigearthnet.names import parse_patch
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe, RecordUsed
 from bigearthnet.store import Store, StoredFile
 from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.tile.rows import column
+
+PNG_LIMIT: Final = 1 << 20
+"""Most bytes of a PNG, which is read into memory; the pixels of one have at most 43,200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,26 @@ def sha256_of(path: Path) -> str:
 def tile_rows(
     manifest: pq.ParquetFile, card: Card, tile: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return the rows of a tile, which is a row group of the manifest; all columns by default."""
+    """Return the rows of a tile, which is a row group of the manifest; all columns by default.
+
+    Raises:
+        SourceError: the manifest does not match the card, or a PNG is absurdly large.
+    """
     names = [entry.tile for entry in card.tiles if entry.patches]
-    return manifest.read_row_group(names.index(tile), columns, use_threads=False)
+    try:
+        rows = manifest.read_row_group(names.index(tile), columns, use_threads=False)
+        ids = rows.column("patch_id").to_pylist()
+        largest = [pc.max(rows.column(column(kind, "size"))).as_py() for kind in KINDS if _has(rows, kind)]
+        usable = ids == sorted(set(ids)) and {parse_patch(one).tile for one in ids} == {tile}
+    except (pa.ArrowException, LookupError, TypeError, ValueError):
+        usable, largest = False, []
+    if not usable or max(largest, default=0) > PNG_LIMIT:
+        raise SourceError(f"the rows of {tile} in {MANIFEST} do not match {CARD}. Publish the dataset again.")
+    return rows
+
+
+def _has(rows: pa.Table, kind: Kind) -> bool:
+    return column(kind, "size") in rows.column_names
 
 
 def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:

@@ -53,10 +53,10 @@ def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(plain(text) for text in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(escape(text) for text in line) + " |" for line in lines)
 
 
-def plain(text: str) -> str:
+def escape(text: str) -> str:
     """Keep text of others, such as a record's title, from being read as Markdown or HTML."""
     for character in "\\|`*_[]<>":
         text = text.replace(character, f"\\{character}" if character not in "<>" else f"&#{ord(character)};")
@@ -94,7 +94,7 @@ def _source(card: Card) -> str:
     name = f"record {card.source.record}, version {card.source.version}" if card.source.record else "a folder"
     # A list: no table of the long names and digests fits beside Prefect's side panel.
     files = "\n".join(
-        f"- {plain(file.name)}, {human_bytes(file.size)}, {file.md5} ({file.verification})"
+        f"- {escape(file.name)}, {human_bytes(file.size)}, {file.md5} ({file.verification})"
         for file in card.source.files
     )
-    return f"## Source: {plain(name)}\n\n{files}"
+    return f"## Source: {escape(name)}\n\n{files}"

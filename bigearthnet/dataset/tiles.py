@@ -3,6 +3,7 @@
 Below `.tiles/<key>/` are a shard, its rows and, written last, the description of both.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -153,8 +154,11 @@ def _shards_in_zips(published: Published | None) -> dict[Kind, dict[str, Shard]]
     shards: dict[Kind, dict[str, Shard]] = {kind: {} for kind in KINDS}
     if published is None or MANIFEST not in published.intact:
         return shards
+    rejections = defaultdict[str, list[Rejected]](list)
+    for one in published.card.rejected:
+        rejections[one.patch_id[:-6]].append(one)
     for entry in published.card.tiles:
-        rejected = tuple(one for one in published.card.rejected if one.patch_id[:-6] == entry.tile)
+        rejected = tuple(rejections[entry.tile])
         for kind in KINDS:
             if zipped := published.intact.get(ZIPS[kind]):
                 place = entry.shard(kind)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from bigearthnet.classes import BEN19
 from bigearthnet.errors import SourceError
-from bigearthnet.names import PATCH_PATTERN, Patch
+from bigearthnet.names import PATCH_PATTERN, TILES_LIMIT, Patch
 from bigearthnet.options import COUNTRIES, SPLITS
 
 LABELS = tuple(name for name, _ in BEN19)
@@ -66,6 +66,8 @@ def read_metadata(paths: Sequence[Path]) -> Metadata:
         for batch in _batches(path):
             for tile, rows in _by_tile(batch, path.name):
                 pieces[tile].append(rows)
+            if len(pieces) > TILES_LIMIT:
+                raise SourceError(f"{path.name} has more than {TILES_LIMIT:,} tiles. Choose BigEarthNet v2.")
     tiles = {}
     for tile in sorted(pieces):
         rows = np.concatenate(pieces.pop(tile))
@@ -110,7 +112,7 @@ def _by_tile(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, Rows]]:
     parts = pc.extract_regex(ids, f"^{PATCH_PATTERN}$")
     if parts.null_count:
         wrong = ids.filter(pc.is_null(parts))[0].as_py()
-        raise SourceError(f"{where}: {wrong!r} is not a patch id, which has the form <tile>_26_57")
+        raise SourceError(f"{where}: {repr(wrong)[:300]} is not a patch id, which has the form <tile>_26_57")
     tiles, column, row = parts.flatten()
     rows = np.empty(len(batch), _ROW)
     rows["cell"] = pc.add(pc.multiply(column.cast(pa.uint16()), 100), row.cast(pa.uint16()))
@@ -129,7 +131,9 @@ def _indices(column: pa.Array, values: Sequence[str], what: str, where: str) -> 
     found = pc.index_in(column, value_set=pa.array(values, pa.string()))
     if found.null_count:
         unknown = column.filter(pc.is_null(found))[0].as_py()
-        raise SourceError(f"{where}: {unknown!r} is not a {what} of BigEarthNet: {', '.join(values)}")
+        raise SourceError(
+            f"{where}: {repr(unknown)[:300]} is not a {what} of BigEarthNet: {', '.join(values)}"
+        )
     return np.asarray(found, np.uint32)
 
 

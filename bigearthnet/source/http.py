@@ -24,15 +24,15 @@ from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown
 from urllib3.util import make_headers, parse_url
 
 from bigearthnet import __version__
-from bigearthnet.errors import ChangedError, SourceError, TransferError
-from bigearthnet.source.record import RecordFile
+from bigearthnet.errors import ChangedError, SourceError, TransferError, plain
+from bigearthnet.source.record import DOCUMENT_BYTES, RecordFile
 from bigearthnet.store.reader import TRIES, Opened, backoff_seconds
 
 PROJECT_URL: Final = "https://github.com/bigearthnet-prefect/bigearthnet-prefect"
 USER_AGENT: Final = f"bigearthnet-prefect/{__version__} (+{PROJECT_URL})"
 """Zenodo slows down the default user agents of HTTP libraries."""
 
-_DOCUMENT_LIMIT_BYTES: Final = 16 << 20
+_DOCUMENT_SECONDS: Final = 120.0
 _SUCCESS: Final = {200, 206, 416}
 _PASSING: Final = {408, 429, *range(500, 600)}
 _FORBIDDEN: Final = 403
@@ -65,15 +65,19 @@ class Http:
 
         Raises:
             TransferError: the server did not answer, or not to the end.
-            SourceError: the server refused the request, or the document has more than 16 MiB.
+            SourceError: the server refused the request, or the document has more than 2 MiB.
         """
         name = safe_url(url)
 
         def read() -> bytes:
+            document, began = b"", time.monotonic()
             with self._get(url, name) as response:
-                document = response.read(_DOCUMENT_LIMIT_BYTES, decode_content=False)
-                if response.read(1, decode_content=False):  # a broken connection is noticed by this read
-                    raise SourceError(f"{name} has more than 16 MiB, so it is not a record. Choose one.")
+                while block := response.read1(_BLOCK_BYTES, decode_content=False):
+                    document += block
+                    if len(document) > DOCUMENT_BYTES:
+                        raise SourceError(f"{name} has more than 2 MiB, so it is not a record. Choose one.")
+                    if time.monotonic() - began > _DOCUMENT_SECONDS:
+                        raise HTTPError(f"only {len(document):,} bytes in {_DOCUMENT_SECONDS:.0f} s")
                 return document
 
         return self._retry(read, name)
@@ -200,8 +204,13 @@ def _trusted() -> dict[str, Any]:
 
 
 def safe_url(url: str) -> str:
-    """Remove what can hold a secret from a URL: user, query and fragment."""
-    return re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    """Remove what can hold a secret from a URL: user, query and fragment.
+
+    A password with one of / ? # ends the host for whoever reads the URL. So what looks like a port, but is
+    none, is removed with all that follows.
+    """
+    url = re.sub(r"//[^?#]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    return re.sub(r"(//[^/:\[]*):(?![0-9]*(?:/|$)).*", r"\1", url, flags=re.DOTALL)
 
 
 def require_same_host(url: str, target: str, name: str) -> None:
@@ -216,7 +225,7 @@ def require_same_host(url: str, target: str, name: str) -> None:
         if there.host == here.host and there.scheme in {"https", here.scheme}:
             return
     raise SourceError(
-        f"{name} leads to {safe_url(target)}, which is not on {here.scheme}://{here.host}. Only links "
+        f"{name} leads to {plain(safe_url(target))}, which is not on {here.scheme}://{here.host}. Only links "
         "on the same host are followed. Choose a record whose files are on its own host."
     )
 

@@ -4,11 +4,12 @@ import hashlib
 import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import SourceError, plain
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
 from bigearthnet.options import Frozen
 
@@ -16,6 +17,14 @@ ARCHIVES: Final = (IMAGES_ARCHIVE, MAPS_ARCHIVE)
 """Files that every record must have."""
 RECORD_FILES: Final = (*ARCHIVES, *METADATA_FILES)
 """Files of a record that are used; all others are ignored."""
+
+DOCUMENT_BYTES: Final = 2 << 20
+"""Size of the largest JSON document that is parsed: it can take a hundred times as much memory."""
+
+Size = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
+"""A number of bytes in a document."""
+
+T = TypeVar("T")
 
 Verification = Literal["md5 as in the record", "md5 computed, none to compare with", "not read to the end"]
 """How the md5 of a file in the dataset card was checked."""
@@ -35,7 +44,7 @@ class RecordFile:
     """A file of a record; its md5 (hex) is None where the source states none."""
 
     name: Annotated[str, Field(pattern=f"^({'|'.join(RECORD_FILES)})$")]
-    size: Annotated[int, Field(ge=0)]
+    size: Size
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
     location: str = field(default="", repr=False)  # URL or path; can hold a token
     etag: str = ""  # version of the file, if the source tells it
@@ -61,7 +70,7 @@ class Record:
     record_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")]  # of Zenodo; empty for a folder
     version: str  # can be empty, like the title
     title: str
-    files: tuple[RecordFile, ...]  # of `RECORD_FILES`, in that order; always both archives
+    files: Annotated[tuple[RecordFile, ...], FailFast()]  # some `RECORD_FILES`, in that order; both archives
 
     def require(self, archive: str) -> RecordFile:
         """Return one of `ARCHIVES`."""
@@ -76,11 +85,21 @@ def require_names(names: Collection[str], place: str, advice: str) -> None:
     """
     missing = [name for name in ARCHIVES if name not in names]
     if missing:
-        shown = textwrap.shorten(", ".join(names), 300, placeholder=" ...") or "no files"
+        shown = plain(textwrap.shorten(", ".join(names), 300, placeholder=" ...")) or "no files"
         raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown}. {advice}")
 
 
-def first_error(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a document, and where."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"
+def parse_json(form: TypeAdapter[T], data: bytes) -> T:
+    """Parse a JSON document that others wrote.
+
+    Raises:
+        ValueError: it is too large, or not of that form; the message is the first thing that is wrong.
+    """
+    if len(data) > DOCUMENT_BYTES:
+        raise ValueError(f"it has {len(data):,} bytes, and at most {DOCUMENT_BYTES:,} are read")
+    content = from_json(data)  # pydantic's own reading of JSON takes many times as much memory
+    try:
+        return form.validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    raise ValueError(plain(f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"))

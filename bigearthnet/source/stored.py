@@ -4,10 +4,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from bigearthnet.errors import SourceError
-from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, first_error, require_names
+from bigearthnet.source.record import ARCHIVES, RECORD_FILES, Record, RecordFile, parse_json, require_names
 from bigearthnet.store.base import Store, StoredFile
 from bigearthnet.store.reader import ResumingReader
 
@@ -83,9 +83,9 @@ def read_mirror(store: Store) -> Record | None:
     place = f"{store.url.rstrip('/')}/{RECORD}"
     advice = "Run the mirror again, or remove that file if it is something else."
     try:
-        record = _DOCUMENT.validate_json(data, strict=True)
-    except ValidationError as error:
-        raise SourceError(f"{place} does not describe a mirror ({first_error(error)}). {advice}") from None
+        record = parse_json(_DOCUMENT, data)
+    except ValueError as error:
+        raise SourceError(f"{place} does not describe a mirror ({error}). {advice}") from None
     require_names([file.name for file in record.files], place, advice)
     return record
 

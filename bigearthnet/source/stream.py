@@ -35,7 +35,7 @@ class Stream:
         self._name = file.name
         self._reader = source.open(file)
         self._marks = deque(
-            sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position})
+            sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position > 0})
         )
         self._on_bytes = on_bytes
         self._digest = hashlib.md5(usedforsecurity=False)

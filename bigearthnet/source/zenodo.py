@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import AliasPath, BaseModel, Field, ValidationError
+from pydantic import AliasPath, BaseModel, FailFast, Field, TypeAdapter
 
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import SourceError, plain
 from bigearthnet.source.http import Http, require_same_host, safe_url
-from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, first_error, require_names
+from bigearthnet.source.record import RECORD_FILES, Record, RecordFile, Size, parse_json, require_names
 from bigearthnet.store.reader import ResumingReader
 
 _ZENODO_URL: Final = r"https?://(?:www\.)?zenodo\.org/"
@@ -24,7 +24,7 @@ _ADVICE: Final = "Choose a record of BigEarthNet v2, such as 10891137."
 
 class _File(BaseModel):
     key: str
-    size: int = Field(ge=0)
+    size: Size
     checksum: str = Field(pattern=r"^md5:[0-9a-fA-F]{32}$")
     link: str = Field(validation_alias=AliasPath("links", "self"))
 
@@ -32,11 +32,14 @@ class _File(BaseModel):
 class _Document(BaseModel):
     """The parts that are used of the JSON of a record."""
 
-    id: int | Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    id: Size | Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     version: str | None = Field(None, validation_alias=AliasPath("metadata", "version"))
     title: str | None = Field(None, validation_alias=AliasPath("metadata", "title"))
-    files: list[_File]
+    files: Annotated[list[_File], FailFast()]
     latest: str | None = Field(None, validation_alias=AliasPath("links", "latest"))
+
+
+_DOCUMENT: Final = TypeAdapter(_Document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,12 @@ def parse_record(document: bytes, url: str) -> Record:
     for file in used:
         require_same_host(url, file.link, f"the link to {file.key} in {place}")
     files = tuple(RecordFile(file.key, file.size, file.checksum[4:].lower(), file.link) for file in used)
-    version, title = (" ".join((text or "").split()) for text in (found.version, found.title))
+    version, title = plain(found.version or ""), plain(found.title or "")
     return Record("zenodo", str(found.id), version, title, files)
 
 
 def _parse(document: bytes, place: str) -> _Document:
     try:
-        return _Document.model_validate_json(document)
-    except ValidationError as error:
-        raise SourceError(f"{place} is not the JSON of a record ({first_error(error)}). {_ADVICE}") from None
+        return parse_json(_DOCUMENT, document)
+    except ValueError as error:
+        raise SourceError(f"{place} is not the JSON of a record ({error}). {_ADVICE}") from None

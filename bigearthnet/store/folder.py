@@ -156,6 +156,7 @@ class FolderStore:
 
     @contextmanager
     def lock(self, run: str) -> Iterator[FolderLock]:
+        is_new = not self._root.exists()
         with translate_os_errors("lock", self._root):
             self._claim()
         with lock_folder(self._root / ownership.LOCK, run) as lock:
@@ -164,7 +165,11 @@ class FolderStore:
             for path in self._staging.glob(f"*{NEW}"):  # left by killed runs
                 with translate_os_errors("remove", path):
                     path.unlink()
-            yield lock
+            try:
+                yield lock
+            finally:
+                if is_new:
+                    self._remove_unused()
 
     def _path(self, name: str) -> Path:
         ownership.require_name(name, self.url)
@@ -189,8 +194,20 @@ class FolderStore:
         if not marker.exists():
             make_folder(self._root)
             ownership.require_unused((entry.name for entry in self._root.iterdir()), self.url)
-            marker.write_bytes(ownership.MARKER_TEXT)
+            with suppress(FileExistsError), marker.open("xb") as file:  # follows no link, unlike "wb"
+                file.write(ownership.MARKER_TEXT)
             sync(self._root)
+
+    def _remove_unused(self) -> None:
+        """Remove the folder if a run that failed has put nothing into it."""
+        own = {ownership.LOCK, ownership.MARKER, self._staging.name}
+        with suppress(OSError):
+            if {path.name for path in self._root.iterdir()} <= own:
+                if self._staging.exists():
+                    self._staging.rmdir()  # fails if something is in it
+                for name in (ownership.MARKER, ownership.LOCK):
+                    (self._root / name).unlink()
+                self._root.rmdir()
 
     def _prove(self, name: str) -> Path:
         """Make sure that a file can be renamed to its name later; returns its path."""

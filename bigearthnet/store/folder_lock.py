@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from bigearthnet.errors import BusyError
+from bigearthnet.errors import BusyError, plain
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import describe_owner
 
@@ -36,15 +36,17 @@ class FolderLock:
 def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
     """Lock a folder by a file in it until the block ends; raise BusyError if another run has it."""
     with translate_os_errors("lock", path):
-        file = path.open("ab+", buffering=0)  # a buffer that cannot be written fails again at the end
+        # A link that another user put there would lead to a file of this user, which would be emptied.
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = os.fdopen(handle, "ab+", buffering=0)  # a buffer that cannot be written fails again at the end
     with file:
         with translate_os_errors("lock", path):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read().decode(errors="replace")
-                owner = owner or "another run"  # one that has just begun may not have written yet
+                # One that has just begun may not have written yet.
+                owner = plain(file.read(1000).decode(errors="replace")) or "another run"
                 raise BusyError(
                     f"{path.parent} is locked by {owner}. "
                     "Wait until that run has ended, or cancel it, then run again."

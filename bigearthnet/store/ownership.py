@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from bigearthnet.errors import StoreError
+from bigearthnet.errors import StoreError, plain
 
 LOCK: Final = ".lock"
 MARKER: Final = ".bigearthnet"
@@ -38,7 +38,7 @@ def require_unused(names: Iterable[str], url: str) -> None:
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         raise StoreError(
-            f"cannot write to {url}: it holds files that this program did not put there ({shown}). "
+            f"cannot write to {url}: it holds files that this program did not put there ({plain(shown)}). "
             "Choose an empty or a new one."
         )
 

@@ -43,4 +43,4 @@ def parse_s3_url(url: str) -> tuple[str, str]:
 
 def hide_secrets(text: str) -> str:
     """Remove user, password and query from the URLs in a text."""
-    return re.sub(r"(//[^\s?\"']*)\?[^\s\"']*", r"\1", re.sub(r"//\S*@", "//", text))
+    return re.sub(r"(/[^\s?\"']*)\?[^\s\"']*", r"\1", re.sub(r"(:/+)\S*@", r"\1", text))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bigearthnet.errors import StoreError
+from bigearthnet.store.s3_url import hide_secrets
 
 ROOTS: Final = "BIGEARTHNET_ROOTS"
 """Environment variable with folders, separated by `:`. Empty or unset: no limit."""
@@ -33,7 +34,8 @@ def folder(text: str) -> Path:
     """
     advice = "Write the whole path of a folder, such as /data/bigearthnet, without variables or quotes"
     if not text.strip() or re.search(r"^[\s'\"]|\0|^[a-z][a-z0-9+.-]*:/|(^|/)\$", text, re.IGNORECASE):
-        raise StoreError(f"cannot use {text!r}. {advice}. A bucket is written s3://bucket/prefix.")
+        shown = hide_secrets(text)
+        raise StoreError(f"cannot use {shown!r}. {advice}. A bucket is written s3://bucket/prefix.")
     try:
         path = require_allowed(Path(text).expanduser().resolve())
         path.stat()

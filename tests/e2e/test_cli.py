@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import BaseModel
 
 from deployments.cli import EXAMPLES, FLOWS, main
+from tests.unit.test_docs import blocks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # a slow core starts the server in minutes
 
@@ -93,13 +94,13 @@ def test_help_has_each_option_and_examples(here: None, name: str, capsys: pytest
         assert f"\n  {line}\n" in output, "an example has a line of its own, to be copied"
 
 
-def test_the_list_of_commands_needs_no_prefect() -> None:
+def test_the_list_of_commands_needs_neither_prefect_nor_numpy() -> None:
     code = (
         "import sys\nfrom deployments.cli import main\n"
-        "try: main(['--help'])\nfinally: print('prefect' in sys.modules)"
+        "try: main(['--help'])\nfinally: print({'prefect', 'numpy'} & sys.modules.keys())"
     )
     found = subprocess.run((sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.endswith("False\n")
+    assert found.stdout.endswith("set()\n")
     assert all(re.search(rf"│ {name} ", found.stdout) for name in (*FLOWS, "serve", "deploy"))
 
 
@@ -150,6 +151,15 @@ def test_a_server_that_is_not_there_is_named(home: Path) -> None:
     assert "http://127.0.0.1:9/api" in errors[0]
 
 
+def test_a_temporary_server_that_cannot_start_ends_the_command(tmp_path: Path) -> None:
+    (tmp_path / "prefect.db").mkdir()
+    code, _, errors = ended(bigearthnet("prepare", "--source", "sample", home=tmp_path))
+    assert code == 1
+    assert "\n".join(errors).count("unable to open database file") < 5, "it was tried once"
+    assert errors[-2].endswith(f"does not start, see above. Its files are in {tmp_path}.")
+    assert errors[-1].startswith("Check the free space")
+
+
 def test_the_sample_fits_on_a_screen(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "with a space" / "dataset"
     arguments = ("prepare", str(target), "--source", "sample", "--work-dir", str(tmp_path / "work"))
@@ -163,6 +173,27 @@ def test_the_sample_fits_on_a_screen(home: Path, tmp_path: Path) -> None:
     assert len(files) == 4
     assert all(file.exists() for file in files)
     assert "make dataset" in output
+
+
+def test_the_python_of_the_docs_lets_nobody_in(home: Path, tmp_path: Path) -> None:
+    """As a person runs it, without a server: the one that Prefect starts knows all credentials."""
+    aws = next(code for code in blocks(ROOT / "deployments" / "aws" / "README.md", "sh") if ".save(" in code)
+    save = aws.partition("settings.apply()")[2].rstrip("\n'")
+    code = f"""
+{blocks(ROOT / "README.md", "python")[-1]}
+{save}
+import httpx
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    asked = str(client.api_url).rstrip("/") + "/block_documents/filter"
+status = httpx.post(asked, json={{"include_secrets": True}}).status_code
+print(status, AwsCredentials.load("bigearthnet").region_name)
+"""
+    environment = clean(PREFECT_HOME=str(home))
+    command = (sys.executable, "-c", code)
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    assert shown == b"401 eu-central-1\n"
+    assert (tmp_path / "sample-dataset" / "dataset.json").exists()
 
 
 def test_ctrl_c_ends_a_run_quietly(home: Path, tmp_path: Path) -> None:

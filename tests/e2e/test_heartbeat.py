@@ -23,7 +23,7 @@ def test_it_is_logged_again_and_again_and_not_after_the_end(
 
     @flow
     def long() -> None:
-        with suppress(KeyboardInterrupt), still_running("counting sheep", every_seconds=0.01):
+        with suppress(KeyboardInterrupt), still_running("counting sheep", 0.01, 0.01):
             while caplog.messages.count(line) < 2:
                 time.sleep(0.01)
             raise KeyboardInterrupt

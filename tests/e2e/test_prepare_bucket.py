@@ -40,6 +40,24 @@ def test_credentials_that_do_not_suffice(
     assert (server.requests, bucket_home.place.files()) == ([], {})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AWS_PROFILE", "nobody", r"cannot open s3://bucket: .*\(nobody\).*Correct AWS_PROFILE"),
+        ("AWS_ENDPOINT_URL", "nowhere", "Invalid endpoint: nowhere. Correct the endpoint"),
+        ("AWS_CONFIG_FILE", "config", "Unable to parse config file: .*config"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config").write_text("[")
+    monkeypatch.setenv(name, value)
+    with pytest.raises((CredentialsError, StoreError), match=message):
+        tasks.connect.open_store("s3://bucket", "")
+
+
 def test_what_was_sent_before_the_line_broke_is_not_made_again_on_another_machine(
     s3_server: S3Server,
     server: RecordServer,

@@ -1,6 +1,7 @@
 """What is published, against the record's own files read by tarfile, zstandard, rasterio and pyarrow."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
     for folder in (home.work, home.work / "sample"):
         (folder / ".bigearthnet").touch()
     assert home.prepare("sample", selection={"max_patches": 2})["patches"] == 2
-    require_whole(home.destination)
+    assert require_whole(home.destination)["title"].startswith("Drawn sample")
 
 
 def test_the_python_of_the_readme_runs(
@@ -143,6 +144,7 @@ def test_the_python_of_the_readme_runs(
 ) -> None:
     """On the embedded sample as `make run` prepares it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")})
     prepare(source="sample", destination="sample-dataset", work_dir="sample-work")
     codes = blocks(README, "python")
     assert len(codes) == 3

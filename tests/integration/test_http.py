@@ -1,16 +1,19 @@
 """Requests over HTTP, to a real server that does everything wrong a server can do."""
 
+import itertools
 import logging
 import socket
 import traceback
 from email.utils import formatdate
 from pathlib import Path
 from time import time
+from types import SimpleNamespace
 
 import pytest
 
 from bigearthnet import __version__
 from bigearthnet.errors import SourceError, TransferError
+from bigearthnet.source import http as http_module
 from bigearthnet.source.http import Http
 from bigearthnet.source.record import RecordFile
 from bigearthnet.source.zenodo import ZenodoSource
@@ -153,12 +156,23 @@ def test_the_latest_version_is_followed_on_the_same_host_only(
     assert source.latest() is source
 
 
+def test_a_record_that_trickles_is_not_waited_for_without_end(
+    server: RecordServer, source: ZenodoSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(step=50)  # each look at it is 50 s later
+    monkeypatch.setattr(http_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    server.faults[RECORD] = [Fault(drip_seconds=0.01)] * 11
+    with pytest.raises(TransferError, match="only 3 bytes in 120 s"):
+        source.record()
+    assert len(server.requests) == 10
+
+
 def test_an_archive_is_not_read_as_a_record(server: RecordServer, http: Http) -> None:
     with (server.folder / MAPS).open("wb") as file:
-        file.truncate(16 << 20)
-        assert len(http.document(server.file_url(MAPS))) == 16 << 20
-        file.truncate((16 << 20) + 1)
-    with pytest.raises(SourceError, match="has more than 16 MiB, so it is not a record"):
+        file.truncate(2 << 20)
+        assert len(http.document(server.file_url(MAPS))) == 2 << 20
+        file.truncate((2 << 20) + 1)
+    with pytest.raises(SourceError, match="has more than 2 MiB, so it is not a record"):
         http.document(server.file_url(MAPS))
 
 

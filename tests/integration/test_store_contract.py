@@ -240,8 +240,11 @@ def test_a_second_run_is_refused_and_told_of_the_first(place: Place, store: Stor
         lock.check()
     with pytest.raises(ZeroDivisionError), place.open().lock("second"):
         raise ZeroDivisionError
-    with place.open().lock("third"):
-        pass
+    with place.open().lock("\x1b[2J" * 99) as lock:
+        lock.check()
+        with pytest.raises(BusyError, match=r"\\x1b\[2J") as caught, place.open().lock("b"):
+            pass
+        assert str(caught.value).isprintable()
 
 
 def test_a_lock_that_was_removed_is_lost(place: Place, store: Store) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest, index_archive, patch_files
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.errors import ArchiveError, SpaceError
-from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS
+from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, TILES_LIMIT
 from tests.support.small_archives import Members, packed
 
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
@@ -136,6 +136,13 @@ def test_the_index_lists_tiles_and_cells(tmp_path: Path) -> None:
     empty = ArchiveReader(decompress(io.BytesIO(packed(tmp_path, []))), MAPS_ROOT, "maps.tar.zst")
     with pytest.raises(ArchiveError, match=r"^maps\.tar\.zst \w+ no patches\. Fetch it again\.$"):
         index_archive(empty)
+
+
+def test_the_number_of_tiles_has_a_limit(tmp_path: Path) -> None:
+    tiles = [f"S2A_MSIL2A_{n:08d}T101031_N9999_R022_T33UUP" for n in range(TILES_LIMIT + 1)]
+    data = packed(tmp_path, (one for tile in tiles for one in map_of(f"{tile}_00_00")))
+    with pytest.raises(ArchiveError, match="it has more than 1,000 tiles"):
+        index_archive(ArchiveReader(decompress(io.BytesIO(data)), MAPS_ROOT, "it"))
 
 
 rows = st.sets(st.integers(0, 9))

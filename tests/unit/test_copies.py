@@ -2,10 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -163,6 +165,28 @@ def test_bytes_that_differ_from_the_card_are_not_kept(tmp_path: Path, published_
     partial = FolderStore(tmp_path / "d").resume(file.name, file.size, file.sha256)
     with pytest.raises(ChangedError):
         copy_file(file, FolderStore(folder), published, partial, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("image_size", lambda old: [*old[:-1], 1 << 31]),
+        ("patch_id", lambda old: old[::-1]),
+        ("patch_id", lambda old: [*old[:-1], "é"]),
+        ("patch_id", lambda old: [None, *old[1:]]),
+    ],
+)
+def test_rows_that_do_not_match_the_card_are_refused(
+    tmp_path: Path, published_sample: Path, name: str, values: Callable[[list[Any]], list[Any]]
+) -> None:
+    card = require_published(FolderStore(published_sample)).card
+    rows = tile_rows(pq.ParquetFile(published_sample / MANIFEST), card, card.tiles[0].tile)
+    at, field = rows.column_names.index(name), rows.schema.field(name)
+    changed = rows.set_column(at, field, pa.array(values(rows.column(name).to_pylist()), field.type))
+    pq.write_table(changed, tmp_path / MANIFEST)
+    for entry in card.tiles[:2]:  # the second is not there at all
+        with pytest.raises(SourceError, match="do not match dataset"):
+            tile_rows(pq.ParquetFile(tmp_path / MANIFEST), card, entry.tile)
 
 
 @pytest.mark.parametrize("where", ["header", "png", "end"])

@@ -107,3 +107,10 @@ def test_the_login_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     user, _, password = first.partition(":")
     assert user == "bigearthnet"
     assert len(password) >= 32
+    (tmp_path / "login").write_text(f"{first}\n")
+    assert login(tmp_path) == first, "an editor may end the line"
+
+
+def test_an_empty_login_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "login").touch()  # as a power cut can leave it
+    assert len(login(tmp_path)) > 32

@@ -80,6 +80,15 @@ def test_python_blocks_parse(code: str) -> None:
     ast.parse(code)
 
 
+@pytest.mark.parametrize("code", [*cases("python"), *cases("sh")])
+def test_prefect_gets_its_login_before_it_is_imported(code: str) -> None:
+    """Otherwise the server that Prefect starts lets every user of the machine in."""
+    imported = re.search(r"^(from|import) (flows|tasks|prefect)", code, re.MULTILINE)
+    assert not imported or "settings.apply()" in code[: imported.start()]
+    if re.search(r"bin/prefect ", code):
+        assert {"PREFECT_API_URL=", "PREFECT_API_AUTH_STRING="} <= set(re.findall(r"PREFECT_\w+=", code))
+
+
 @pytest.mark.parametrize("code", cases("sh"))
 def test_shell_blocks_parse(code: str) -> None:
     subprocess.run(("bash", "-n"), input=code, text=True, check=True)

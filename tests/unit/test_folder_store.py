@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,33 @@ def test_an_upload_links_and_a_leftover_link_is_not_written_into(
     os.link(tmp_path / "tile.zip", folder / ".staging/x.new")  # as a killed upload leaves it
     store.write("x", b"short")
     assert (tmp_path / "tile.zip").read_bytes() == b"of the work folder"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_fails_leaves_no_new_folder(store: FolderStore, folder: Path, *, there: bool) -> None:
+    if there:
+        folder.mkdir()
+    with pytest.raises(ZeroDivisionError), store.lock("run"):
+        raise ZeroDivisionError
+    assert folder.exists() is there
+    with store.lock("run"):
+        store.resume("x", 2, "v").append([memoryview(b"1")])
+    assert store.resume("x", 2, "v").position == 1, "what was begun stays"
+
+
+@pytest.mark.parametrize("name", [".lock", ".bigearthnet"])
+@pytest.mark.parametrize("there", [True, False])
+def test_links_of_another_user_lead_to_no_file(
+    store: FolderStore, folder: Path, tmp_path: Path, name: str, *, there: bool
+) -> None:
+    mine = tmp_path / "mine"
+    if there:
+        mine.write_text("important")
+    folder.mkdir()
+    (folder / name).symlink_to(mine)
+    with suppress(StoreError), store.lock("run"):
+        pass
+    assert (mine.read_text() == "important") if there else not mine.exists()
 
 
 def test_a_beginning_that_is_too_long_is_dropped(store: FolderStore, folder: Path) -> None:

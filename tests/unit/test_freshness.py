@@ -71,6 +71,8 @@ def test_the_comparison_is_shown_as_a_table(record: Record, published: Published
     text = freshness.comparison_markdown(compared(replace(record, version="3"), published), "s3://a/b")
     assert text.startswith("# s3://a/b\n\nThe dataset will be prepared again: record: 1 2.0.0 → 1 3.\n")
     assert "| record | 1 2.0.0 | 1 3 | differs |" in text
+    foreign = freshness.comparison_markdown(compared(replace(record, version="<img> [a](b)"), published), "x")
+    assert not re.search(r"<img|[^\\]\[", foreign)
     assert text.count("| same |") == len(record.files) + 1
     text = freshness.comparison_markdown(compared(replace(record, version="![](//x)"), published), "a")
     assert "![](" not in text

@@ -1,6 +1,7 @@
 import logging
 import os
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_another_file_is_not_replaced_by_links(tmp_path: Path) -> None:
             write_links(tmp_path / name, URL, [link()], NOON)
 
 
+@pytest.mark.timeout(30)
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(StoreError, match="it is another file"):
+            write_links(path, URL, [link()], NOON)
+
+
 def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     with (
@@ -85,11 +94,17 @@ def test_links_that_cannot_be_written_are_not_shown(tmp_path: Path, caplog: pyte
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", " ~/x", "'/x'", "x\0"]
+    "text",
+    [
+        *("", " ", "s3://bucket/links.txt", "~", "~nosuchuser/x", "$HOME/x", " ~/x", "'/x'", "x\0"),
+        "https://me:SE/CRET@host/x",
+    ],
 )
 def test_what_is_no_file_is_refused(text: str) -> None:
-    with pytest.raises(StoreError, match=r"cannot write links to .* Name a file, such as ~/links\.txt"):
+    message = r"cannot write links to .* Name a file, such as ~/links\.txt"
+    with pytest.raises(StoreError, match=message) as caught:
         links_path(text)
+    assert "CRET" not in str(caught.value)
 
 
 def test_a_file_is_found_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,4 +115,6 @@ def test_a_file_is_found_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_markdown_has_each_link_under_its_name() -> None:
     text = links_as_markdown(URL, [link()], NOON)
     assert f"- [x]({link().url})" in text.splitlines()
+    bad = replace(link(), name="x](http://a)<img>")
+    assert "- [x\\](http://a)&#60;img&#62;](" in links_as_markdown(URL, [bad], NOON)
     assert "until 2026-01-31 12:00:00 UTC" in text

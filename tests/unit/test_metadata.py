@@ -138,7 +138,12 @@ def test_the_real_files_are_read_as_they_state() -> None:
 def refused(file: Path, message: str) -> None:
     with pytest.raises(SourceError) as caught:
         read_metadata([file])
-    assert str(caught.value).startswith(f"metadata.parquet: {message}")
+    assert str(caught.value).removeprefix("metadata.parquet").lstrip(": ").startswith(message)
+
+
+def test_the_number_of_tiles_has_a_limit(tmp_path: Path) -> None:
+    tiles = [f"S2A_MSIL2A_{n:08d}T101031_N9999_R022_T33UUP" for n in range(1001)]
+    refused(write(tmp_path / "metadata.parquet", [row(f"{tile}_00_00") for tile in tiles]), "has more than")
 
 
 ENDS = ("", "_26", "-26-57", "x26_57", "_26x57", "_+6_57", "_ 6_57", "_2657", "_26_5٣", "_26_57\n")

@@ -107,7 +107,9 @@ def test_the_report_names_some_of_many_rejected_patches(card: Card) -> None:
     assert " more, all of them" not in report_markdown(few, "/data", EFFORT, b"")
 
 
-def test_text_of_others_is_not_read_as_markdown() -> None:
+def test_text_of_others_is_not_read_as_markdown(card: Card) -> None:
+    source = card.source.model_copy(update={"record": "1", "version": "<img>"})
+    assert "<img>" not in report_markdown(card.model_copy(update={"source": source}), "x", EFFORT, b"")
     assert table(("a",), [("x|y `z` *b* <img> [l](u) _i_\nnew",)]).splitlines() == [
         "| a |",
         "| --- |",

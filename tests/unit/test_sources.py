@@ -83,6 +83,8 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
         ("/data/${SET}", "without variables or quotes. A bucket"),
         (" ~/x", "cannot use ' ~/x'"),
         ("'/data/x'", "cannot use"),
+        ("ftp://me:a/b@c/d", "^ftp://c/d is not a source"),
+        ("ftp://me:a?b@c/d", "^ftp://me is not a source"),
         ("~nosuchuser/x", "cannot use '~nosuchuser/x'"),
         ("x" * 5000, "cannot use 'xxx.*name too long"),
         ("/dev/null/x", "cannot use '/dev/null/x': Not a directory"),
@@ -106,8 +108,10 @@ def test_a_folder_to_write_to_need_not_exist(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert folder(f"{tmp_path}/link/new") == tmp_path / "real/new"
-    with pytest.raises(StoreError, match="A bucket is written s3://bucket/prefix"):
-        folder("s3:/bucket")
+    for text in ("s3:/bucket", "s3:/AKIA:SECRET@bucket", "https://host/x?token=SECRET"):
+        with pytest.raises(StoreError, match="A bucket is written s3://bucket/prefix") as caught:
+            folder(text)
+        assert "SECRET" not in str(caught.value)
 
 
 def test_the_sample_replaces_no_file_of_others(tmp_path: Path) -> None:

@@ -138,11 +138,13 @@ def test_what_is_wrong_on_this_side_is_said(error: BotoCoreError, message: str) 
         CredentialRetrievalError(provider="process", error_msg="SECRET"),
         EndpointConnectionError(endpoint_url="https://user:SE/CRET@host/x?token=SECRET"),
         ParamValidationError(report="https://host/x?token=SECRET is no endpoint"),
+        response("Odd\n\x1b[2J\x9b", 400),
     ],
 )
 def test_no_secret_goes_into_a_message(error: Exception) -> None:
     with pytest.raises(BigEarthNetError) as caught, translate_errors("write", URL):
         raise error
     assert "CRET" not in str(caught.value)
+    assert str(caught.value).isprintable()
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__

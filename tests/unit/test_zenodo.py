@@ -100,7 +100,9 @@ def test_version_and_title_can_be_missing(metadata: dict[str, Any]) -> None:
     [
         (lambda d: d.pop("id"), r"\(id: Field required\)"),
         (lambda d: d.update(id="7](http://a)"), r"\(id\."),
+        (lambda d: d.update(id=10**30), r"\(id\."),
         (lambda d: d.pop("files"), r"\(files: Field required\)"),
+        (lambda d: d["files"][0].update(size=1 << 63), r"\(files\.0\.size: .*less than"),
         (lambda d: d["files"][0].update(size=-1), r"\(files\.0\.size: .*greater than or equal to 0"),
         (lambda d: d["files"][0].pop("checksum"), r"\(files\.0\.checksum: Field required"),
         (lambda d: d.update(files=[]), f"has no {IMAGES} and no {MAPS}; it has no files. Choose"),

@@ -7,7 +7,7 @@ from typing import Final
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError
+from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError, plain
 from bigearthnet.store.s3_url import hide_secrets
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
@@ -89,6 +89,8 @@ def translate_errors(verb: str, url: str) -> Iterator[None]:
         # Its kind alone: what a helper program says about credentials may hold some.
         reason = f"there are no usable credentials ({type(error).__name__})"
         advice = "Give an access key and a secret key, or a role"
+    except exceptions.ProfileNotFound as error:
+        reason, advice = _one_line(error), "Correct AWS_PROFILE, or make it by `aws configure --profile`"
     except exceptions.NoRegionError:
         reason, advice = "there is no region", _REGION
     except exceptions.SSLError as error:
@@ -115,8 +117,8 @@ def error_code(error: ClientError) -> str:
 def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
     code, metadata = error_code(error), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
-    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
-    reason = f"S3 answered {code or status}" + (f" ({said})" if said else "")
+    said = plain(str(error.response.get("Error", {}).get("Message", ""))).rstrip(". ")
+    reason = f"S3 answered {plain(code) or status}" + (f" ({said})" if said else "")
     if code in _DAMAGED:
         return TransferError, reason, "The bytes were damaged on their way: run again"
     if code in ABSENT | _NOT_MET:
@@ -135,4 +137,4 @@ def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    return plain(str(error)).rstrip(".")
