@@ -1,5 +1,15 @@
 """Errors of this package. A message says what happened, where, and what to do."""
 
+from typing import Final
+
+_SAID_LIMIT: Final = 300
+
+
+def one_line(said: object) -> str:
+    """Return what a library or server says, for a message: a line of at most 300 printable characters."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(said)[:2000]).split()).rstrip(".")
+    return text if len(text) <= _SAID_LIMIT else f"{text[:_SAID_LIMIT]} ..."
+
 
 class BigEarthNetError(Exception):
     """Base class of all errors that this package raises on purpose."""

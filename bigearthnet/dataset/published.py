@@ -2,18 +2,19 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
+from bigearthnet.dataset.manifest import SCHEMA
 from bigearthnet.errors import SourceError
 from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.store import Store, StoredFile
+from bigearthnet.tile.rows import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tile_rows(
-    manifest: pq.ParquetFile, card: Card, tile: str, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """Return the rows of a tile, which is a row group of the manifest; all columns by default."""
+def tile_rows(manifest: Path, card: Card, tile: str, columns: pa.Schema = SCHEMA) -> pa.Table:
+    """Return columns of the rows of a tile with patches, which is a row group of the manifest.
+
+    Raises:
+        ChecksumError: the manifest is damaged.
+    """
     names = [entry.tile for entry in card.tiles if entry.patches]
-    return manifest.read_row_group(names.index(tile), columns, use_threads=False)
+    advice = f"Remove {MANIFEST} from the dataset, then prepare it again."
+    return read_rows(manifest, columns, str(manifest), advice, names.index(tile))
 
 
 def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:

@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
-from bigearthnet.errors import BusyError
+from bigearthnet.errors import BusyError, one_line
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.store.ownership import describe_owner
+
+_OWNER_LIMIT: Final = 1000  # characters that are read of who has a lock
 
 
 class FolderLock:
@@ -43,7 +45,8 @@ def lock_folder(path: Path, run: str) -> Iterator[FolderLock]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read() or "another run"  # one that has just begun may not have written yet
+                # A run that has just begun may not have written yet.
+                owner = one_line(file.read(_OWNER_LIMIT)) or "another run"
                 raise BusyError(
                     f"{path.parent} is locked by {owner}. "
                     "Wait until that run has ended, or cancel it, then run again."

@@ -3,10 +3,11 @@
 import os
 import uuid
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from bigearthnet.errors import one_line
 from bigearthnet.store.ownership import describe_owner
 
 
@@ -14,7 +15,7 @@ class LockOwner(BaseModel):
     """The content of a lock."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    name: str
+    name: Annotated[str, AfterValidator(one_line)]
     """The run, for messages."""
     id: str
     """Of the lock, at random."""

@@ -6,8 +6,9 @@ from typing import Final
 
 from botocore import exceptions
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
-from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError
+from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError, one_line
 from bigearthnet.store.s3_url import hide_secrets
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList; a HEAD has no body,
@@ -62,6 +63,8 @@ _NO_CREDENTIALS: Final = (
     exceptions.SSOError,
     exceptions.TokenRetrievalError,
 )
+_NOT_PARSED: Final = (ResponseParserError, ValueError, OverflowError, RuntimeError)
+"""What botocore raises for XML, numbers and dates that are none."""
 _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
 
@@ -89,12 +92,16 @@ def translate_errors(verb: str, url: str) -> Iterator[None]:
     except exceptions.NoRegionError:
         reason, advice = "there is no region", _REGION
     except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
-        kind, reason, advice = TransferError, f"no whole response from S3 ({_one_line(error)})", _NETWORK
+        kind, reason, advice = TransferError, f"no whole response from S3 ({one_line(error)})", _NETWORK
     except KeyError as error:  # a response that broke off among its headers
         kind, reason, advice = TransferError, f"the response of S3 has no {error}", _NETWORK
     except exceptions.BotoCoreError as error:
-        reason = f"the request is not possible ({_one_line(error)})"
+        reason = f"the request is not possible ({one_line(error)})"
         advice = "Correct the settings of the credentials"
+    except BigEarthNetError:
+        raise
+    except _NOT_PARSED as error:
+        kind, reason, advice = TransferError, f"the response of S3 is damaged ({one_line(error)})", _NETWORK
     # Without its cause: the response in it can hold a session token.
     raise kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.") from None
 
@@ -124,7 +131,3 @@ def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
         return StoreError, reason, advice
     manual = f"See what this server's manual says about {error.operation_name}"
     return StoreError, reason, _ADVICE.get(code, manual)
-
-
-def _one_line(error: exceptions.BotoCoreError) -> str:
-    return " ".join(str(error).split()).rstrip(".")
