@@ -10,7 +10,7 @@ PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench clean purge
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench fuzz clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ format: setup  ## bring the code into shape
 
 bench: setup  ## print times and memory, side by side with the recipe in use
 	$(BIN)/python -m benchmarks
+
+fuzz: setup  ## feed every parser damaged input, and keep what it should not have done: make fuzz INPUTS=1000 SEED=2
+	$(BIN)/python -m fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 
 clean:  ## remove the sample that make run prepared
 	rm -rf sample-dataset sample-work
