@@ -40,6 +40,7 @@ from bigearthnet.store.s3.prefix import SmallObject
 from bigearthnet.tile import ConvertedTile, Rejected
 from bigearthnet.tile.raster import decode, georeference
 from bigearthnet.tile.rows import members, write_rows
+from bigearthnet.zips.join import CentralDirectory
 from fuzz.mutate import mended, mutate_bytes, mutate_json
 from fuzz.run import Target
 from tests.support.pipeline import prepare
@@ -171,7 +172,7 @@ def manifest(folder: Path) -> Target:
         _copy_tiles(dataset, target)
         _find_tiles(dataset, folder)
 
-    return Target([(dataset / MANIFEST).read_bytes()], parse)
+    return Target(_parquets(dataset / MANIFEST), parse)
 
 
 def tile(folder: Path) -> Target:
@@ -195,25 +196,20 @@ def rows(folder: Path) -> Target:
         (path / "tile.json").write_bytes(_dump({**description, "rows_size": len(data)}))
         shard = cache().find("masks", _TILE, "key", "")
         if shard is not None:
-            members(cache().rows(shard), "masks")
+            CentralDirectory().add(members(cache().rows(shard), "masks"))
 
-    return Target([(path / "rows.parquet").read_bytes()], parse)
+    return Target(_parquets(path / "rows.parquet"), parse)
 
 
 def metadata(folder: Path) -> Target:
     """The record's metadata."""
     path = folder / METADATA_FILE
-    table = pq.read_table(_record(folder) / METADATA_FILE)
-    seeds = []
-    for options in ({"compression": "none"}, {"use_dictionary": False}, {"compression": "zstd"}):
-        pq.write_table(table, path, **options)
-        seeds.append(path.read_bytes())
 
     def parse(data: bytes) -> None:
         path.write_bytes(data)
         read_metadata([path])
 
-    return Target(seeds, parse)
+    return Target(_parquets(_record(folder) / METADATA_FILE), parse)
 
 
 def notes(folder: Path) -> Target:
@@ -299,6 +295,13 @@ def _geotiffs() -> Sequence[bytes]:
     return [drawn[MAP], drawn["B04"], *(geotiff(ramp, **layout) for layout in layouts)]
 
 
+def _parquets(path: Path) -> Sequence[bytes]:
+    """Return a file as it is, and written so that its values are not compressed."""
+    plain = io.BytesIO()
+    pq.write_table(pq.read_table(path), plain, compression="none", use_dictionary=False)
+    return [path.read_bytes(), plain.getvalue()]
+
+
 def _record(folder: Path) -> Path:
     path = folder.parent / "record"
     if not path.exists():
@@ -335,18 +338,14 @@ def _find_tiles(dataset: Path, folder: Path) -> None:
 def _unpublished(folder: Path) -> Any:
     made, store = folder / "made", FolderStore(folder / "unpublished")
     made.mkdir(exist_ok=True)
-    row = {
-        "patch_id": f"{_TILE}_00_00",
-        "mask_size": 1,
-        "mask_crc32": 2,
-        "class_pixels": [{"value": 1, "pixels": 9}],
-    }
-    write_rows([row], "masks", made / "masks.parquet")
+    common = {"mask_size": 1, "mask_crc32": 2, "class_pixels": [{"value": 1, "pixels": 9}]}
+    listed = [{"patch_id": f"{_TILE}_00_0{i}", **common} for i in range(3)]
+    write_rows(listed, "masks", made / "masks.parquet")
     (made / "masks.shard").write_bytes(b"shard")
 
     def cache() -> TileCache:
         return TileCache(store, None, folder, streams=True)
 
-    converted = ConvertedTile(_TILE, 1, (Rejected(f"{_TILE}_00_01", "bad"),))
+    converted = ConvertedTile(_TILE, 3, (Rejected(f"{_TILE}_00_09", "bad"),))
     cache().add("masks", "key", converted, Mark(7, "0" * 32), made)
     return cache, folder / "unpublished" / TILES / "key"

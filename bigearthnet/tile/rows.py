@@ -74,9 +74,12 @@ def read_rows(
             table = parquet.read_row_groups(groups, names, use_threads=False)
         table = table.select(names).cast(columns)
         table.validate(full=True)
-        are_ids = pc.match_substring_regex(table.column("patch_id"), f"^{PATCH_PATTERN}$")
-        if any(table.column(name).null_count for name in _STATED & {*names}) or not pc.all(are_ids).as_py():
-            raise pa.ArrowInvalid("a value is missing, or a patch id has another form")
+        ids = table.column("patch_id")
+        are_ids = pc.match_substring_regex(ids, f"^{PATCH_PATTERN}$")
+        ascend = pc.less(ids.slice(0, max(len(ids) - 1, 0)), ids.slice(1))
+        right = all(pc.all(each, min_count=0).as_py() for each in (are_ids, ascend))
+        if not right or any(table.column(name).null_count for name in _STATED & {*names}):
+            raise pa.ArrowInvalid("a value is missing, or the patch ids are not in their form and order")
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise ChecksumError(f"{where} is damaged ({one_line(error)}). {advice}") from error
     return table
