@@ -55,12 +55,8 @@ _OUTPUT_CHUNKS: Final = 64
 
 def tar(_: Path) -> Target:
     """Members of a tar stream."""
-    seeds = []
-    for form, name in (
-        (tarfile.GNU_FORMAT, "x"),
-        (tarfile.GNU_FORMAT, "x" * 300),
-        (tarfile.PAX_FORMAT, "é" * 99),
-    ):
+    seeds, gnu, pax = [], tarfile.GNU_FORMAT, tarfile.PAX_FORMAT
+    for form, name in ((gnu, "x"), (gnu, "x" * 300), (pax, "é" * 99)):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w", format=form) as archive:
             for i, size in enumerate((0, 5, 512, 600)):
@@ -86,9 +82,7 @@ def archive(folder: Path) -> Target:
 def zstd(folder: Path) -> Target:
     """A zstd stream, of which the first 16 MiB are read."""
     content = b"".join(bytes([i % 7]) * (i % 50) for i in range(2000))
-    seeds = [
-        zstandard.ZstdCompressor(level, write_checksum=level > 3).compress(content) for level in (1, 3, 19)
-    ]
+    seeds = [zstandard.ZstdCompressor(level, write_checksum=level > 3).compress(content) for level in (1, 19)]
     long = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
     seeds += [
         zstandard.ZstdCompressor(compression_params=long).compress(bytes(1 << 26)),
@@ -111,15 +105,9 @@ def geo(_: Path) -> Target:
 def zenodo(_: Path) -> Target:
     """A record of Zenodo, and its latest version."""
     url = "https://zenodo.org/api/records/10891137"
-    files = [
-        {
-            "key": name,
-            "size": 5,
-            "checksum": f"md5:{i:032x}",
-            "links": {"self": f"{url}/files/{name}/content"},
-        }
-        for i, name in enumerate((*ARCHIVES, METADATA_FILE, "README.md"))
-    ]
+    names = enumerate((*ARCHIVES, METADATA_FILE, "README.md"))
+    common = {"size": 5, "links": {"self": f"{url}/files/x/content"}}
+    files = [{"key": name, "checksum": f"md5:{i:032x}", **common} for i, name in names]
     links = {"latest": f"{url}/versions/latest"}
     seed = {"id": 10891137, "metadata": {"title": "T", "version": "2"}, "links": links, "files": files}
 
@@ -284,10 +272,7 @@ def _geotiffs() -> Sequence[bytes]:
     ramp = np.add.outer(np.arange(120, dtype=np.uint16), np.arange(120, dtype=np.uint16))
     layouts: tuple[dict[str, Any], ...] = (
         *({"compress": method} for method in ("deflate", "lzw", "packbits", "zstd", "lzma", "lerc")),
-        *(
-            {"compress": "deflate", "predictor": 2, **more}
-            for more in ({"ENDIANNESS": "BIG"}, {"BIGTIFF": "YES"})
-        ),
+        *({"compress": "deflate", **more} for more in ({"ENDIANNESS": "BIG"}, {"BIGTIFF": "YES"})),
         {"compress": "deflate", "tiled": True, "blockxsize": 64, "blockysize": 64, "points": True},
         {"compress": "lzw", "NBITS": 12},
     )
