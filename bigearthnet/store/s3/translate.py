@@ -63,7 +63,7 @@ _NO_CREDENTIALS: Final = (
     exceptions.SSOError,
     exceptions.TokenRetrievalError,
 )
-_NOT_PARSED: Final = (ResponseParserError, ValueError, OverflowError, RuntimeError)
+_NOT_PARSED: Final = (ResponseParserError, ValueError, ArithmeticError, RuntimeError)
 """What botocore raises for XML, numbers and dates that are none."""
 _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
