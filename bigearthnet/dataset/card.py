@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from bigearthnet.dataset.layout import CARD
+from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Frozen, Rendering, Selection
 from bigearthnet.plan.recipe import Kind, RecordUsed
@@ -25,9 +25,12 @@ def _require_plain(name: str) -> str:
     return name
 
 
-def _require_distinct(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFile, ...]":
-    if len({file.name for file in files}) < len(files):
+def _require_dataset(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFile, ...]":
+    names = {file.name for file in files}
+    if len(names) < len(files):
         raise ValueError("must have each name once")
+    if not names.issuperset((*ZIPS.values(), MANIFEST)):
+        raise ValueError("must have both zips and the manifest")
     return files
 
 
@@ -76,7 +79,7 @@ class ShardEntry(Frozen):
 class TileEntry(Frozen):
     """A tile: where its members are in both zips."""
 
-    tile: str
+    tile: str = Field(max_length=100)
     patches: int
     images: ShardEntry
     masks: ShardEntry
@@ -109,7 +112,7 @@ class Card(Frozen):
     images: dict[Literal["all", "train"], Moments | None]  # null without patches, or without known splits
     rejected: tuple[Rejected, ...]
     tiles: tuple[TileEntry, ...]
-    files: Annotated[tuple[PublishedFile, ...], AfterValidator(_require_distinct)]
+    files: Annotated[tuple[PublishedFile, ...], AfterValidator(_require_dataset)]
 
     def file(self, name: str) -> PublishedFile:
         """The file of that name."""
