@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown
 from urllib3.util import make_headers, parse_url
 
 from bigearthnet import __version__
-from bigearthnet.errors import ChangedError, SourceError, TransferError
+from bigearthnet.errors import ChangedError, SourceError, TransferError, one_line
 from bigearthnet.source.record import RecordFile
 from bigearthnet.store.reader import TRIES, Opened, backoff_seconds
 
@@ -192,8 +192,8 @@ def require_same_host(url: str, target: str, name: str) -> None:
         if there.host == here.host and there.scheme in {"https", here.scheme}:
             return
     raise SourceError(
-        f"{name} leads to {safe_url(target)}, which is not on {here.scheme}://{here.host}. Only links "
-        "on the same host are followed. Choose a record whose files are on its own host."
+        f"{name} leads to {one_line(safe_url(target))}, which is not on {here.scheme}://{here.host}. Only "
+        "links on the same host are followed. Choose a record whose files are on its own host."
     )
 
 

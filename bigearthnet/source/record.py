@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import SourceError, one_line
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, METADATA_FILES
 from bigearthnet.options import Frozen
 
@@ -83,4 +83,4 @@ def require_names(names: Collection[str], place: str, advice: str) -> None:
 def first_error(error: ValidationError) -> str:
     """Return the first thing that is wrong with a document, and where."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}"
+    return one_line(f"{'.'.join(map(str, first['loc'])) or 'the beginning'}: {first['msg']}")
