@@ -9,7 +9,7 @@ PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench campaign clean purge
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench campaign fuzz clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +60,9 @@ bench: setup  ## print times and memory, side by side with the recipe in use
 
 campaign: setup  ## run under faults for 30 minutes, and print a table: make campaign OPTIONS="--minutes 5"
 	$(BIN)/python -m campaign $(OPTIONS)
+
+fuzz: setup  ## feed every parser damaged input, and keep what it should not have done: make fuzz INPUTS=1000 SEED=2
+	$(BIN)/python -m fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 
 clean:  ## remove the sample that make run prepared
 	@for folder in sample-dataset sample-work; do \

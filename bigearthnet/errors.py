@@ -5,12 +5,12 @@ from typing import Final
 _PLAIN_LIMIT: Final = 300
 
 
-def plain(text: str) -> str:
-    """Return at most 300 characters of a text that others wrote, on one line, for messages and logs.
+def plain(said: object) -> str:
+    """Return what others wrote, for messages and logs: a line of at most 300 characters, without a full stop.
 
     Characters that cannot be shown, which could steer a terminal, are written as escapes.
     """
-    line = " ".join(text[:_PLAIN_LIMIT].split())
+    line = " ".join(str(said)[:_PLAIN_LIMIT].split()).rstrip(".")
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 

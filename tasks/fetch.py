@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from prefect import get_run_logger, task
 
 from bigearthnet.dataset import CARD, Published, copies
@@ -40,7 +39,7 @@ def fetch_file(file: PublishedFile, source: Store, published: Published, partial
 @task(name="fetch tile", task_run_name="fetch {entry.tile}", **policy.TRANSFER)
 def fetch_tile(entry: TileEntry, source: Store, published: Published, target: Store, scratch: Path) -> None:
     """Fetch the images and masks of a tile, each as a zip."""
-    rows = tile_rows(pq.ParquetFile(local_manifest(published, source, scratch)), published.card, entry.tile)
+    rows = tile_rows(local_manifest(published, source, scratch), published.card, entry.tile)
     with still_running(f"fetching {entry.tile}"):
         for kind in KINDS:
             stored = copies.copy_tile(kind, entry, rows, source, published, target)

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter
 
-from bigearthnet.dataset.layout import CARD
+from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import RejectedError, SourceError
 from bigearthnet.names import TILE_PATTERN
 from bigearthnet.options import Frozen, Rendering, Selection
@@ -26,9 +26,12 @@ def _require_plain(name: str) -> str:
     return name
 
 
-def _require_distinct(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFile, ...]":
-    if len({file.name for file in files}) < len(files):
+def _require_dataset(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFile, ...]":
+    names = {file.name for file in files}
+    if len(names) < len(files):
         raise ValueError("must have each name once")
+    if not names.issuperset((*ZIPS.values(), MANIFEST)):
+        raise ValueError("must have both zips and the manifest")
     return files
 
 
@@ -110,7 +113,7 @@ class Card(Frozen):
     images: dict[Literal["all", "train"], Moments | None]  # null without patches, or without known splits
     rejected: Annotated[tuple[Rejected, ...], FailFast()]
     tiles: Annotated[tuple[TileEntry, ...], FailFast()]
-    files: Annotated[tuple[PublishedFile, ...], FailFast(), AfterValidator(_require_distinct)]
+    files: Annotated[tuple[PublishedFile, ...], FailFast(), AfterValidator(_require_dataset)]
 
     def file(self, name: str) -> PublishedFile:
         """The file of that name."""

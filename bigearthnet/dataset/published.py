@@ -2,23 +2,22 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
+from bigearthnet.dataset.manifest import SCHEMA
 from bigearthnet.errors import ChecksumError, SourceError
-from bigearthnet.names import parse_patch
-from bigearthnet.plan.recipe import KINDS, Kind, Recipe, RecordUsed
+from bigearthnet.plan.recipe import KINDS, Recipe, RecordUsed
 from bigearthnet.store import Store, StoredFile
 from bigearthnet.store.disk import translate_os_errors
-from bigearthnet.tile.rows import column
+from bigearthnet.tile.rows import column, read_rows
 
 PNG_LIMIT: Final = 1 << 20
 """Most bytes of a PNG, which is read into memory; the pixels of one have at most 43,200."""
@@ -111,29 +110,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tile_rows(
-    manifest: pq.ParquetFile, card: Card, tile: str, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """Return the rows of a tile, which is a row group of the manifest; all columns by default.
+def tile_rows(manifest: Path, card: Card, tile: str, columns: pa.Schema = SCHEMA) -> pa.Table:
+    """Return columns of the rows of a tile with patches, which is a row group of the manifest.
 
     Raises:
-        SourceError: the manifest does not match the card, or a PNG is absurdly large.
+        ChecksumError: the manifest is damaged or does not match the card, or a PNG is absurdly large.
     """
     names = [entry.tile for entry in card.tiles if entry.patches]
-    try:
-        rows = manifest.read_row_group(names.index(tile), columns, use_threads=False)
-        ids = rows.column("patch_id").to_pylist()
-        largest = [pc.max(rows.column(column(kind, "size"))).as_py() for kind in KINDS if _has(rows, kind)]
-        usable = ids == sorted(set(ids)) and {parse_patch(one).tile for one in ids} == {tile}
-    except (pa.ArrowException, LookupError, TypeError, ValueError):
-        usable, largest = False, []
-    if not usable or max(largest, default=0) > PNG_LIMIT:
-        raise SourceError(f"the rows of {tile} in {MANIFEST} do not match {CARD}. Publish the dataset again.")
+    advice = f"Remove {MANIFEST} from the dataset, then prepare it again."
+    rows = read_rows(manifest, columns, str(manifest), advice, names.index(tile))
+    tiles = {patch_id[:-6] for patch_id in rows.column("patch_id").to_pylist()}
+    sizes = [rows.column(name) for name in (column(kind, "size") for kind in KINDS) if name in columns.names]
+    if tiles != {tile} or any(pc.max(size).as_py() > PNG_LIMIT for size in sizes):
+        raise ChecksumError(f"the rows of {tile} in {MANIFEST} do not match {CARD}. {advice}")
     return rows
-
-
-def _has(rows: pa.Table, kind: Kind) -> bool:
-    return column(kind, "size") in rows.column_names
 
 
 def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:

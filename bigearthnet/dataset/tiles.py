@@ -13,18 +13,17 @@ from shutil import rmtree
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.layout import MANIFEST, TILES, ZIPS
+from bigearthnet.dataset.manifest import SCHEMA
 from bigearthnet.dataset.published import Published, local_manifest, tile_rows
-from bigearthnet.errors import ChangedError
+from bigearthnet.errors import ChangedError, ChecksumError
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import Range, Store, StoredFile
 from bigearthnet.tile.convert import ConvertedTile, Rejected, rows_file, shard_file
-from bigearthnet.tile.rows import SCHEMAS, column
+from bigearthnet.tile.rows import SCHEMAS, column, read_rows
 
 _DESCRIPTION: Final = "tile.json"
 _SHARD: Final = "members"
@@ -95,18 +94,23 @@ class TileCache:
 
         Raises:
             ChangedError: the rows are gone.
+            ChecksumError: the rows are damaged; a tile that is not published will be made again.
         """
         if not shard.patches:
             return SCHEMAS[shard.kind].empty_table()
         if not shard.source.file.name.startswith(TILES):
-            columns = [*SCHEMAS[shard.kind].names, column(shard.kind, "offset")]
-            manifest, card = self._manifest
-            return tile_rows(manifest, card, shard.tile, columns)
+            assert self.published is not None  # noqa: S101 - a shard is in its zips
+            columns = [*SCHEMAS[shard.kind], SCHEMA.field(column(shard.kind, "offset"))]
+            return tile_rows(self._manifest, self.published.card, shard.tile, pa.schema(columns))
         name = _name(shard.key, _ROWS)
         data = self.store.read(name)
         if data is None:
             raise ChangedError(f"{self.store.url}/{name} was removed during the run. Run again.")
-        return pq.ParquetFile(BytesIO(data)).read(use_threads=False)
+        try:
+            return read_rows(BytesIO(data), SCHEMAS[shard.kind], f"{self.store.url}/{name}", "Run again.")
+        except ChecksumError:
+            self.store.delete([_name(shard.key, _DESCRIPTION)])  # so that the next run makes the tile again
+            raise
 
     def add(self, kind: Kind, key: str, made: ConvertedTile, mark: Mark | None, folder: Path) -> Shard:
         """Store a shard and its rows from the `folder` they were written to; their description comes last."""
@@ -143,10 +147,9 @@ class TileCache:
         return {file.name: file for file in self.store.list(TILES)}
 
     @cached_property
-    def _manifest(self) -> tuple[pq.ParquetFile, Card]:
+    def _manifest(self) -> Path:
         assert self.published is not None  # noqa: S101 - a shard is in its zips
-        path = local_manifest(self.published, self.store, self.scratch)
-        return pq.ParquetFile(path), self.published.card
+        return local_manifest(self.published, self.store, self.scratch)
 
 
 def _shards_in_zips(published: Published | None) -> dict[Kind, dict[str, Shard]]:

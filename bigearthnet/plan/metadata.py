@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bigearthnet.classes import BEN19
-from bigearthnet.errors import SourceError
+from bigearthnet.errors import SourceError, plain
 from bigearthnet.names import PATCH_PATTERN, TILES_LIMIT, Patch
 from bigearthnet.options import COUNTRIES, SPLITS
 
@@ -99,7 +99,8 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
                 yield batch.select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # Arrow reports damage as OSError too
         raise SourceError(
-            f"{path.name}: this is not a metadata file of the record, or damaged ({error}). Fetch it again."
+            f"{path.name}: this is not a metadata file of the record, or damaged ({plain(error)}). "
+            "Fetch it again."
         ) from error
 
 

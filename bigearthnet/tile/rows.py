@@ -1,12 +1,16 @@
 """The rows of a tile: what conversion tells of each image and each mask."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bigearthnet.errors import ChecksumError, plain
+from bigearthnet.names import PATCH_PATTERN
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.store.disk import translate_os_errors
 
@@ -38,6 +42,8 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
 """Columns by kind: sizes in bytes of the PNG, crs as EPSG code, bounds in its metres; sums and sums of
 squares of a channel's 14,400 pixels (0 to 255); class_pixels has the values that occur in the mask."""
 
+_STATED: Final = {field.name for schema in SCHEMAS.values() for field in schema}
+
 SUFFIXES: Final[dict[Kind, str]] = {"images": ".png", "masks": "_mask.png"}
 """What follows the patch id in a member's name."""
 
@@ -51,6 +57,32 @@ def write_rows(rows: Sequence[Mapping[str, Any]], kind: Kind, path: Path) -> Non
     """Write rows with the columns of `SCHEMAS[kind]` as Parquet."""
     with translate_os_errors("write", path):
         pq.write_table(pa.Table.from_pylist(list(rows), SCHEMAS[kind]), path, compression="zstd")
+
+
+def read_rows(
+    file: Path | BytesIO, columns: pa.Schema, where: str, advice: str, group: int | None = None
+) -> pa.Table:
+    """Read rows of tiles from Parquet: all, or those of a row group.
+
+    Raises:
+        ChecksumError: the file is damaged or has not these columns; `where` and `advice` are in the message.
+    """
+    try:
+        with pq.ParquetFile(file) as parquet:
+            names = columns.names
+            groups = range(parquet.num_row_groups) if group is None else [group]
+            table = parquet.read_row_groups(groups, names, use_threads=False)
+        table = table.select(names).cast(columns)
+        table.validate(full=True)
+        ids = table.column("patch_id")
+        are_ids = pc.match_substring_regex(ids, f"^{PATCH_PATTERN}$")
+        ascend = pc.less(ids.slice(0, max(len(ids) - 1, 0)), ids.slice(1))
+        right = all(pc.all(each, min_count=0).as_py() for each in (are_ids, ascend))
+        if not right or any(table.column(name).null_count for name in _STATED & {*names}):
+            raise pa.ArrowInvalid("a value is missing, or the patch ids are not in their form and order")
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
+        raise ChecksumError(f"{where} is damaged ({plain(error)}). {advice}") from error
+    return table
 
 
 def members(rows: pa.Table, kind: Kind) -> list[tuple[bytes, int, int]]:

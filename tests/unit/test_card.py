@@ -55,6 +55,8 @@ DIGESTS = ("../../x", "", "0" * 63, "0" * 65, "0" * 64 + "\n", "G" * 64, "A" * 6
         ),
         (lambda card: card["files"][0].update(size=-1), r"files\.0\.size"),
         (lambda card: card["files"].append(card["files"][0]), "files: .*must have each name once"),
+        (lambda card: card["files"].pop(0), "files: .*must have both zips and the manifest"),
+        (lambda card: card["tiles"][0].update(tile="x" * 101), r"tiles\.0\.tile"),
         (lambda card: card["tiles"][0]["images"].update(start=-1), r"tiles\.0\.images\.start"),
         (lambda card: card["tiles"][0]["masks"].update(stop=-1), r"tiles\.0\.masks\.stop"),
         (lambda card: card.update(format="bigearthnet-prefect/1"), "format"),
@@ -112,5 +114,5 @@ print(memory() - before < 300)
 
 
 def test_a_name_in_a_folder_is_allowed(card: Json) -> None:
-    name("tiles/x..y.zip")(card)
-    assert parse_card(json.dumps(card).encode(), WHERE).files[0].name == "tiles/x..y.zip"
+    card["files"].append({**card["files"][0], "name": "tiles/x..y.zip"})
+    assert parse_card(json.dumps(card).encode(), WHERE).files[-1].name == "tiles/x..y.zip"

@@ -200,7 +200,7 @@ def test_a_damaged_tile_leaves_nothing(tmp_path: Path, published_sample: Path, w
     data[at[where]] ^= 1
     (folder / IMAGES_ZIP).write_bytes(data)
     published = require_published(FolderStore(folder))
-    rows = tile_rows(pq.ParquetFile(folder / MANIFEST), published.card, entry.tile)
+    rows = tile_rows(folder / MANIFEST, published.card, entry.tile)
     with pytest.raises(ChecksumError, match=rf"{entry.tile}_\d\d_\d\d\.png in {folder} is damaged"):
         copy_tile("images", entry, rows, FolderStore(folder), published, target)
     assert contents(tmp_path / "d") == {}

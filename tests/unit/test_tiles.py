@@ -10,7 +10,7 @@ import pytest
 
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.tiles import TileCache
-from bigearthnet.errors import ChangedError, StoreError
+from bigearthnet.errors import ChangedError, ChecksumError, StoreError
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import FolderStore
@@ -74,6 +74,15 @@ def test_a_tile_with_a_file_damaged_or_removed_is_not_found(
 ) -> None:
     cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
     damage(tmp_path / "d" / ".tiles" / "a-key" / name)
+    assert cache_of(tmp_path).find("masks", TILE, "a-key", "") is None
+
+
+def test_a_tile_with_damaged_rows_of_the_same_size_is_made_again(tmp_path: Path, made: Path) -> None:
+    added = cache_of(tmp_path).add("masks", "a-key", MADE, MARK, made)
+    path = tmp_path / "d" / ".tiles" / "a-key" / "rows.parquet"
+    path.write_bytes(path.read_bytes()[:-4] + b"xxxx")
+    with pytest.raises(ChecksumError, match=rf"^{path} is damaged \(Parquet magic bytes .*\)\. Run again\.$"):
+        cache_of(tmp_path).rows(added)
     assert cache_of(tmp_path).find("masks", TILE, "a-key", "") is None
 
 

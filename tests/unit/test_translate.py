@@ -1,3 +1,4 @@
+from decimal import InvalidOperation
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,8 @@ def test_the_permission_is_that_of_the_request(operation: str, permission: str) 
         (ReadTimeoutError(endpoint_url="http://host"), "no whole response from S3 (Read timeout"),
         (ResponseStreamingError(error="it broke"), "no whole response from S3 ("),
         (KeyError("ETag"), "the response of S3 has no 'ETag'. Check the endpoint and the network, or try"),
+        (ValueError("no\nday"), "the response of S3 is damaged (no day). Check the endpoint and the network"),
+        (InvalidOperation("no date"), "the response of S3 is damaged (no date)."),
     ],
     ids=lambda value: type(value).__name__,
 )

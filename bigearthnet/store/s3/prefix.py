@@ -1,8 +1,9 @@
 """The objects below a prefix of a bucket: single requests, with their errors translated."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,6 @@ from bigearthnet.store.s3.translate import ABSENT, error_code, translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 _DELETE_LIMIT: Final = 1000  # of one request
 _CONTENT_TYPES: Final = {".json": "application/json", ".png": "image/png", ".zip": "application/zip"}
@@ -32,6 +32,15 @@ class SmallObject:
     etag: str
     age_seconds: float
     """Since it was written, by the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object that was looked up: size in bytes, ETag and metadata."""
+
+    size: int
+    etag: str
+    metadata: Mapping[str, str]
 
 
 class Prefix:
@@ -87,11 +96,12 @@ class Prefix:
         self._is_ours = True
         self.check_lock()
 
-    def head(self, name: str) -> "HeadObjectOutputTypeDef | None":
+    def head(self, name: str) -> FoundObject | None:
         """Look an object up; None if it is not there."""
         with self.translating("look up", name):
             try:
-                return self.client.head_object(**self.at(name))
+                found = self.client.head_object(**self.at(name))
+                return FoundObject(found["ContentLength"], found["ETag"], found["Metadata"])
             except ClientError as error:
                 if error_code(error) not in ABSENT:
                     raise
@@ -108,7 +118,8 @@ class Prefix:
             except self.client.exceptions.NoSuchKey:
                 return None
             now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
-            age = (now - response["LastModified"]).total_seconds()  # below 0 where the server rounds up
+            # Dates of HTTP are in GMT, also where a server does not say so. Below 0 where it rounds up.
+            age = (now.replace(tzinfo=UTC) - response["LastModified"].replace(tzinfo=UTC)).total_seconds()
             return SmallObject(response["Body"].read(SMALL_BYTES), response["ETag"], max(age, 0))
 
     def put(self, name: str, data: bytes, **parameters: Any) -> str:

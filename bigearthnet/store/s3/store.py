@@ -50,7 +50,7 @@ class S3Store:
 
     def head(self, name: str) -> StoredFile | None:
         head = self._prefix.head(self._named(name))
-        return None if head is None else StoredFile(name, head["ContentLength"], head["ETag"])
+        return None if head is None else StoredFile(name, head.size, head.etag)
 
     def list(self, prefix: str = "") -> Iterator[StoredFile]:
         for file in self._prefix.list(prefix):
@@ -60,9 +60,9 @@ class S3Store:
 
     def digest(self, file: StoredFile) -> str | None:
         head = self._prefix.head(self._named(file.name))
-        if head is None or head["ETag"] != file.etag:
+        if head is None or head.etag != file.etag:
             raise self._changed(file.name)
-        return head["Metadata"].get(_SHA256)
+        return head.metadata.get(_SHA256)
 
     def open(self, file: StoredFile, start: int = 0, stop: int | None = None) -> ResumingReader:
         stop = file.size if stop is None else min(stop, file.size)
@@ -81,9 +81,9 @@ class S3Store:
             etag = self._prefix.put(self._named(name), data, Metadata=metadata, **condition)
         except ChangedError:
             head = self._prefix.head(name)
-            if head is None or head["Metadata"] != metadata:
+            if head is None or head.metadata != metadata:
                 raise
-            etag = head["ETag"]  # of a try of ours whose response was lost
+            etag = head.etag  # of a try of ours whose response was lost
         return StoredFile(name, len(data), etag)
 
     def upload(self, path: Path, name: str) -> StoredFile:

@@ -6,6 +6,7 @@ from typing import Final
 
 from botocore import exceptions
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from bigearthnet.errors import BigEarthNetError, ChangedError, StoreError, TransferError, plain
 from bigearthnet.store.s3_url import hide_secrets
@@ -65,6 +66,8 @@ _NO_CREDENTIALS: Final = (
 _CERTIFICATE: Final = (
     "If the server, or a proxy of your network, has a certificate of its own, set AWS_CA_BUNDLE to it"
 )
+_NOT_PARSED: Final = (ResponseParserError, ValueError, ArithmeticError, RuntimeError)
+"""What botocore raises for XML, numbers and dates that are none."""
 _NETWORK: Final = "Check the endpoint and the network, or try again later"
 
 
@@ -90,21 +93,23 @@ def translate_errors(verb: str, url: str) -> Iterator[None]:
         reason = f"there are no usable credentials ({type(error).__name__})"
         advice = "Give an access key and a secret key, or a role"
     except exceptions.ProfileNotFound as error:
-        reason, advice = _one_line(error), "Correct AWS_PROFILE, or make it by `aws configure --profile`"
+        reason, advice = plain(error), "Correct AWS_PROFILE, or make it by `aws configure --profile`"
     except exceptions.NoRegionError:
         reason, advice = "there is no region", _REGION
     except exceptions.SSLError as error:
         kind = StoreError if "CERTIFICATE_VERIFY_FAILED" in str(error) else TransferError
-        reason, advice = f"there is no secure connection ({_one_line(error)})", _CERTIFICATE
+        reason, advice = f"there is no secure connection ({plain(error)})", _CERTIFICATE
     except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
-        kind, reason, advice = TransferError, f"no whole response from S3 ({_one_line(error)})", _NETWORK
+        kind, reason, advice = TransferError, f"no whole response from S3 ({plain(error)})", _NETWORK
     except KeyError as error:  # a response that broke off among its headers
         kind, reason, advice = TransferError, f"the response of S3 has no {error}", _NETWORK
-    except (exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
-        if isinstance(error, BigEarthNetError):
-            raise
-        reason = f"the request is not possible ({_one_line(error)})"
+    except exceptions.BotoCoreError as error:
+        reason = f"the request is not possible ({plain(error)})"
         advice = "Correct the settings of the credentials, and AWS's own (AWS_* and ~/.aws)"
+    except BigEarthNetError:
+        raise
+    except _NOT_PARSED as error:
+        kind, reason, advice = TransferError, f"the response of S3 is damaged ({plain(error)})", _NETWORK
     # Without its cause: the response in it can hold a session token.
     raise kind(f"cannot {verb} {url}: {hide_secrets(reason)}. {advice}.") from None
 
@@ -134,7 +139,3 @@ def _answered(error: ClientError) -> tuple[type[BigEarthNetError], str, str]:
         return StoreError, reason, advice
     manual = f"See what this server's manual says about {error.operation_name}"
     return StoreError, reason, _ADVICE.get(code, manual)
-
-
-def _one_line(error: Exception) -> str:
-    return plain(str(error)).rstrip(".")

@@ -56,7 +56,7 @@ def _try_objects(prefix: Prefix) -> None:
     with _needing("objects that keep their metadata", prefix):
         prefix.put(TRIAL, b"first", Metadata=_METADATA)
         head, found = prefix.head(TRIAL), prefix.get(TRIAL)
-        if head is None or head["Metadata"] != _METADATA or found is None or found.data != b"first":
+        if head is None or head.metadata != _METADATA or found is None or found.data != b"first":
             raise StoreError(f"{prefix.url(TRIAL)} is not as it was written.")
     with _needing("writes that are refused where the object exists (If-None-Match)", prefix):
         try:

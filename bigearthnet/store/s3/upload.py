@@ -165,9 +165,9 @@ class Upload:
     def _find(self) -> StoredFile | None:
         """The object, if it is the one that was sent."""
         head = self._prefix.head(self._name)
-        if head is None or not self._metadata.items() <= head["Metadata"].items():
+        if head is None or not self._metadata.items() <= head.metadata.items():
             return None
-        stored = StoredFile(self._name, head["ContentLength"], head["ETag"])
+        stored = StoredFile(self._name, head.size, head.etag)
         return stored if stored.size == self.size else None
 
 
