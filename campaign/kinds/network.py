@@ -3,10 +3,11 @@
 import random
 import socket
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from types import MappingProxyType
 from typing import Any, Final
 
 import bigearthnet.store.reader
@@ -87,17 +88,21 @@ class Proxied:
 def _answers(trial: Trial, fault: Callable[[Random, int], Fault]) -> None:
     """Some answers, or all answers until the run ends, go wrong."""
     record, chance = trial.world.record, trial.random
+    faults = dict[str, list[Fault]]()
     names = [chance.choice(record.names()) for _ in range(chance.choice([0, 1, 2]))]
     for name in [IMAGES, *names]:
         count = chance.choice([1, 2, 3, 200])
         size = (record.folder / name).stat().st_size
-        record.faults[name] = [fault(chance, size) for _ in range(count)]
-    _disturb(trial, Impatient())
+        faults[name] = [fault(chance, size) for _ in range(count)]
+    _disturb(trial, Impatient(), faults)
 
 
-def _disturb(trial: Trial, change: Callable[[], None]) -> None:
+def _disturb(
+    trial: Trial, change: Callable[[], None], faults: Mapping[str, list[Fault]] = MappingProxyType({})
+) -> None:
     in_bucket = trial.random.random() < 0.25
     home = trial.bucket_home() if in_bucket else trial.folder_home()
+    trial.world.record.faults.update(faults)  # the home may have been prepared just now, from the record
     transfer = trial.random.choice(["keep", "stream"])
     trial.require_end(trial.begin(home, change=change, transfer=transfer), home)
     trial.world.record.faults.clear()
