@@ -85,7 +85,7 @@ def require_names(names: Collection[str], place: str, advice: str) -> None:
     """
     missing = [name for name in ARCHIVES if name not in names]
     if missing:
-        shown = plain(textwrap.shorten(", ".join(names), 300, placeholder=" ...")) or "no files"
+        shown = textwrap.shorten(", ".join(map(plain, names)), 300, placeholder=" ...") or "no files"
         raise SourceError(f"{place} has no {' and no '.join(missing)}; it has {shown}. {advice}")
 
 

@@ -180,13 +180,13 @@ def test_rows_that_do_not_match_the_card_are_refused(
     tmp_path: Path, published_sample: Path, name: str, values: Callable[[list[Any]], list[Any]]
 ) -> None:
     card = require_published(FolderStore(published_sample)).card
-    rows = tile_rows(pq.ParquetFile(published_sample / MANIFEST), card, card.tiles[0].tile)
+    rows = tile_rows(published_sample / MANIFEST, card, card.tiles[0].tile)
     at, field = rows.column_names.index(name), rows.schema.field(name)
     changed = rows.set_column(at, field, pa.array(values(rows.column(name).to_pylist()), field.type))
     pq.write_table(changed, tmp_path / MANIFEST)
     for entry in card.tiles[:2]:  # the second is not there at all
-        with pytest.raises(SourceError, match="do not match dataset"):
-            tile_rows(pq.ParquetFile(tmp_path / MANIFEST), card, entry.tile)
+        with pytest.raises(ChecksumError, match=r"is damaged|do not match dataset"):
+            tile_rows(tmp_path / MANIFEST, card, entry.tile)
 
 
 @pytest.mark.parametrize("where", ["header", "png", "end"])
@@ -221,7 +221,7 @@ def test_a_card_cannot_write_outside_of_the_target(tmp_path: Path, published_sam
         fetch(FolderStore(folder), target)
     published = require_published(FolderStore(published_sample))
     entry = published.card.tiles[0]
-    rows = tile_rows(pq.ParquetFile(published_sample / MANIFEST), published.card, entry.tile)
+    rows = tile_rows(published_sample / MANIFEST, published.card, entry.tile)
     moved = entry.model_copy(update={"tile": f"../../{name}"})
     with pytest.raises(StoreError, match=r"cannot use .* as the name of a file in"):
         copy_tile("images", moved, rows, FolderStore(published_sample), published, target)

@@ -95,22 +95,25 @@ UNTRUSTED = SSLError(endpoint_url="https://host", error="[SSL: CERTIFICATE_VERIF
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "message"),
     [
-        ("AWS_PROFILE", "nosuch"),
-        ("AWS_CONFIG_FILE", "{path}/broken"),
-        ("AWS_ENDPOINT_URL", "nosuch"),
-        ("AWS_REQUEST_CHECKSUM_CALCULATION", "nosuch"),
+        ("AWS_PROFILE", "nosuch", r"cannot open s3://bucket/x: .*\(nosuch\).* Correct AWS_PROFILE"),
+        (
+            "AWS_CONFIG_FILE",
+            "{path}/broken",
+            "cannot open s3://bucket/x: the request .*broken",
+        ),
+        ("AWS_ENDPOINT_URL", "nosuch", r"settings of S3: Invalid endpoint: nosuch\. Correct the endpoint"),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "nosuch", "cannot open s3://bucket/x: .*nosuch.* Correct"),
     ],
 )
 def test_settings_that_boto3_cannot_use_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     _get_client_cached.cache_clear()
     (tmp_path / "broken").write_text("[default")
     monkeypatch.setenv(name, value.format(path=tmp_path))
-    message = "cannot open s3://bucket/x: the request is not possible .*(nosuch|broken).* Correct"
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(BigEarthNetError, match=message):
         open_store("s3://bucket/x", "")
 
 
