@@ -91,6 +91,7 @@ def _try_joins(prefix: Prefix) -> None:
                 upload.copy(Range(source, start, len(data)))
         with _needing("parts of different lengths in one object", prefix):
             upload.write(memoryview(tail))
+            upload.flush()
             upload.commit()
     finally:
         upload.abort()
