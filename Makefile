@@ -9,7 +9,7 @@ PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench campaign fuzz clean purge
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench campaign fuzz test-examples clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,11 @@ test-unit: setup  ## run the tests that take seconds
 
 test-host: setup  ## set up a whole machine in an emulator and try it; T2MICRO names the emulator's program
 	$(BIN)/python -m pytest tests/host
+
+test-examples: run  ## train with PyTorch and Keras on the sample; they are installed into .examples-venv
+	test -x .examples-venv/bin/python || $(PYTHON) -m venv .examples-venv
+	.examples-venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement examples/requirements.txt
+	$(BIN)/python -m pytest tests/examples
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ def _to_pngs(folder: Path) -> None:
     for kind in ("images", "masks"):
         (folder / kind).mkdir()
     for patch in (folder / IMAGES_ROOT).glob("*/*"):
-        bands = [_stretched(_read(patch / f"{patch.name}_{band}.tif")) for band in RGB_BANDS]
+        bands = [_stretched(_read(patch / f"{patch.name}_{band}.tif")) for band in RGB_BANDS["true_colour"]]
         _write(folder / "images" / f"{patch.name}.png", np.stack(bands))
     for patch in (folder / MAPS_ROOT).glob("*/*"):
         codes = _read(patch / f"{patch.name}_reference_map.tif")

@@ -83,6 +83,35 @@ def mask_values(form: MaskForm) -> npt.NDArray[np.uint16]:
     return values
 
 
+def ignore_index(form: MaskForm) -> int:
+    """Return the value of pixels without a class in a mask of `form`."""
+    return int(mask_values(form)[len(CLC)])
+
+
+def label_bits(form: MaskForm) -> npt.NDArray[np.uint32] | None:
+    """Return the class of `BEN19` that each value of a mask of `form` belongs to, as bit i: (1000,).
+
+    Returns:
+        None for `clc_l1`, whose groups have several of the classes.
+    """
+    if form == "clc_l1":
+        return None
+    bits = np.zeros(1000, np.uint32)
+    for (value, _), clc in zip(_classes(form), CLC, strict=True):
+        bits[value] = sum(1 << i for i, (_, codes) in enumerate(BEN19) if clc.value in codes)
+    return bits
+
+
+def clc_codes() -> list[dict[str, int | str]]:
+    """List the codes of reference maps with their names, and their values in the other forms of masks."""
+    others = [form for form in MASK_FORMS if form != "clc"]
+    values = {form: [value for value, _ in _classes(form)] for form in others}
+    return [
+        {"code": clc.value, "name": clc.name, **{form: values[form][i] for form in others}}
+        for i, clc in enumerate(CLC)
+    ]
+
+
 def mask_classes(form: MaskForm) -> tuple[LandClass, ...]:
     """List the values of a mask of `form`, ascending, with names and colours.
 

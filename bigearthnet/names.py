@@ -26,8 +26,12 @@ MAPS_ROOT: Final = "Reference_Maps"
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B11", "B12", "B8A")
 """All bands of a patch, in the order of the archive."""
-RGB_BANDS = ("B04", "B03", "B02")
-"""Red, green, blue."""
+BandSet = Literal["true_colour", "infrared"]
+RGB_BANDS: Final[dict[BandSet, tuple[str, str, str]]] = {
+    "true_colour": ("B04", "B03", "B02"),
+    "infrared": ("B08", "B04", "B03"),
+}
+"""The bands, of 10 m each, that are shown as red, green and blue."""
 MAP = "reference_map"
 """Stands in the file name of a reference map where an image has its band."""
 LAYERS: Final[dict[Root, frozenset[str]]] = {IMAGES_ROOT: frozenset(BANDS), MAPS_ROOT: frozenset({MAP})}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bigearthnet.classes import MaskForm
+from bigearthnet.names import BandSet
 
 SplitName = Literal["train", "validation", "test"]
 CountryName = Literal[
@@ -90,6 +91,12 @@ class Selection(Frozen):
 class Rendering(Frozen):
     """How reflectance becomes RGB, and how reference maps become masks."""
 
+    bands: BandSet = Field(
+        default="true_colour",
+        title="Bands",
+        description="what is shown as red, green, blue. true_colour: B04, B03, B02; infrared: B08 (near "
+        "infrared), B04, B03",
+    )
     stretch: Literal["reflectance", "percentile", "minmax"] = Field(
         default="reflectance",
         title="Stretch",

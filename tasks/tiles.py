@@ -15,7 +15,7 @@ from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset.jobs import Job, plan_tile
 from bigearthnet.dataset.tiles import FinishedTile, Shard
 from bigearthnet.errors import ArchiveError, ChecksumError
-from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
+from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import Tally
 from bigearthnet.source.stream import Mark, Stream
@@ -114,7 +114,7 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
     images = ArchiveReader(chunks, IMAGES_ROOT, known.images.name)
     maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.file.name)
     try:
-        yield Extractor(images, maps), stream
+        yield Extractor(images, maps, RGB_BANDS[known.recipe.rendering.bands]), stream
         if stream is not None and known.plan.reads_to_the_end:
             stream.verify()
     except (ArchiveError, ChecksumError):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bigearthnet.archive.reader import ArchiveReader
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
-from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, TILES_LIMIT, Root, parse_patch
+from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, TILES_LIMIT, Root, parse_patch
 from bigearthnet.store.disk import translate_os_errors
 
 _READ = 1 << 17
@@ -58,10 +58,11 @@ class Bundles:
 
 @dataclass(frozen=True, slots=True)
 class Extractor:
-    """Both archives, open, read side by side a tile at a time."""
+    """Both archives, open, read side by side a tile at a time; of the images only some bands are wanted."""
 
     images: ArchiveReader
     maps: ArchiveReader
+    bands: Collection[str]
 
     def extract(self, request: TileRequest, folder: Path) -> Bundles:
         """Write the bundles of a tile into `folder`, reading on from the end of the last tile.
@@ -76,7 +77,7 @@ class Extractor:
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
             images = folder / f"{tile}.images.tar"
-            others = copy_tile(self.images, request, request.images, RGB_BANDS, images)
+            others = copy_tile(self.images, request, request.images, self.bands, images)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)

@@ -6,11 +6,13 @@ from importlib.metadata import version
 from typing import Final
 
 from bigearthnet import __version__
-from bigearthnet.classes import mask_classes
+from bigearthnet.classes import clc_codes, ignore_index, mask_classes
 from bigearthnet.dataset import card
-from bigearthnet.dataset.manifest import Statistics
+from bigearthnet.dataset.layout import BESIDE
+from bigearthnet.dataset.statistics import Statistics
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import RejectedError
+from bigearthnet.options import SplitName
 from bigearthnet.plan.recipe import KINDS, Recipe
 from bigearthnet.tile.convert import Rejected
 
@@ -53,6 +55,10 @@ def build_card(
     files: Sequence[card.PublishedFile],
 ) -> card.Card:
     """Build the card of a dataset whose `files` are all made; `tiles` are in the order of the zips."""
+    form = recipe.rendering.mask_classes
+    weights = statistics.weights(ignore_index(form))
+    parts: dict[card.Part, SplitName | None] = {"all": None}
+    parts |= {split: split for split in statistics.splits()}
     return card.Card(
         format=card.FORMAT,
         title=f"{recipe.source.title or 'BigEarthNet v2'}, as RGB and mask PNGs",
@@ -63,6 +69,7 @@ def build_card(
             selection=recipe.selection,
             rendering=recipe.rendering,
             digests={kind: recipe.digest(kind) for kind in KINDS},
+            beside=BESIDE,
         ),
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
         counts=card.Counts(
@@ -73,10 +80,16 @@ def build_card(
             splits=statistics.splits(),
         ),
         mask_classes=tuple(
-            card.ClassEntry(**asdict(entry), pixels=statistics.class_pixels[entry.value])
-            for entry in mask_classes(recipe.rendering.mask_classes)
+            card.ClassEntry(
+                **asdict(entry),
+                pixels={part: statistics.pixels(entry.value, split) for part, split in parts.items()},
+                weights=weights.get(entry.value),
+            )
+            for entry in mask_classes(form)
         ),
-        images={"all": statistics.moments(), "train": statistics.moments("train")},
+        ignore_index=ignore_index(form),
+        clc_codes=tuple(map(card.CodeEntry.model_validate, clc_codes())),
+        images={part: found for part, split in parts.items() if (found := statistics.moments(split))},
         rejected=tuple(rejected),
         tiles=tuple(tiles),
         files=tuple(files),

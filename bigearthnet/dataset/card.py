@@ -9,12 +9,12 @@ from pydantic import AfterValidator, FailFast, Field, TypeAdapter
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import RejectedError, SourceError
 from bigearthnet.names import TILE_PATTERN
-from bigearthnet.options import Frozen, Rendering, Selection
+from bigearthnet.options import Frozen, Rendering, Selection, SplitName
 from bigearthnet.plan.recipe import Kind, RecordUsed
 from bigearthnet.source.record import DOCUMENT_BYTES, Size, parse_json
 from bigearthnet.tile.convert import Rejected
 
-FORMAT: Final = "bigearthnet-prefect/2"
+FORMAT: Final = "bigearthnet-prefect/3"
 
 
 def _require_plain(name: str) -> str:
@@ -35,12 +35,17 @@ def _require_dataset(files: "tuple[PublishedFile, ...]") -> "tuple[PublishedFile
     return files
 
 
+Part = Literal["all", "train", "validation", "test"]
+"""All patches, or those of a split."""
+
+
 class Parameters(Frozen):
-    """The options that the dataset was made with, and the digests of its recipe."""
+    """The options that the dataset was made with, the digests of its recipe, and `layout.BESIDE`."""
 
     selection: Selection
     rendering: Rendering
     digests: dict[Kind, str]
+    beside: int
 
 
 class Counts(Frozen):
@@ -50,16 +55,34 @@ class Counts(Frozen):
     asked_for: int
     patches: int
     rejected: int
-    splits: dict[str, int]
+    splits: dict[SplitName, int]
+
+
+class ClassWeights(Frozen):
+    """Weights of a class for a loss; how they are made is said in `dataset.statistics`."""
+
+    inverse: float
+    median_frequency: float
 
 
 class ClassEntry(Frozen):
-    """A value of the masks: its name, official colour (RGB) and number of pixels."""
+    """A value of the masks: its name, official colour (RGB), pixels by split, and weights if it has some."""
 
     value: int
     name: str
     colour: tuple[int, int, int]
-    pixels: int
+    pixels: dict[Part, int]
+    weights: ClassWeights | None
+
+
+class CodeEntry(Frozen):
+    """A CORINE code, and the values that stand for it in the other forms of masks."""
+
+    code: int
+    name: str
+    clc_l3: int
+    clc_l1: int
+    ben19: int
 
 
 class Moments(Frozen):
@@ -101,7 +124,7 @@ class PublishedFile(Frozen):
 class Card(Frozen):
     """A published dataset."""
 
-    format: Literal["bigearthnet-prefect/2"]
+    format: Literal["bigearthnet-prefect/3"]
     title: str
     license: str
     citation: str
@@ -110,7 +133,9 @@ class Card(Frozen):
     software: dict[str, str]
     counts: Counts
     mask_classes: Annotated[tuple[ClassEntry, ...], FailFast()]
-    images: dict[Literal["all", "train"], Moments | None]  # null without patches, or without known splits
+    ignore_index: int  # the value of pixels without a class, which has no weights
+    clc_codes: Annotated[tuple[CodeEntry, ...], FailFast()]
+    images: dict[Part, Moments]
     rejected: Annotated[tuple[Rejected, ...], FailFast()]
     tiles: Annotated[tuple[TileEntry, ...], FailFast()]
     files: Annotated[tuple[PublishedFile, ...], FailFast(), AfterValidator(_require_dataset)]

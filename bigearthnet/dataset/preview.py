@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bigearthnet.classes import MaskForm, mask_classes
-from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
+from bigearthnet.dataset.draft import Draft
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import PATCH_PIXELS
+from bigearthnet.plan.recipe import KINDS
 from bigearthnet.tile.png import encode_image
-from bigearthnet.tile.rows import members
-from bigearthnet.zips.join import data_offsets
 
 Sheet = npt.NDArray[np.uint8]
 
@@ -21,18 +20,16 @@ _PAIRS_A_ROW = 3
 _BACKGROUND = 255
 
 
-def preview_png(tiles: Sequence[FinishedTile], cache: TileCache, form: MaskForm) -> bytes:
+def preview_png(draft: Draft) -> bytes:
     """Return a contact sheet of patches from all over the dataset, as a PNG."""
-    palette = colours(form)
+    palette = colours(draft.card.parameters.rendering.mask_classes)
     pairs = []
-    for i, nth in pick([tile["images"].patches for tile in tiles]):
-        shards = tiles[i]
-        image = cv2.imdecode(_png(shards["images"], nth, cache), cv2.IMREAD_COLOR)
-        mask = cv2.imdecode(_png(shards["masks"], nth, cache), cv2.IMREAD_UNCHANGED)
+    for tile, nth in pick([tile["images"].patches for tile in draft.tiles]):
+        pngs = [np.frombuffer(draft.png(kind, tile, nth), np.uint8) for kind in KINDS]
+        image, mask = cv2.imdecode(pngs[0], cv2.IMREAD_COLOR), cv2.imdecode(pngs[1], cv2.IMREAD_UNCHANGED)
         if image is None or mask is None:
-            raise ArchiveError(
-                f"a shard of {shards['images'].tile} holds no PNGs. Prepare the dataset again."
-            )
+            name = draft.tiles[tile]["images"].tile
+            raise ArchiveError(f"a shard of {name} holds no PNGs. Prepare the dataset again.")
         pairs.append((image[..., ::-1].astype(np.uint8), palette[mask]))
     return contact_sheet(pairs)
 
@@ -76,11 +73,3 @@ def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
             sheet[top : top + side, left : left + side] = picture
             left += side + _GAP // 2
     return encode_image(sheet)
-
-
-def _png(shard: Shard, nth: int, cache: TileCache) -> Sheet:
-    listed = members(cache.rows(shard), shard.kind)
-    sizes = [size for _, size, _ in listed]
-    start = int(data_offsets([len(name) for name, _, _ in listed], sizes, shard.source.start)[nth])
-    with cache.store.open(shard.source.file, start, start + sizes[nth]) as reader:
-        return np.frombuffer(reader.read(), np.uint8)

@@ -10,15 +10,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from bigearthnet.dataset.build import build_card
 from bigearthnet.dataset.card import Card, PublishedFile, ShardEntry, TileEntry
+from bigearthnet.dataset.documents import DOCUMENTS
+from bigearthnet.dataset.draft import Draft
 from bigearthnet.dataset.jobs import Job
-from bigearthnet.dataset.layout import CARD, MANIFEST, PREVIEW, ZIPS
-from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
-from bigearthnet.dataset.preview import preview_png
+from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
+from bigearthnet.dataset.manifest import manifest_rows, open_manifest
 from bigearthnet.dataset.published import Published, sha256_of
+from bigearthnet.dataset.statistics import Statistics
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.errors import ArchiveError
 from bigearthnet.plan.metadata import Metadata
@@ -75,7 +75,7 @@ class Publication:
 def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     """Publish a dataset; an interrupted call leaves the old dataset or the new one.
 
-    Manifest, preview and central directories are first written to the cache's `scratch`, an empty folder.
+    Manifest, documents and central directories are first written to the cache's `scratch`, an empty folder.
 
     Returns:
         The new card; the object `cache.published.card` where nothing differs, so that nothing is written.
@@ -90,8 +90,7 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
         return published.card
     with translate_os_errors("write", scratch):
         entries, statistics = _write_manifest(what, cache)
-        preview = preview_png(what.tiles, cache, what.recipe.rendering.mask_classes)
-        (scratch / PREVIEW).write_bytes(preview)
+    rejected = [one for tile in what.tiles for one in tile["images"].rejected]
     files: list[PublishedFile] = []
     staged: list[Staged] = []
     with ExitStack() as stack:
@@ -108,10 +107,15 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
             ranges = [tile[kind].source for tile in what.tiles]
             pieces: list[Piece] = [one for one in ranges if one.stop > one.start]
             stage(ZIPS[kind], [*pieces, central], what.digests[kind].of_zip(central))
-        for name in (MANIFEST, PREVIEW):
-            stage(name, [scratch / name], sha256_of(scratch / name))
-        rejected = [one for tile in what.tiles for one in tile["images"].rejected]
+        stage(MANIFEST, [scratch / MANIFEST], sha256_of(scratch / MANIFEST))
         card = build_card(what.recipe, what.asked_for, rejected, entries, statistics, files)
+        draft = Draft(card, scratch / MANIFEST, what.tiles, cache)
+        for name, make in DOCUMENTS.items():
+            document = make(draft)
+            with translate_os_errors("write", scratch):
+                (scratch / name).write_bytes(document)
+            stage(name, [scratch / name], sha256_of(scratch / name))
+        card = card.model_copy(update={"files": tuple(files)})
         lock.check()
         replace_dataset(store, [one.commit for one in staged], card.dump(), published)
     cache.clear()
@@ -146,9 +150,9 @@ def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry
         Where the tiles are in the zips, and the sums over the manifest.
     """
     entries, statistics, scratch = list[TileEntry](), Statistics(), cache.scratch
-    directories = {kind: CentralDirectory() for kind in KINDS}
+    directories, form = {kind: CentralDirectory() for kind in KINDS}, what.recipe.rendering.mask_classes
     with ExitStack() as stack:
-        manifest = stack.enter_context(pq.ParquetWriter(scratch / MANIFEST, SCHEMA, compression="zstd"))
+        manifest = stack.enter_context(open_manifest(scratch / MANIFEST))
         files = {kind: stack.enter_context((scratch / f"{kind}.central").open("wb")) for kind in KINDS}
         for tile in what.tiles:
             name, patches = tile["images"].tile, tile["images"].patches
@@ -166,7 +170,7 @@ def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry
             entry = TileEntry(tile=name, patches=patches, images=places["images"], masks=places["masks"])
             entries.append(entry)
             if patches:
-                table = manifest_rows(entry, rows, what.metadata)
+                table = manifest_rows(entry, rows, what.metadata, form)
                 statistics.add(table)
                 manifest.write_table(table)
         for kind, directory in directories.items():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bigearthnet.dataset.card import Card, PublishedFile, parse_card
-from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
+from bigearthnet.dataset.layout import BESIDE, CARD, FILES, MANIFEST, ZIPS
 from bigearthnet.dataset.manifest import SCHEMA
 from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.plan.recipe import KINDS, Recipe, RecordUsed
@@ -37,9 +37,11 @@ class Published:
         return tuple(file for file in self.card.files if file.name not in self.intact)
 
     def is_whole_of(self, recipe: Recipe) -> bool:
-        """Return True if it was made by that recipe and lacks no file."""
+        """Return True if it was made by that recipe, lacks no file, and has the documents of this version."""
         made = self.card.parameters
-        return not self.missing and Recipe(self.card.source, made.selection, made.rendering) == recipe
+        if self.missing or made.beside != BESIDE or not {file.name for file in self.card.files} >= FILES:
+            return False
+        return Recipe(self.card.source, made.selection, made.rendering) == recipe
 
     def verified_as(self, source: RecordUsed) -> "Published":
         """Return it without its images if they came from a stream that was not verified, unlike `source`."""

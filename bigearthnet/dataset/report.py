@@ -74,9 +74,10 @@ def _wrapped(digest: str) -> str:
 
 
 def _classes(card: Card) -> str:
-    total = sum(entry.pixels for entry in card.mask_classes) or 1
-    present = sorted((e for e in card.mask_classes if e.pixels), key=lambda entry: -entry.pixels)
-    rows = [(str(entry.value), entry.name, f"{100 * entry.pixels / total:.2f} %") for entry in present]
+    found = [(entry.pixels["all"], entry) for entry in card.mask_classes if entry.pixels["all"]]
+    found.sort(key=lambda one: -one[0])
+    total = sum(pixels for pixels, _ in found)
+    rows = [(str(entry.value), entry.name, f"{100 * pixels / total:.2f} %") for pixels, entry in found]
     form = card.parameters.rendering.mask_classes
     return f"## Classes of the masks ({form})\n\n" + table(("value", "class", "share"), rows)
 

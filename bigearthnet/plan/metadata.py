@@ -30,13 +30,18 @@ METADATA_SCHEMA = pa.schema(
         ("contains_cloud_or_shadow", pa.bool_()),
     ]
 )
+_S1_NAME: Final = "s1_name"
+_S1_PATTERN: Final = (
+    r"^S1(?P<satellite>[A-D])_IW_GRDH_1SDV_(?P<time>[0-9]{8}T[0-9]{6})_[0-9]{2}[A-Z]{3}_[0-9]+_[0-9]+$"
+)
 _BATCH_ROWS = 1 << 12
 
 Rows = npt.NDArray[np.void]
 """A row a patch, sorted by cell.
 
 cell: 100 × column + row. labels: bit i for `LABELS[i]`. split, country: index in `SPLITS`, `COUNTRIES`. snow,
-cloud: contains_seasonal_snow and contains_cloud_or_shadow.
+cloud: contains_seasonal_snow and contains_cloud_or_shadow. s1: satellite and time of the Sentinel-1 patch,
+such as `B20170612T165809`; empty if it is not named.
 """
 Metadata = Mapping[str, Rows]
 """The rows of each tile, ascending."""
@@ -49,6 +54,7 @@ _ROW = np.dtype(
         ("country", np.uint8),
         ("snow", np.bool_),
         ("cloud", np.bool_),
+        ("s1", "S16"),
     ]
 )
 NO_ROWS: Final[Rows] = np.empty(0, _ROW)
@@ -86,6 +92,13 @@ def patch_id(tile: str, cell: int) -> str:
     return Patch(tile, column, row).patch_id
 
 
+def s1_name(tile: str, cell: int, s1: bytes) -> str | None:
+    """Return the name of the Sentinel-1 patch in a cell, for the record's own names; None if it has none."""
+    column, row = divmod(int(cell), 100)
+    text = s1.decode()
+    return f"S1{text[0]}_IW_GRDH_1SDV_{text[1:]}_{tile[-5:]}_{column}_{row}" if text else None
+
+
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path) as file:
@@ -94,9 +107,12 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
                 raise SourceError(
                     f"{path.name}: there is no column {missing[0]}; is it a file of BigEarthNet v2?"
                 )
-            for batch in file.iter_batches(_BATCH_ROWS, columns=METADATA_SCHEMA.names, use_threads=False):
+            schema = METADATA_SCHEMA
+            if _S1_NAME in file.schema_arrow.names:
+                schema = schema.append(pa.field(_S1_NAME, pa.string()))
+            for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names, use_threads=False):
                 batch.validate(full=True)
-                yield batch.select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA)
+                yield batch.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # Arrow reports damage as OSError too
         raise SourceError(
             f"{path.name}: this is not a metadata file of the record, or damaged ({plain(error)}). "
@@ -122,6 +138,7 @@ def _by_tile(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, Rows]]:
     rows["country"] = _indices(batch.column("country"), COUNTRIES, "country", where)
     rows["snow"] = batch.column("contains_seasonal_snow")
     rows["cloud"] = batch.column("contains_cloud_or_shadow")
+    rows["s1"] = _s1(batch)
     encoded = tiles.dictionary_encode()
     for i, tile in enumerate(encoded.dictionary.to_pylist()):
         yield tile, rows[encoded.indices.to_numpy() == i]
@@ -136,6 +153,15 @@ def _indices(column: pa.Array, values: Sequence[str], what: str, where: str) -> 
             f"{where}: {repr(unknown)[:300]} is not a {what} of BigEarthNet: {', '.join(values)}"
         )
     return np.asarray(found, np.uint32)
+
+
+def _s1(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_] | bytes:
+    """Satellite and time of each patch's Sentinel-1 patch; empty where it has not the record's form."""
+    if _S1_NAME not in batch.schema.names:
+        return b""
+    parts = pc.extract_regex(batch.column(_S1_NAME), _S1_PATTERN)
+    joined = pc.binary_join_element_wise(*parts.flatten(), "")
+    return np.asarray(pc.fill_null(joined, "").to_numpy(zero_copy_only=False), "S16")
 
 
 def _label_bits(column: pa.Array, where: str) -> npt.NDArray[np.uint32]:

@@ -72,4 +72,4 @@ def _image_options(rendering: Rendering) -> list[object]:
         "reflectance": [rendering.reflectance_max],
         "percentile": [rendering.percentiles],
     }
-    return [rendering.stretch, *used.get(rendering.stretch, [])]
+    return [rendering.bands, rendering.stretch, *used.get(rendering.stretch, [])]

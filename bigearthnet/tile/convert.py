@@ -109,6 +109,7 @@ class _Renderer:
 
     def __init__(self, rendering: Rendering, held: Mapping[Kind, Held]) -> None:
         self._rendering = rendering
+        self._bands = RGB_BANDS[rendering.bands]
         self._held = held
         self._tile: Georeference | None = None
 
@@ -117,7 +118,7 @@ class _Renderer:
         made: dict[Kind, Made] = {
             kind: (held.rows[patch_id], None) for kind, held in self._held.items() if patch_id in held.rows
         }
-        missing = [band for band in RGB_BANDS if band not in files]
+        missing = [band for band in self._bands if band not in files]
         if "images" not in made and missing:
             raise PatchError(f"missing in the images' archive: {', '.join(missing)}")
         if "masks" not in made:
@@ -134,8 +135,8 @@ class _Renderer:
         return {"patch_id": patch_id, "mask_size": len(png), "class_pixels": pixels}, png
 
     def _image(self, patch: Patch, bands: Mapping[str, bytes]) -> Made:
-        png, sums = render_image([decode(bands[band], band) for band in RGB_BANDS], self._rendering)
-        self._tile = self._tile or georeference(bands[RGB_BANDS[0]], patch)
+        png, sums = render_image([decode(bands[band], band) for band in self._bands], self._rendering)
+        self._tile = self._tile or georeference(bands[self._bands[0]], patch)
         row = {
             "patch_id": patch.patch_id,
             "image_size": len(png),

@@ -13,21 +13,31 @@ from bigearthnet.errors import PatchError
 from bigearthnet.options import Rendering
 from bigearthnet.tile.png import Bytes2D, encode_image, encode_mask
 from bigearthnet.tile.raster import Pixels
-from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
+from bigearthnet.tile.rows import EXTREME_COLUMNS, SQUARE_COLUMNS, SUM_COLUMNS
 
 
-def render_image(bands: Sequence[Pixels], rendering: Rendering) -> tuple[bytes, dict[str, int]]:
-    """Render red, green, blue (uint16, 120 × 120 each) to an RGB PNG.
+def render_image(bands: Sequence[Pixels], rendering: Rendering) -> tuple[bytes, dict[str, float]]:
+    """Render the bands of red, green and blue (uint16, 120 × 120 each) to an RGB PNG.
 
     Returns:
-        The PNG; sum, and sum of squares, of the pixels of each channel, by `SUM_COLUMNS`, `SQUARE_COLUMNS`.
+        The PNG; sum, and sum of squares, of the pixels of each channel, and the share of black and of
+        saturated pixels, by `SUM_COLUMNS`, `SQUARE_COLUMNS`, `EXTREME_COLUMNS`.
     """
     red, green, blue = planes = stretch(bands, rendering)
     png = encode_image(cv2.merge((red, green, blue)))  # type: ignore[arg-type]
     sums = [int(cv2.sumElems(plane)[0]) for plane in planes]
     # OpenCV squares a root, which differs from the whole number by less than a millionth.
     squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
-    return png, dict(zip((*SUM_COLUMNS, *SQUARE_COLUMNS), (*sums, *squares), strict=True))
+    names = (*SUM_COLUMNS, *SQUARE_COLUMNS, *EXTREME_COLUMNS)
+    return png, dict(zip(names, (*sums, *squares, *_extremes(planes)), strict=True))
+
+
+def _extremes(planes: Sequence[Bytes2D]) -> tuple[float, float]:
+    """Return the share of pixels that are 0 in all planes, and of those that are 255 in one or more."""
+    brightest = cv2.max(cv2.max(planes[0], planes[1]), planes[2])
+    lit = cv2.countNonZero(brightest)
+    saturated = cv2.countNonZero(cv2.compare(brightest, 255, cv2.CMP_EQ))  # type: ignore[call-overload]
+    return 1 - lit / brightest.size, saturated / brightest.size
 
 
 def stretch(bands: Sequence[Pixels], rendering: Rendering) -> list[Bytes2D]:

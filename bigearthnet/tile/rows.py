@@ -18,6 +18,7 @@ BOUND_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _CHANNELS = ("red", "green", "blue")
 SUM_COLUMNS = tuple(f"{channel}_sum" for channel in _CHANNELS)
 SQUARE_COLUMNS = tuple(f"{channel}_squares" for channel in _CHANNELS)
+EXTREME_COLUMNS = ("black", "saturated")
 
 SCHEMAS: Final[dict[Kind, pa.Schema]] = {
     "images": pa.schema(
@@ -28,6 +29,7 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
             ("crs", pa.int32()),
             *((name, pa.float64()) for name in BOUND_COLUMNS),
             *((name, pa.uint32()) for name in (*SUM_COLUMNS, *SQUARE_COLUMNS)),
+            *((name, pa.float32()) for name in EXTREME_COLUMNS),
         ]
     ),
     "masks": pa.schema(
@@ -35,12 +37,14 @@ SCHEMAS: Final[dict[Kind, pa.Schema]] = {
             ("patch_id", pa.string()),
             ("mask_size", pa.uint32()),
             ("mask_crc32", pa.uint32()),
-            ("class_pixels", pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.uint32())]))),
+            ("class_pixels", pa.list_(pa.struct([("value", pa.uint16()), ("pixels", pa.int64())]))),
         ]
     ),
 }
 """Columns by kind: sizes in bytes of the PNG, crs as EPSG code, bounds in its metres; sums and sums of
-squares of a channel's 14,400 pixels (0 to 255); class_pixels has the values that occur in the mask."""
+squares of a channel's 14,400 pixels (0 to 255); black and saturated: share of the pixels that are 0 in all
+channels, and 255 in one or more; class_pixels has the values that occur in the mask, with types that can be
+summed over all patches."""
 
 _STATED: Final = {field.name for schema in SCHEMAS.values() for field in schema}
 

@@ -14,7 +14,15 @@ from bigearthnet.dataset import Card, find_published
 from bigearthnet.dataset.jobs import needs_images, plan_jobs, plan_tile
 from bigearthnet.dataset.publish import Publication, publish, zip_digests
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
-from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES, Root
+from bigearthnet.names import (
+    IMAGES_ARCHIVE,
+    IMAGES_ROOT,
+    MAPS_ARCHIVE,
+    MAPS_ROOT,
+    METADATA_FILES,
+    RGB_BANDS,
+    Root,
+)
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.metadata import read_metadata
 from bigearthnet.plan.recipe import Recipe, RecordUsed
@@ -72,7 +80,8 @@ def prepare(
         metadata = read_metadata([record / name for name in METADATA_FILES])
         index = index_archive(opened(MAPS_ARCHIVE, MAPS_ROOT))
         plan = plan_tiles(index, metadata, recipe.selection)
-        extractor = Extractor(opened(IMAGES_ARCHIVE, IMAGES_ROOT), opened(MAPS_ARCHIVE, MAPS_ROOT))
+        archives = opened(IMAGES_ARCHIVE, IMAGES_ROOT), opened(MAPS_ARCHIVE, MAPS_ROOT)
+        extractor = Extractor(*archives, RGB_BANDS[options.bands])
         cache = TileCache(store, find_published(store), scratch, streams=True)
         jobs = plan_jobs(plan, recipe, cache)
         digests = zip_digests(jobs, cache)

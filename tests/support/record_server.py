@@ -202,9 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not match or fault.ignore_range:
             return self._send(request, fault, 200, content, {})
         start, size = int(match[1]), len(content)
+        stop = min(int(match[2] or size), size - 1) + 1
         if start >= size:
             return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
-        stop = int(match[2]) + 1 if match[2] else size
         found = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
         return self._send(request, fault, 206, content[start:stop], found)
 

@@ -45,7 +45,7 @@ def copy_tile(
     reader: ArchiveReader,
     tile: str,
     rows: Iterable[int],
-    layers: Iterable[str] = RGB_BANDS,
+    layers: Iterable[str] = RGB_BANDS["true_colour"],
     *,
     complete: bool = True,
     last: bool = False,

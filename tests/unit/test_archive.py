@@ -141,7 +141,7 @@ def peak(patches: int) -> int:
     for tile in TILES[:4]:
         asked = [f"{tile}_05_{row:02d}" for row in range(100)]
         request = TileRequest(tile, asked, [], None, complete=True, last=tile == TILES[3])
-        assert bundle.copy_tile(reader, request, asked, RGB_BANDS, Path("/dev/null")) == []
+        assert bundle.copy_tile(reader, request, asked, RGB_BANDS["true_colour"], Path("/dev/null")) == []
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return most

@@ -14,6 +14,8 @@ from bigearthnet.errors import ArchiveError, SpaceError
 from bigearthnet.names import BANDS, IMAGES_ROOT, MAP, MAPS_ROOT, RGB_BANDS, TILES_LIMIT
 from tests.support.small_archives import Members, packed
 
+TRUE_COLOUR = RGB_BANDS["true_colour"]
+
 A, B, C = (f"S2A_MSIL2A_2017061{i}T101031_N9999_R022_T33UUP" for i in range(3))
 
 
@@ -49,6 +51,7 @@ class Archives:
         return Extractor(
             ArchiveReader(self.chunks(0), IMAGES_ROOT, "images"),
             ArchiveReader(self.chunks(1), MAPS_ROOT, "maps"),
+            TRUE_COLOUR,
         )
 
 
@@ -80,7 +83,7 @@ def test_bundles_are_tars_of_exactly_what_is_wanted(tmp_path: Path) -> None:
     ]:
         bundles = extractor.extract(request(tile, images, maps), tmp_path)
         there = [patch for patch in images if patch in everything]
-        assert listed(bundles.images) == [one for p in there for one in images_of(p, RGB_BANDS)]
+        assert listed(bundles.images) == [one for p in there for one in images_of(p, TRUE_COLOUR)]
         assert listed(bundles.maps) == [one for p in maps for one in map_of(p)]
         assert bundles.unknown == ()
         bundles.remove()
@@ -163,6 +166,6 @@ def test_patch_files_look_up_each_patch(
     expected: list[dict[str, bytes]] = []
     for row in sorted(asked):
         patch_id = f"{A}_07_{row:02d}"
-        bands = {path[-7:-4]: data for path, data in images_of(patch_id, RGB_BANDS) if row in images}
+        bands = {path[-7:-4]: data for path, data in images_of(patch_id, TRUE_COLOUR) if row in images}
         expected.append(bands | ({MAP: map_of(patch_id)[0][1]} if row in maps else {}))
     assert found == expected

@@ -32,7 +32,7 @@ def test_a_card_is_read_as_it_was_written(published_sample: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b'{"format": "bigearthnet-prefect/2"}'])
 def test_what_is_no_card_is_named(data: bytes) -> None:
-    with pytest.raises(SourceError, match=rf"^{WHERE} is not a card of format bigearthnet-prefect/2 \("):
+    with pytest.raises(SourceError, match=rf"^{WHERE} is not a card of format bigearthnet-prefect/3 \("):
         parse_card(data, WHERE)
 
 

@@ -106,3 +106,29 @@ def test_each_value_has_its_name_and_the_colour_of_its_first_code(form: MaskForm
         first[255] = (255, 255, 255)
     assert [(c.value, c.name) for c in listed] == NAMES[form]
     assert {c.value: c.colour for c in listed} == first
+
+
+@pytest.mark.parametrize("form", MASK_FORMS)
+def test_each_form_has_its_value_of_pixels_without_a_class(form: MaskForm) -> None:
+    assert classes.ignore_index(form) == value_of(999, form)
+
+
+@pytest.mark.parametrize("form", MASK_FORMS)
+def test_each_value_has_its_label(form: MaskForm) -> None:
+    bits = classes.label_bits(form)
+    if form == "clc_l1":
+        assert bits is None
+        return
+    assert bits is not None
+    for code in codes:
+        label = value_of(code, "ben19")
+        assert bits[value_of(code, form)] == (0 if label == 255 else 1 << label)
+    assert np.count_nonzero(bits) == len({value_of(c, form) for c in codes if value_of(c, "ben19") != 255})
+
+
+def test_codes_are_listed_with_their_values_in_the_other_forms() -> None:
+    others = ("clc_l3", "clc_l1", "ben19")
+    assert [{key: one[key] for key in ("code", *others)} for one in classes.clc_codes()] == [
+        {"code": code, **{form: value_of(code, form) for form in others}}  # type: ignore[arg-type]
+        for code in codes
+    ]

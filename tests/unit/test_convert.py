@@ -59,7 +59,7 @@ def convert(
     folder.mkdir(exist_ok=True)
     ids = list(patch_ids) or list(files)
     bundles = Bundles(
-        bundled(folder, files, RGB_BANDS, "BigEarthNet-S2"),
+        bundled(folder, files, RGB_BANDS["true_colour"], "BigEarthNet-S2"),
         bundled(folder, files, [MAP], "Reference_Maps"),
         unknown,
     )
@@ -178,7 +178,7 @@ def test_a_damaged_image_of_an_earlier_run_ends_the_conversion(tmp_path: Path, w
 
 
 def test_a_damaged_bundle_and_a_full_disk_are_named(tmp_path: Path, whole: Files) -> None:
-    images = bundled(tmp_path, whole, RGB_BANDS, "BigEarthNet-S2")
+    images = bundled(tmp_path, whole, RGB_BANDS["true_colour"], "BigEarthNet-S2")
     wanted = Conversion("a tile", list(whole), KINDS, {}, {})
     images.write_bytes(images.read_bytes()[:100_000])
     with pytest.raises(ArchiveError, match=r"BigEarthNet-S2\.tar.*cut off"):

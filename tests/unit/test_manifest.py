@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from rasterio.warp import transform
 
-from bigearthnet.classes import BEN19
+from bigearthnet.classes import BEN19, MaskForm
 from bigearthnet.dataset.card import Moments, TileEntry, parse_card
-from bigearthnet.dataset.manifest import SCHEMA, Statistics, manifest_rows
+from bigearthnet.dataset.manifest import SCHEMA, manifest_rows
+from bigearthnet.dataset.statistics import Statistics
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import KINDS
@@ -26,7 +28,7 @@ from tests.support import archives
 from tests.support.published import ZIPS
 from tests.support.sample import Sample
 
-FACTS = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
+FACTS = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow", "s1_name")
 Rows = list[dict[str, Any]]
 
 
@@ -61,7 +63,7 @@ def test_there_is_a_row_a_patch_in_the_order_of_both_zips(
     published_sample: Path, table: pa.Table, rows: Rows, sample: Sample
 ) -> None:
     assert table.schema.equals(SCHEMA)
-    assert table.column_names[:6] == ["patch_id", "tile", "column", "row", "image_offset", "mask_offset"]
+    assert table.column_names[:6] == ["patch_id", "tile", "column", "row", "date", "month"]
     assert not any(pa.types.is_map(column.type) for column in table.schema)  # Hugging Face's cannot read them
     patch_ids = [row["patch_id"] for row in rows]
     assert patch_ids == [f"{row['tile']}_{row['column']:02d}_{row['row']:02d}" for row in rows]
@@ -89,6 +91,11 @@ def test_rows_are_those_of_the_pixels(rows: Rows, pixels: dict[str, list[npt.NDA
         values, counts = np.unique(mask, return_counts=True)
         pairs = [(one["value"], one["pixels"]) for one in row["class_pixels"]]
         assert pairs == list(zip(values.tolist(), counts.tolist(), strict=True))
+        assert row["unlabelled"] == pytest.approx((mask == 255).mean())
+        assert row["black"] == pytest.approx((image == 0).all(axis=0).mean())
+        assert row["saturated"] == pytest.approx((image == 255).any(axis=0).mean())
+    for name in ("saturated", "unlabelled"):
+        assert len({row[name] for row in rows}) > 1, f"a sample with {name} pixels"
 
 
 def test_bounds_are_those_that_gdal_reads(rows: Rows, sample: Sample) -> None:
@@ -99,6 +106,9 @@ def test_bounds_are_those_that_gdal_reads(rows: Rows, sample: Sample) -> None:
             with rasterio.open(io.BytesIO(content)) as file:
                 assert [row[name] for name in ("x_min", "y_min", "x_max", "y_max")] == list(file.bounds)
                 assert row["crs"] == file.crs.to_epsg()
+                middle = [[value] for value in file.xy(59.5, 59.5)]
+                (lon,), (lat,) = transform(file.crs, "OGC:CRS84", *middle)
+                assert (row["lon"], row["lat"]) == pytest.approx((lon, lat), abs=1e-8)
     assert not found
 
 
@@ -111,6 +121,28 @@ def test_facts_are_those_of_the_metadata(rows: Rows, sample: Sample) -> None:
         assert {name: row[name] for name in FACTS} == expected
 
 
+def test_dates_are_those_of_the_tile(rows: Rows) -> None:
+    for row in rows:
+        assert f"{row['date']:%Y%m%d}" == row["tile"].split("_")[2].split("T")[0]
+        assert row["month"] == row["date"].month
+
+
+def test_labels_agree_where_the_classes_in_the_mask_are_the_labels(
+    rows: Rows, table: pa.Table, entries: tuple[TileEntry, ...], sample: Sample
+) -> None:
+    for row in rows:
+        classes = {BEN19[one["value"]][0] for one in row["class_pixels"] if one["value"] != 255}
+        assert row["labels_agree"] == (classes == set(row["labels"])) is True
+    metadata = read_metadata([sample.folder / name for name in METADATA_FILES])
+    for listed in metadata.values():
+        listed["labels"][::2] ^= 1 << 18
+    other, _ = again(metadata, table, entries)
+    agree = [i % 2 == 1 for entry in entries for i in range(entry.patches)]
+    assert other.column("labels_agree").to_pylist() == agree
+    coarse, _ = again(metadata, table, entries, "clc_l1")
+    assert coarse.column("labels_agree").null_count == len(table)
+
+
 def test_the_card_has_the_statistics_of_the_pixels(
     published_sample: Path, rows: Rows, pixels: dict[str, list[npt.NDArray[Any]]]
 ) -> None:
@@ -121,23 +153,43 @@ def test_the_card_has_the_statistics_of_the_pixels(
         channels = np.stack(images).transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
         np.testing.assert_allclose(card["images"][name]["mean"], channels.mean(axis=1), rtol=0, atol=1e-9)
         np.testing.assert_allclose(card["images"][name]["std"], channels.std(axis=1), rtol=0, atol=1e-9)
-    splits = [row["split"] for row in rows]
-    assert card["counts"]["splits"] == {one: splits.count(one) for one in ("train", "validation", "test")}
-    masks = np.stack(pixels["masks"])
-    assert {entry["value"]: entry["pixels"] for entry in card["mask_classes"]} == {
-        value: int((masks == value).sum()) for value in (*range(19), 255)
+    splits = np.array([row["split"] for row in rows])
+    assert card["counts"]["splits"] == {one: (splits == one).sum() for one in ("train", "validation", "test")}
+    masks = np.concatenate(pixels["masks"])
+    for part in ("all", "train", "validation", "test"):
+        of_part = masks if part == "all" else masks[splits == part]
+        assert {entry["value"]: entry["pixels"][part] for entry in card["mask_classes"]} == {
+            value: int((of_part == value).sum()) for value in (*range(19), 255)
+        }
+    of_train = masks[splits == "train"]
+    counts = {value: int((of_train == value).sum()) for value in range(19)}
+    present = {value: count for value, count in counts.items() if count}
+    share = {
+        value: np.mean([(mask == value).mean() for mask in of_train if (mask == value).any()])
+        for value in present
     }
+    for entry in card["mask_classes"]:
+        value, weights = entry["value"], entry["weights"]
+        if value not in present:
+            assert weights is None
+            continue
+        assert weights["inverse"] * counts[value] * len(present) == pytest.approx(sum(present.values()))
+        assert weights["median_frequency"] == pytest.approx(np.median([*share.values()]) / share[value])
+    assert card["ignore_index"] == 255
+    assert len(card["clc_codes"]) == 45
 
 
 def again(
-    metadata: Metadata | None, table: pa.Table, entries: tuple[TileEntry, ...]
+    metadata: Metadata | None, table: pa.Table, entries: tuple[TileEntry, ...], form: MaskForm = "ben19"
 ) -> tuple[pa.Table, Statistics]:
     """Make the rows of a manifest again, with other metadata."""
     tables, statistics = [], Statistics()
     for entry in entries:
         of_tile = table.filter(pa.compute.equal(table.column("tile"), entry.tile))
+        if not len(of_tile):
+            continue
         rows = {kind: of_tile.select(SCHEMAS[kind].names) for kind in KINDS}
-        tables.append(manifest_rows(entry, rows, metadata))
+        tables.append(manifest_rows(entry, rows, metadata, form))
         statistics.add(tables[-1])
     return pa.concat_tables(tables), statistics
 
@@ -148,14 +200,15 @@ def test_without_metadata_its_columns_are_null(
     same, of_all = again(read_metadata([sample.folder / name for name in METADATA_FILES]), table, entries)
     assert same.equals(table)
     without, of_none = again(None, table, entries)
-    assert without.drop_columns(FACTS).equals(table.drop_columns(FACTS))
-    assert all(without.column(name).null_count == len(table) for name in FACTS)
+    unknown = [*FACTS, "labels_agree"]
+    assert without.drop_columns(unknown).equals(table.drop_columns(unknown))
+    assert all(without.column(name).null_count == len(table) for name in unknown)
     assert of_none.moments() == of_all.moments() != of_all.moments("train")
     assert (of_none.splits(), of_none.moments("train")) == ({}, None)
     one, of_one = again(read_metadata([sample.folder / METADATA_FILES[0]]), table, entries)
     listed = set(pq.read_table(sample.folder / METADATA_FILES[0]).column("patch_id").to_pylist())
     for row in one.to_pylist():
-        assert [row[name] is None for name in FACTS] == [row["patch_id"] not in listed] * 5
+        assert [row[name] is None for name in FACTS] == [row["patch_id"] not in listed] * 6
     assert sum(of_one.splits().values()) == len(listed) < len(table)
 
 
@@ -166,7 +219,7 @@ def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int
     sums = {name: (pixels - 1) * value for name, value in zip(SUM_COLUMNS, values, strict=True)}
     squares = {name: (pixels - 1) * value**2 for name, value in zip(SQUARE_COLUMNS, values, strict=True)}
     statistics = Statistics()
-    statistics.by_split["train"] = Counter({"patches": patches} | sums | squares)
+    statistics.sums["train"] = Counter({"patches": patches} | sums | squares)
     found = statistics.moments()
     assert found is not None
     assert found == statistics.moments("train")

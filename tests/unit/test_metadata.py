@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bigearthnet.errors import SourceError
 from bigearthnet.names import METADATA_FILE, METADATA_SNOW_CLOUD_SHADOW_FILE
 from bigearthnet.options import COUNTRIES
-from bigearthnet.plan.metadata import LABELS, Metadata, patch_id, read_metadata
+from bigearthnet.plan.metadata import LABELS, Metadata, patch_id, read_metadata, s1_name
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2B_MSIL2A_20180506T105029_N9999_R051_T31UER"
@@ -25,13 +25,19 @@ needs_real = pytest.mark.skipif(
 Row = dict[str, Any]
 
 
+def place(patch_id: Any) -> str:
+    """The end of the name of a Sentinel-1 patch: MGRS tile, column and row without zeros in front."""
+    mgrs, *cell = str(patch_id)[-11:].split("_")
+    return "_".join([mgrs, *(part.lstrip("0") or "0" for part in cell)])
+
+
 def row(patch_id: Any = f"{A}_26_57", **facts: Any) -> Row:
     return {
         "patch_id": patch_id,
         "labels": ["Pastures"],
         "split": "train",
         "country": "Austria",
-        "s1_name": "",
+        "s1_name": f"S1B_IW_GRDH_1SDV_20170612T165809_{place(patch_id)}",
         "contains_seasonal_snow": False,
         "contains_cloud_or_shadow": False,
     } | facts
@@ -51,6 +57,7 @@ def read(metadata: Metadata) -> dict[str, tuple[Any, ...]]:
             COUNTRIES[one["country"]],
             bool(one["snow"]),
             bool(one["cloud"]),
+            s1_name(tile, one["cell"], one["s1"]),
         )
         for tile, of_tile in metadata.items()
         for one in of_tile
@@ -65,6 +72,7 @@ def stated(rows: list[Row]) -> dict[str, tuple[Any, ...]]:
             r["country"],
             r["contains_seasonal_snow"],
             r["contains_cloud_or_shadow"],
+            r["s1_name"],
         )
         for r in rows
     }
@@ -126,13 +134,22 @@ def test_the_real_files_are_read_as_they_state() -> None:
     assert (len(sizes), sum(sizes), min(sizes), max(sizes)) == (115, 480_038 + 69_450, 95, 8_269)
     assert sum(int((rows["snow"] | rows["cloud"]).sum()) for rows in both.values()) == 69_450
     assert {i for rows in both.values() for i in rows["country"].tolist()} == set(range(len(COUNTRIES)))
-    assert sum(rows.nbytes for rows in both.values()) < 6_000_000
+    assert sum(rows.nbytes for rows in both.values()) < 15_000_000
     for file in files:
         table = pq.read_table(file)
         rows = [*table.slice(0, 900).to_pylist(), *table.slice(len(table) - 900).to_pylist()]
         tiles = {r["patch_id"][:-6] for r in rows}
         found = read({tile: both[tile] for tile in tiles})
         assert {r["patch_id"]: found[r["patch_id"]] for r in rows} == stated(rows)
+
+
+@pytest.mark.parametrize("name", ["", "S1B", "S1B_IW_GRDH_1SDV_20170612T165809", "x" * 99, None])
+def test_names_of_another_form_are_not_known(tmp_path: Path, name: str | None) -> None:
+    metadata = read_metadata([write(tmp_path / "metadata.parquet", [row(), row(f"{A}_00_00", s1_name=name)])])
+    assert [one["s1"] for one in metadata[A]] == [b"", b"B20170612T165809"]
+    unnamed = {key: value for key, value in row().items() if key != "s1_name"}
+    metadata = read_metadata([write(tmp_path / "metadata.parquet", [unnamed])])
+    assert [s1_name(A, one["cell"], one["s1"]) for one in metadata[A]] == [None]
 
 
 def refused(file: Path, message: str) -> None:

@@ -93,7 +93,9 @@ def test_the_report_lists_files_classes_and_sources(published_sample: Path, card
     rows = [line for line in text.splitlines() if line.endswith(" % |")]
     shares = [float(line.split("|")[3].strip(" %")) for line in rows]
     total = 24 * 14_400
-    expected = sorted((entry.pixels for entry in card.mask_classes if entry.pixels), reverse=True)
+    expected = sorted(
+        (entry.pixels["all"] for entry in card.mask_classes if entry.pixels["all"]), reverse=True
+    )
     assert shares == [pytest.approx(100 * pixels / total, abs=0.006) for pixels in expected]
 
 

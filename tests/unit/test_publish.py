@@ -1,5 +1,6 @@
 """Datasets prepared in any number of tries, out of what is published already, and with files lost."""
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +27,7 @@ from bigearthnet.store import FolderStore, Piece, Range
 from bigearthnet.tile import Rejected
 from tests.support import archives
 from tests.support.pipeline import Prepared, contents, prepare
-from tests.support.published import ZIPS, require_whole, unzip_tests
+from tests.support.published import ZIPS, member, patch_ids, require_whole, unzip_tests
 from tests.support.sample import Sample
 
 
@@ -115,6 +117,30 @@ def test_what_is_published_is_reused_and_gives_the_bytes_of_a_fresh_run(
     assert reused.card == fresh.card
     require_whole(tmp_path / "d")
     assert read(reused) == asked
+
+
+def test_infrared_shows_b08_b04_and_b03(tmp_path: Path, sample: Sample) -> None:
+    made = prepare(sample.folder, tmp_path / "d", rendering={"bands": "infrared", "reflectance_max": 9000})
+    assert read(made) == (24, 24)
+    files = dict(archives.members(sample.folder / archives.IMAGES))
+    patch_id = patch_ids(tmp_path / "d", "images")[7]
+    folder = f"BigEarthNet-S2/{patch_id[:-6]}/{patch_id}/{patch_id}"
+    dn = np.concatenate([archives.pixels(files[f"{folder}_{band}.tif"]) for band in ("B08", "B04", "B03")])
+    shown = archives.pixels(member(tmp_path / "d", "images", patch_id))
+    np.testing.assert_array_equal(shown, np.rint(np.clip(dn.astype(np.float64) / 9000, 0, 1) * 255))
+
+
+def test_a_dataset_without_the_documents_of_this_version_gets_them(
+    tmp_path: Path, sample: Sample, published_sample: Path
+) -> None:
+    destination = copytree(published_sample, tmp_path / "d")
+    card = json.loads((destination / CARD).read_bytes())
+    fewer = card | {"files": [file for file in card["files"] if file["name"] != PREVIEW]}
+    older = card | {"parameters": card["parameters"] | {"beside": card["parameters"]["beside"] - 1}}
+    for one in (fewer, older):
+        (destination / CARD).write_text(json.dumps(one))
+        assert read(prepare(sample.folder, destination)) == (0, 0)
+        assert contents(destination) == contents(published_sample)
 
 
 @pytest.mark.parametrize(

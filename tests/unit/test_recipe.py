@@ -24,6 +24,8 @@ from bigearthnet.tile.render import render_image, render_mask
 from bigearthnet.work import space
 from tests.support.sample import patch_files
 
+TRUE_COLOUR = RGB_BANDS["true_colour"]
+
 IMAGES, MAPS, TABLE = "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst", "metadata.parquet"
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 
@@ -74,6 +76,7 @@ def test_keys_name_their_tile_and_kind_and_fit_into_a_file_name() -> None:
         ({"stretch": "minmax"}, {"stretch": "minmax", "percentiles": (1, 9), "reflectance_max": 9}, set()),
         ({"stretch": "minmax"}, {"stretch": "percentile"}, {"images"}),
         ({"stretch": "reflectance"}, {"stretch": "minmax"}, {"images"}),
+        ({"bands": "infrared"}, {"bands": "true_colour"}, {"images"}),
         ({"mask_classes": "clc"}, {"mask_classes": "ben19"}, {"masks"}),
     ],
 )
@@ -163,7 +166,7 @@ def test_bytes_of_masks_change_only_with_their_format_number(form: MaskForm) -> 
 def test_a_bundle_has_room_for_three_bands_and_a_map() -> None:
     files = patch_files(sample_patches([1])[0])
     bands, (codes,) = (
-        [512 * (3 + -(-len(files[layer]) // 512)) for layer in layers] for layers in (RGB_BANDS, (MAP,))
+        [512 * (3 + -(-len(files[layer]) // 512)) for layer in layers] for layers in (TRUE_COLOUR, (MAP,))
     )
     assert codes <= space.BUNDLE_BYTES_A_PATCH - sum(bands) == 4096
 

@@ -57,7 +57,7 @@ def by_formula(bands: U16, rendering: Rendering) -> U8:
 
 def from_files(files: dict[str, bytes]) -> tuple[U16, U16]:
     """Red, green and blue, and the codes, as rasterio reads them."""
-    return np.concatenate([read(files[band]) for band in RGB_BANDS]), read(files[MAP])[0]
+    return np.concatenate([read(files[band]) for band in RGB_BANDS["true_colour"]]), read(files[MAP])[0]
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +71,16 @@ def patches() -> list[tuple[U16, U16]]:
     return found
 
 
-def assert_image(image: tuple[bytes, dict[str, int]], expected: U8) -> None:
+def assert_image(image: tuple[bytes, dict[str, float]], expected: U8) -> None:
     png, sums = image
     pixels = read(png)
     assert (pixels.shape, pixels.dtype) == ((3, *expected.shape[1:]), np.dtype(np.uint8))
     np.testing.assert_array_equal(pixels, expected)
     channels = dict(zip(("red", "green", "blue"), expected.astype(np.int64), strict=True))
     squares = {f"{name}_squares": (channel**2).sum() for name, channel in channels.items()}
+    extremes = {"black": (expected == 0).all(axis=0), "saturated": (expected == 255).any(axis=0)}
+    for name, where in extremes.items():
+        assert sums.pop(name) == pytest.approx(where.mean(), abs=1e-12)
     assert sums == {f"{name}_sum": channel.sum() for name, channel in channels.items()} | squares
 
 

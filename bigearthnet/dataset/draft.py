@@ -1,0 +1,30 @@
+"""A dataset that is about to be published, for those who make its documents."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bigearthnet.dataset.card import Card
+from bigearthnet.dataset.tiles import FinishedTile, TileCache
+from bigearthnet.plan.recipe import Kind
+from bigearthnet.tile.rows import members
+from bigearthnet.zips.join import data_offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A dataset without its documents."""
+
+    card: Card  # its files are the zips and the manifest
+    manifest: Path  # on this machine
+    tiles: Sequence[FinishedTile]  # in the order of the zips
+    cache: TileCache
+
+    def png(self, kind: Kind, tile: int, nth: int) -> bytes:
+        """Read an image or mask: the `nth` of the tile with that index."""
+        shard = self.tiles[tile][kind]
+        listed = members(self.cache.rows(shard), kind)
+        sizes = [size for _, size, _ in listed]
+        start = int(data_offsets([len(name) for name, _, _ in listed], sizes, shard.source.start)[nth])
+        with self.cache.store.open(shard.source.file, start, start + sizes[nth]) as reader:
+            return reader.read()
