@@ -19,6 +19,9 @@ import numpy.typing as npt
 MaskForm = Literal["clc", "clc_l3", "clc_l1", "ben19"]
 MASK_FORMS: Final[tuple[MaskForm, ...]] = get_args(MaskForm)
 
+DETAILED_FORMS: Final[frozenset[MaskForm]] = frozenset({"clc", "clc_l3"})
+"""Forms that tell the CLC code of each pixel, so that the other forms can be made of them."""
+
 UNCLASSIFIED = 999
 """Code of a pixel without a CLC class in a reference map."""
 UNLABELLED = 255

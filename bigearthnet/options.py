@@ -3,9 +3,17 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from bigearthnet.classes import MaskForm
+from bigearthnet.classes import BEN19, MaskForm
 from bigearthnet.names import BandSet
 
 SplitName = Literal["train", "validation", "test"]
@@ -23,7 +31,11 @@ CountryName = Literal[
 ]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 COUNTRIES: tuple[CountryName, ...] = get_args(CountryName)
+LABELS: tuple[str, ...] = tuple(name for name, _ in BEN19)
 Transfer = Literal["keep", "stream"]
+SubsetMasks = Literal["unchanged", MaskForm]
+FormatName = Literal["webdataset", "parquet"]
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
 def _one_of(names: tuple[str, ...]) -> Callable[[object], object]:
@@ -47,6 +59,12 @@ def _not_negative(value: object) -> object:
 
 Split = Annotated[SplitName, BeforeValidator(_one_of(SPLITS))]
 Country = Annotated[CountryName, BeforeValidator(_one_of(COUNTRIES))]
+Label = Annotated[str, BeforeValidator(_one_of(LABELS)), Field(json_schema_extra={"enum": list(LABELS)})]
+Month = Annotated[int, Field(ge=1, le=12)]
+Formats = Annotated[
+    tuple[Annotated[FormatName, BeforeValidator(_one_of(FORMATS))], ...],
+    AfterValidator(lambda names: tuple(name for name in FORMATS if name in names)),
+]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -86,6 +104,51 @@ class Selection(Frozen):
     def needs_metadata(self) -> bool:
         """True if the record's metadata files are needed to select patches."""
         return bool(self.splits or self.countries or self.snow_cloud_shadow == "exclude")
+
+
+class SubsetSelection(Selection):
+    """Which patches of a published dataset to copy; all of them by default."""
+
+    with_labels: tuple[Label, ...] = Field(
+        default=(),
+        title="With labels",
+        description="patches with any of these of the 19 labels, such as Inland waters (empty = all)",
+    )
+    without_labels: tuple[Label, ...] = Field(
+        default=(), title="Without labels", description="no patches with any of these labels"
+    )
+    max_unlabelled: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        title="Maximum share of unlabelled pixels",
+        description="no patches with a larger share of mask pixels without a class, 0 to 1",
+    )
+    months: tuple[Month, ...] = Field(
+        default=(),
+        title="Months",
+        description="months of acquisition, 1 to 12, such as 6, 7, 8 for the summer (empty = all)",
+    )
+    max_patches: Annotated[int, BeforeValidator(_not_negative)] = Field(
+        default=0,
+        ge=0,
+        title="Maximum number of patches",
+        description="use only N of the patches that match (0 = all)",
+    )
+    choose: Literal["first", "random", "balanced"] = Field(
+        default="first",
+        title="Choice among the patches that match",
+        description="first: in the order of their ids; random: by the seed; balanced: by the seed, patches "
+        "with the class that has the fewest pixels so far",
+    )
+    seed: int = Field(
+        default=0, title="Seed", description="another number chooses other patches, unless they are the first"
+    )
+
+    @property
+    def needs_metadata(self) -> bool:
+        """True if the record's metadata is needed to select patches."""
+        return super().needs_metadata or bool(self.with_labels or self.without_labels)
 
 
 class Rendering(Frozen):
@@ -132,6 +195,29 @@ class Rendering(Frozen):
                 f"percentiles: the first must be below the second, such as 2 and 98, not {low:g} and {high:g}"
             )
         return self
+
+
+class Packaging(Frozen):
+    """Formats that the dataset is published in, beside its zips."""
+
+    formats: Formats = Field(
+        default=(),
+        title="More formats",
+        description="formats to publish the dataset in, beside its zips (empty = none); each takes as much "
+        "space as they do. webdataset: tars; parquet: files with embedded images for Hugging Face datasets. "
+        "Both are shuffled, with a set of files for each split",
+    )
+    shard_megabytes: int = Field(
+        default=256,
+        ge=1,
+        title="Size of their files [MB]",
+        description="for more formats: about the size of each file",
+    )
+    shuffle_seed: int = Field(
+        default=0,
+        title="Seed of their order",
+        description="for more formats: another seed gives another order of the patches",
+    )
 
 
 def explain(error: ValidationError) -> str:

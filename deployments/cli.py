@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bigearthnet.errors import BigEarthNetError
 from deployments import settings
+from deployments.browse import browse
 from deployments.serve import serve
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FLOWS: Final = {
     "prepare": "Convert BigEarthNet v2 to zips of RGB and mask PNGs.",
+    "subset": "Copy chosen patches of a dataset to another place, as a dataset of their own.",
     "sync": "Prepare a dataset again, as it was made, if its record has changed or files are missing.",
     "check": "Try in seconds what prepare needs, without preparing anything.",
     "share": "Create presigned links to the files of a dataset in a bucket.",
@@ -34,6 +36,9 @@ bigearthnet prepare ~/trial --transfer stream --max-patches 1000
 bigearthnet prepare s3://bucket/ben --countries Finland --countries Kosovo
 bigearthnet prepare s3://bucket/ben --source s3://bucket/archives
 bigearthnet prepare sample-dataset --source sample --work-dir sample-work
+bigearthnet subset ~/bigearthnet/dataset ~/summer --months 6 --months 7
+bigearthnet subset s3://bucket/ben ~/few --max-patches 500 --choose balanced
+bigearthnet subset s3://bucket/ben ~/lakes --with-labels 'Inland waters'
 bigearthnet sync ~/bigearthnet/dataset
 bigearthnet sync s3://bucket/finland --aws-credentials bigearthnet
 bigearthnet check s3://bucket/ben --transfer stream
@@ -42,6 +47,7 @@ bigearthnet share s3://bucket/finland --files '*.zip' --expires-minutes 720
 bigearthnet fetch s3://bucket/finland ~/finland
 bigearthnet fetch s3://bucket/finland ~/finland --tiles '*_T35VLG'
 bigearthnet mirror 10891137 s3://bucket/archives
+bigearthnet browse ~/bigearthnet/dataset
 bigearthnet serve --port 4201
 PREFECT_API_URL=http://127.0.0.1:4200/api bigearthnet deploy
 """
@@ -99,6 +105,7 @@ def _app(chosen: Sequence[str]) -> App:
             app.command(_command(name), name=name, help_epilogue=advice + _examples(name))
         else:
             app.command(lambda: None, name=name, help=text)
+    app.command(browse, help_epilogue=_examples("browse"))
     app.command(serve, help_epilogue=_examples("serve"))
     app.command(deploy, help_epilogue=_examples("deploy"))
     return app
@@ -144,17 +151,17 @@ def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
         sys.exit(f"bigearthnet {name} failed. Correct the cause, then run it again: finished work is kept.")
     if state.name != "Completed":  # nothing was to do
         print(state.message)
-    elif name == "prepare":
+    elif name in ("prepare", "subset"):
         _say_where_it_is(state.result())
         if arguments.get("source") == "sample":
             print(_NEXT)
 
 
 def _say_where_it_is(done: dict[str, Any]) -> None:
-    from bigearthnet.dataset import IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW  # noqa: PLC0415 - imports numpy
+    from bigearthnet.dataset.layout import IMAGES_ZIP, MANIFEST, MASKS_ZIP, PAGE  # noqa: PLC0415 - imports numpy
 
     print(f"\n{done['patches']:,} patches are in")
-    for file in (IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW):
+    for file in (IMAGES_ZIP, MASKS_ZIP, MANIFEST, PAGE):
         print(f"  {done['destination']}/{file}")
 
 

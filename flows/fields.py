@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from pydantic import Field
 
-from bigearthnet.options import Rendering, Selection, Transfer
+from bigearthnet.options import Packaging, Rendering, Selection, SubsetMasks, SubsetSelection, Transfer
 
 
 def titled(title: str, **limits: Any) -> Any:
@@ -25,9 +25,13 @@ RecordSource = Annotated[str, titled("Source")]
 
 BucketUrl = Annotated[str, titled("Destination [s3://bucket/prefix]")]
 PublishedUrl = Annotated[str, titled("Dataset [s3://bucket/prefix]")]
+OriginalUrl = Annotated[str, titled("Dataset [folder or s3://bucket/prefix]")]
 DatasetUrl = Annotated[str, titled("Destination [folder or s3://bucket/prefix]")]
 Patches = Annotated[Selection, titled("Selection"), _panel("Selection")]
+PatchesOfDataset = Annotated[SubsetSelection, titled("Selection"), _panel("Selection")]
+MasksOfSubset = Annotated[SubsetMasks, titled("Mask classes")]
 Pixels = Annotated[Rendering, titled("Rendering"), _panel("Rendering")]
+MoreFormats = Annotated[Packaging, titled("Packaging"), _panel("Packaging")]
 Archives = Annotated[Transfer, titled("Transfer of the images' archive")]
 MaxRejected = Annotated[int, titled("Maximum number of rejected patches", ge=0)]
 WorkFolder = Annotated[str, titled("Work folder")]

@@ -11,7 +11,7 @@ from bigearthnet.dataset.build import require_few_rejected
 from bigearthnet.dataset.jobs import converted_patches
 from bigearthnet.dataset.report import Effort
 from bigearthnet.names import ZENODO_RECORD
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.options import Packaging, Rendering, Selection
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
 from flows import fields
@@ -34,6 +34,7 @@ def prepare(
     source: fields.RecordSource = ZENODO_RECORD,
     selection: fields.Patches = Selection(),  # noqa: B008 - frozen
     rendering: fields.Pixels = Rendering(),  # noqa: B008 - frozen
+    packaging: fields.MoreFormats = Packaging(),  # noqa: B008 - frozen
     transfer: fields.Archives = "keep",
     max_rejected: fields.MaxRejected = 0,
     work_dir: fields.WorkFolder = "~/bigearthnet/work",
@@ -49,6 +50,7 @@ def prepare(
             the archives; or sample, for the embedded sample.
         selection: Which patches to prepare.
         rendering: How reflectance becomes RGB, and reference maps become masks.
+        packaging: More formats to publish the dataset in, beside its zips.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
             over the network without storing it, only as far as needed.
         max_rejected: Number of bad patches that may be left out before the run fails.
@@ -61,13 +63,13 @@ def prepare(
     with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
         opened = Opened(open_record(source, aws_credentials, work), store, work)
         record = resolve(opened.source)
-        check(record, opened, transfer, joins=not was_made_there(store, selection, rendering))
-        known = survey(record, opened, selection, rendering, transfer)
+        check(record, opened, transfer, joins=not was_made_there(store, selection, rendering, packaging))
+        known = survey(record, opened, selection, rendering, packaging, transfer)
         todo = find_finished(known)
         announce(todo)
         tiles = make_tiles(todo)
         require_few_rejected(tiles, known.plan.patches, max_rejected)
-        card = publish_dataset(todo, tiles, lock)
+        card = publish_dataset(todo.publication(tiles), todo.cache, lock)
         converted = converted_patches(todo.jobs, tiles)
         effort = Effort(monotonic() - wall, process_time() - cpu, converted)
         report(card, store, effort)

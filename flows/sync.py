@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from bigearthnet.dataset.freshness import decision, record_of
+from bigearthnet.dataset.freshness import decision, record_of, require_prepared
 from bigearthnet.work.workspace import Workspace, folder
 from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordSource, WorkFolder
 from flows.prepare import prepare
@@ -31,8 +31,8 @@ def sync(
 ) -> dict[str, Any] | State[Any]:
     """Prepare a published dataset again where its record has a new version, or where files are missing.
 
-    Selection and rendering stay as the dataset was made. Without changes it takes seconds; without a dataset
-    it does nothing.
+    Selection, rendering and packaging stay as the dataset was made. Without changes it takes seconds; without
+    a dataset it does nothing.
 
     Args:
         destination: Where the dataset is published.
@@ -49,6 +49,7 @@ def sync(
     published = look_up(store)
     if published is None:
         return Completed(name=NO_DATASET, message=f"There is no dataset in {store.url}. Run prepare first.")
+    require_prepared(published, store.url)
     newest = open_record(source or record_of(published.card), aws_credentials, work).latest()
     findings = compare(resolve(newest), newest, published, store, work)
     if not any(one.differs for one in findings):
@@ -58,6 +59,7 @@ def sync(
         destination=destination,
         selection=published.card.parameters.selection,
         rendering=published.card.parameters.rendering,
+        packaging=published.card.parameters.packaging,
         transfer=transfer,
         max_rejected=max_rejected,
         work_dir=work_dir,

@@ -5,7 +5,7 @@ from prefect import get_run_logger, task
 from bigearthnet import preflight
 from bigearthnet.dataset import find_published
 from bigearthnet.dataset.freshness import option_changes
-from bigearthnet.options import Rendering, Selection, Transfer
+from bigearthnet.options import Packaging, Rendering, Selection, Transfer
 from bigearthnet.source.record import Record
 from bigearthnet.store import Store
 from bigearthnet.tile.selftest import check_installation
@@ -31,7 +31,7 @@ def check_destination(store: Store) -> None:
         get_run_logger().info(preflight.try_store(store, joins=False))
 
 
-def was_made_there(store: Store, selection: Selection, rendering: Rendering) -> bool:
+def was_made_there(store: Store, selection: Selection, rendering: Rendering, packaging: Packaging) -> bool:
     """Return True if a store holds a dataset with the same options: its server has joined it before."""
     published = find_published(store, digests=False)
-    return published is not None and not option_changes(published.card, selection, rendering)
+    return published is not None and not option_changes(published.card, selection, rendering, packaging)

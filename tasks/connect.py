@@ -79,6 +79,16 @@ def open_destination(text: str, aws_credentials: str, work: Workspace) -> Store:
     return store
 
 
+def require_apart(source: Store, destination: Store) -> None:
+    """Check that a dataset is not to replace the one that it is made from.
+
+    Raises:
+        StoreError: source and destination are the same.
+    """
+    if source.url == destination.url:
+        raise StoreError(f"{source.url} is the source and the destination. Choose another destination.")
+
+
 def open_record(text: str, aws_credentials: str, work: Workspace | None = None) -> Source:
     """Open a source; the embedded sample is made in the work folder if it is not there.
 

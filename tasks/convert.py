@@ -2,18 +2,22 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from shutil import rmtree
 from typing import Final
 
 from prefect import get_run_logger, task
 
 from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest
-from bigearthnet.dataset.tiles import Shard, TileCache
+from bigearthnet.dataset.jobs import Job
+from bigearthnet.dataset.publish import ZipDigest
+from bigearthnet.dataset.tiles import FinishedTile, Shard, TileCache
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import counted
 from bigearthnet.source.stream import Mark
-from bigearthnet.tile import Conversion, ConvertedTile, convert_tile
+from bigearthnet.tile import Conversion, ConvertedTile, convert_tile, shard_file
 from tasks import policy
 from tasks.heartbeat import still_running
 
@@ -60,3 +64,24 @@ def upload(
     """Store a shard that was converted into `folder`; a bucket is sent it."""
     with still_running(f"uploading {kind} of {converted.tile}"):
         return cache.add(kind, key, converted, mark, folder)
+
+
+def store_tile(
+    job: Job,
+    made: ConvertedTile | None,
+    mark: Mark | None,
+    folder: Path,
+    cache: TileCache,
+    digests: Mapping[Kind, ZipDigest],
+) -> FinishedTile:
+    """Store what was made of a tile in `folder`, which is removed; add its shards to the zips' digests."""
+    tile, store = dict(job.finished), cache.store
+    if made is not None:
+        add = upload if store.folder is None else upload.fn
+        for kind in job.missing:
+            tile[kind] = add(cache, kind, job.keys[kind], made, mark, folder)
+    with still_running(f"reading back {job.plan.tile}"):
+        for kind, digest in digests.items():
+            digest.add(folder / shard_file(kind) if kind in job.missing else tile[kind].source, store)
+    rmtree(folder, ignore_errors=True)
+    return tile

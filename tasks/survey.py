@@ -10,10 +10,10 @@ from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset import find_published
 from bigearthnet.dataset.freshness import option_changes
 from bigearthnet.dataset.jobs import Job, needs_images, plan_jobs
-from bigearthnet.dataset.publish import ZipDigest, zip_digests
-from bigearthnet.dataset.tiles import TileCache
+from bigearthnet.dataset.publish import Publication, ZipDigest, zip_digests
+from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE, MAPS_ROOT, METADATA_FILES
-from bigearthnet.options import Rendering, Selection, Transfer
+from bigearthnet.options import Packaging, Rendering, Selection, Transfer
 from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import Plan, plan_tiles
@@ -54,9 +54,19 @@ class Todo:
         """True if images have to be made."""
         return any(needs_images(job, self.cache) for job in self.jobs)
 
+    def publication(self, tiles: Sequence[FinishedTile]) -> Publication:
+        """What is to be published when the tiles are made."""
+        known = self.known
+        return Publication(known.recipe, known.plan.patches, tiles, self.digests, known.metadata)
+
 
 def survey(
-    record: Record, opened: Opened, selection: Selection, rendering: Rendering, transfer: Transfer
+    record: Record,
+    opened: Opened,
+    selection: Selection,
+    rendering: Rendering,
+    packaging: Packaging,
+    transfer: Transfer,
 ) -> Survey:
     """Download the small files, list tiles and patches, and plan what to make of them.
 
@@ -81,7 +91,7 @@ def survey(
         title=record.title,
         files=(used, *(local.file for local in (maps, *local_tables))),
     )
-    recipe = Recipe(made_of, selection, rendering)
+    recipe = Recipe(made_of, selection, rendering, packaging)
     return Survey(opened, images, maps, streams, metadata, planned, recipe)
 
 
@@ -116,11 +126,11 @@ def announce(todo: Todo) -> None:
     missing = [len(job.plan.cells) for job in todo.jobs if job.missing]
     to_fetch = bytes_to_download(source, known.images, work) if todo.needs_images else 0
     to_store = 0 if known.streams else to_fetch
-    room = space.estimate_room(
-        missing, known.plan.patches, to_store, work.root, store.folder, waiting=WAITING
-    )
+    published_patches = known.plan.patches * (1 + len(known.recipe.packaging.formats))
+    room = space.estimate_room(missing, published_patches, to_store, work.root, store.folder, waiting=WAITING)
     if published is not None:
-        for change in option_changes(published.card, known.recipe.selection, known.recipe.rendering):
+        options = known.recipe.selection, known.recipe.rendering, known.recipe.packaging
+        for change in option_changes(published.card, *options):
             logger.info("the published dataset will change: %s", change)
     logger.info(
         "%s of %s (%s finished before) into %s: %s",

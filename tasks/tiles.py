@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from shutil import rmtree
 
 from prefect import get_run_logger
 from prefect.futures import PrefectFuture, wait
@@ -13,15 +12,14 @@ from prefect.futures import PrefectFuture, wait
 from bigearthnet.archive.bundle import Extractor
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset.jobs import Job, plan_tile
-from bigearthnet.dataset.tiles import FinishedTile, Shard
+from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
-from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import Tally
 from bigearthnet.source.stream import Mark, Stream
-from bigearthnet.tile import ConvertedTile, shard_file
-from tasks.convert import WAITING, convert, extract, upload
-from tasks.heartbeat import byte_progress, still_running
+from bigearthnet.tile import ConvertedTile
+from tasks.convert import WAITING, convert, extract, store_tile
+from tasks.heartbeat import byte_progress
 from tasks.record import download
 from tasks.survey import Todo
 
@@ -79,20 +77,9 @@ def _begin(job: Job, todo: Todo, extractor: Extractor, stream: Stream | None) ->
 
 def _finish(one: _Pending, todo: Todo) -> FinishedTile:
     """Store what was converted of a tile, and add its shards to the digests of the zips."""
-    job, store = one.job, todo.known.opened.store
-    folder = todo.known.opened.work.tiles / job.plan.tile
-    tile: dict[Kind, Shard] = dict(job.finished)
-    if one.converted is not None:
-        converted = one.converted.result()
-        add = upload if store.folder is None else upload.fn
-        for kind in job.missing:
-            tile[kind] = add(todo.cache, kind, job.keys[kind], converted, one.mark, folder)
-    with still_running(f"reading back {job.plan.tile}"):
-        for kind, digest in todo.digests.items():
-            made_now = kind in job.missing
-            digest.add(folder / shard_file(kind) if made_now else tile[kind].source, store)
-    rmtree(folder, ignore_errors=True)
-    return tile
+    folder = todo.known.opened.work.tiles / one.job.plan.tile
+    converted = None if one.converted is None else one.converted.result()
+    return store_tile(one.job, converted, one.mark, folder, todo.cache, todo.digests)
 
 
 @contextmanager

@@ -68,9 +68,11 @@ def build_card(
         parameters=card.Parameters(
             selection=recipe.selection,
             rendering=recipe.rendering,
+            packaging=recipe.packaging,
             digests={kind: recipe.digest(kind) for kind in KINDS},
             beside=BESIDE,
         ),
+        subset=recipe.subset,
         software={"bigearthnet-prefect": __version__} | {name: version(name) for name in _LIBRARIES},
         counts=card.Counts(
             tiles=sum(tile.patches > 0 for tile in tiles),

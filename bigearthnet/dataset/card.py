@@ -9,8 +9,8 @@ from pydantic import AfterValidator, FailFast, Field, TypeAdapter
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.errors import RejectedError, SourceError
 from bigearthnet.names import TILE_PATTERN
-from bigearthnet.options import Frozen, Rendering, Selection, SplitName
-from bigearthnet.plan.recipe import Kind, RecordUsed
+from bigearthnet.options import Frozen, Packaging, Rendering, Selection, SplitName
+from bigearthnet.plan.recipe import Kind, RecordUsed, SubsetStep
 from bigearthnet.source.record import DOCUMENT_BYTES, Size, parse_json
 from bigearthnet.tile.convert import Rejected
 
@@ -44,6 +44,7 @@ class Parameters(Frozen):
 
     selection: Selection
     rendering: Rendering
+    packaging: Packaging
     digests: dict[Kind, str]
     beside: int
 
@@ -130,6 +131,7 @@ class Card(Frozen):
     citation: str
     source: RecordUsed
     parameters: Parameters
+    subset: tuple[SubsetStep, ...] = ()  # how it was chosen from a prepared dataset, one step after another
     software: dict[str, str]
     counts: Counts
     mask_classes: Annotated[tuple[ClassEntry, ...], FailFast()]

@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
+from bigearthnet.dataset.formats import remove_others
 from bigearthnet.dataset.layout import ZIPS
 from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import Published, find_published, intact
@@ -91,8 +92,14 @@ def finish(published: Published, arrived: Mapping[str, Partial], target: Store) 
     whole = not missing_files(others, target)
     same = old is not None and old.data == published.data
     if commits or (whole and not same):
-        replace_dataset(target, commits, published.data if whole or same else None, old)
+        tidy = [bind(remove_others, target, published.card)] if whole else []
+        replace_dataset(target, [*commits, *tidy], published.data if whole or same else None, old)
     return whole
+
+
+def damaged(member: str, source: Store) -> ChecksumError:
+    """Return the error that a member is not the one that the manifest lists."""
+    return ChecksumError(f"{member} in {source.url} is damaged. Publish the dataset again.")
 
 
 def tile_zip(kind: Kind, tile: str) -> str:
@@ -119,9 +126,7 @@ def copy_tile(
                 header = local_header(name, length, crc32)
                 member = reader.read(len(header) + length)
                 if not member.startswith(header) or zlib.crc32(member[len(header) :]) != crc32:
-                    raise ChecksumError(
-                        f"{name.decode()} in {source.url} is damaged. Publish the dataset again."
-                    )
+                    raise damaged(name.decode(), source)
                 yield memoryview(member)
         yield memoryview(end)
 

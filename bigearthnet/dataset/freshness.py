@@ -8,7 +8,7 @@ from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.published import Published
 from bigearthnet.dataset.report import escape, table
 from bigearthnet.errors import SourceError
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.options import Packaging, Rendering, Selection
 from bigearthnet.source.record import Record
 
 _ABSENT: Final = "not there"
@@ -77,17 +77,34 @@ def record_of(card: Card) -> str:
     return card.source.record
 
 
-def option_changes(card: Card, selection: Selection, rendering: Rendering) -> list[str]:
+def require_prepared(published: Published, url: str) -> None:
+    """Check that a dataset is no subset of another one.
+
+    Raises:
+        SourceError: it is one, so that it cannot be made from a record.
+    """
+    if published.card.subset:
+        raise SourceError(
+            f"{url} is a subset of another dataset. Update that one, then run subset again with the same "
+            "options."
+        )
+
+
+def option_changes(card: Card, selection: Selection, rendering: Rendering, packaging: Packaging) -> list[str]:
     """Return what differs from the options of a dataset, such as `countries: Finland → all`."""
-    before = _options(card.parameters.selection, card.parameters.rendering)
-    now = _options(selection, rendering)
+    made = card.parameters
+    before = _options(made.selection, made.rendering, made.packaging)
+    now = _options(selection, rendering, packaging)
     return [f"{name}: {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
 
 
-def _options(selection: Selection, rendering: Rendering) -> dict[str, str]:
+def _options(*models: Selection | Rendering | Packaging) -> dict[str, str]:
     return {
-        name: ", ".join(map(str, value)) or "all" if isinstance(value, tuple) else str(value)
-        for name, value in (selection.model_dump() | rendering.model_dump()).items()
+        name: ", ".join(map(str, value)) or ("none" if name == "formats" else "all")
+        if isinstance(value, tuple)
+        else str(value)
+        for model in models
+        for name, value in model.model_dump().items()
     }
 
 

@@ -17,6 +17,9 @@ _AXIS, _FLATTENING = 6_378_137.0, 1 / 298.257223563
 _SCALE, _EASTING, _SOUTHERN_NORTHING = 0.9996, 500_000.0, 10_000_000.0
 _NORTH, _SOUTH = 326, 327  # first digits of the EPSG codes of the zones
 
+_STEPS: Final = 2.0**27
+"""Degrees are rounded to so many steps, 0.8 mm: what is beyond differs between processors."""
+
 _N: Final = _FLATTENING / (2 - _FLATTENING)
 _RADIUS: Final = _AXIS / (1 + _N) * (1 + _N**2 / 4 + _N**4 / 64)
 _TO_SPHERE: Final = (
@@ -39,7 +42,7 @@ def is_utm(epsg: int) -> bool:
 
 
 def lon_lat(epsg: int, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Degrees, Degrees]:
-    """Return longitude and latitude (OGC:CRS84) of points, in metres of a UTM zone; right to a millimetre.
+    """Return longitude and latitude (OGC:CRS84) of points, in metres of a UTM zone, to a millimetre.
 
     Raises:
         ValueError: the EPSG code is not that of a UTM zone of WGS 84.
@@ -54,4 +57,10 @@ def lon_lat(epsg: int, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Degrees, Deg
     conformal = np.arcsin(np.sin(sphere.real) / np.cosh(sphere.imag))
     latitude = conformal + sum(f * np.sin(2 * (j + 1) * conformal) for j, f in enumerate(_TO_LATITUDE))
     longitude = np.arctan2(np.sinh(sphere.imag), np.cos(sphere.real))
-    return np.degrees(longitude) + (6 * (epsg % 100) - 183), np.degrees(latitude)
+    east = np.degrees(longitude) + (6 * (epsg % 100) - 183)
+    return _rounded(east), _rounded(np.degrees(latitude))
+
+
+def _rounded(degrees: Degrees) -> Degrees:
+    steps: Degrees = np.rint(degrees * _STEPS)
+    return steps / _STEPS

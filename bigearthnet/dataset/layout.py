@@ -9,7 +9,19 @@ MASKS_ZIP: Final = "bigearthnet_mask_pngs.zip"
 ZIPS: Final[dict[Kind, str]] = {"images": IMAGES_ZIP, "masks": MASKS_ZIP}
 MANIFEST: Final = "manifest.parquet"
 PREVIEW: Final = "preview.png"
-FILES: Final = frozenset({IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW})
+PAGE: Final = "preview.html"
+INDEX: Final = "browse.bin"
+FOOTPRINTS: Final = "footprints.parquet"
+QUALITY: Final = "quality.json"
+QUALITY_SHEET: Final = "quality.png"
+README: Final = "README.md"
+CROISSANT: Final = "croissant.json"
+FILES: Final = frozenset(
+    {
+        *(IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW, PAGE, INDEX, FOOTPRINTS),
+        *(QUALITY, QUALITY_SHEET, README, CROISSANT),
+    }
+)
 """The files that every card names."""
 BESIDE: Final = 1
 """Raise it when code gives the manifest or a document other bytes: published ones are then made again."""

@@ -14,8 +14,8 @@ from bigearthnet.classes import MaskForm, ignore_index, label_bits
 from bigearthnet.dataset.card import TileEntry
 from bigearthnet.dataset.geography import is_utm, lon_lat
 from bigearthnet.names import PATCH_METRES, PATCH_PIXELS, Patch, parse_patch
-from bigearthnet.options import COUNTRIES, SPLITS
-from bigearthnet.plan.metadata import LABELS, METADATA_SCHEMA, NO_ROWS, Metadata, Rows, s1_name
+from bigearthnet.options import COUNTRIES, LABELS, SPLITS
+from bigearthnet.plan.metadata import METADATA_SCHEMA, NO_ROWS, Metadata, Rows, s1_name
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.tile.rows import SCHEMAS, SUFFIXES, column
 from bigearthnet.zips.join import data_offsets

@@ -14,24 +14,27 @@ from bigearthnet.plan.recipe import KINDS
 from bigearthnet.tile.png import encode_image
 
 Sheet = npt.NDArray[np.uint8]
+Pair = tuple[Sheet, Sheet]
 
 _GAP = 8
-_PAIRS_A_ROW = 3
 _BACKGROUND = 255
 
 
 def preview_png(draft: Draft) -> bytes:
     """Return a contact sheet of patches from all over the dataset, as a PNG."""
     palette = colours(draft.card.parameters.rendering.mask_classes)
-    pairs = []
-    for tile, nth in pick([tile["images"].patches for tile in draft.tiles]):
-        pngs = [np.frombuffer(draft.png(kind, tile, nth), np.uint8) for kind in KINDS]
-        image, mask = cv2.imdecode(pngs[0], cv2.IMREAD_COLOR), cv2.imdecode(pngs[1], cv2.IMREAD_UNCHANGED)
-        if image is None or mask is None:
-            name = draft.tiles[tile]["images"].tile
-            raise ArchiveError(f"a shard of {name} holds no PNGs. Prepare the dataset again.")
-        pairs.append((image[..., ::-1].astype(np.uint8), palette[mask]))
-    return contact_sheet(pairs)
+    places = pick([tile["images"].patches for tile in draft.tiles])
+    return contact_sheet([read_pair(draft, palette, tile, nth) for tile, nth in places])
+
+
+def read_pair(draft: Draft, palette: Sheet, tile: int, nth: int) -> Pair:
+    """Return an image and its mask, whose values have the colours of `palette`."""
+    pngs = [np.frombuffer(draft.png(kind, tile, nth), np.uint8) for kind in KINDS]
+    image, mask = cv2.imdecode(pngs[0], cv2.IMREAD_COLOR), cv2.imdecode(pngs[1], cv2.IMREAD_UNCHANGED)
+    if image is None or mask is None:
+        name = draft.tiles[tile]["images"].tile
+        raise ArchiveError(f"a shard of {name} holds no PNGs. Prepare the dataset again.")
+    return image[..., ::-1].astype(np.uint8), palette[mask]
 
 
 def pick(counts: Sequence[int], limit: int = 9) -> list[tuple[int, int]]:
@@ -43,12 +46,13 @@ def pick(counts: Sequence[int], limit: int = 9) -> list[tuple[int, int]]:
     total = sum(counts)
     chosen = min(limit, total)
     ends = np.cumsum(counts)
-    picked = []
-    for i in range(chosen):
-        nth = (2 * i + 1) * total // (2 * chosen)
-        tile = int(np.searchsorted(ends, nth, side="right"))
-        picked.append((tile, nth - int(ends[tile] - counts[tile])))
-    return picked
+    return [place(ends, (2 * i + 1) * total // (2 * chosen)) for i in range(chosen)]
+
+
+def place(ends: npt.NDArray[np.int64], patch: int) -> tuple[int, int]:
+    """Return the tile of a patch and its place there, from the number of patches up to each tile's end."""
+    tile = int(np.searchsorted(ends, patch, side="right"))
+    return tile, patch - int(ends[tile - 1] if tile else 0)
 
 
 def colours(form: MaskForm) -> Sheet:
@@ -59,17 +63,17 @@ def colours(form: MaskForm) -> Sheet:
     return table
 
 
-def contact_sheet(pairs: Sequence[tuple[Sheet, Sheet]]) -> bytes:
-    """Images and masks side by side, three pairs a row, as an RGB PNG."""
+def contact_sheet(pairs: Sequence[Pair | None], pairs_a_row: int = 3) -> bytes:
+    """Images and masks side by side, as an RGB PNG; there is a gap in the place of None."""
     side = PATCH_PIXELS
     pair_width = 2 * side + _GAP // 2
-    height = -(-len(pairs) // _PAIRS_A_ROW) * (side + _GAP) + _GAP
-    width = min(len(pairs), _PAIRS_A_ROW) * (pair_width + _GAP) + _GAP
+    height = -(-len(pairs) // pairs_a_row) * (side + _GAP) + _GAP
+    width = min(len(pairs), pairs_a_row) * (pair_width + _GAP) + _GAP
     sheet = np.full((height, width, 3), _BACKGROUND, np.uint8)
     for i, pair in enumerate(pairs):
-        top = _GAP + i // _PAIRS_A_ROW * (side + _GAP)
-        left = _GAP + i % _PAIRS_A_ROW * (pair_width + _GAP)
-        for picture in pair:
+        top = _GAP + i // pairs_a_row * (side + _GAP)
+        left = _GAP + i % pairs_a_row * (pair_width + _GAP)
+        for picture in pair or ():
             sheet[top : top + side, left : left + side] = picture
             left += side + _GAP // 2
     return encode_image(sheet)

@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bigearthnet.dataset.build import build_card
 from bigearthnet.dataset.card import Card, PublishedFile, ShardEntry, TileEntry
 from bigearthnet.dataset.documents import DOCUMENTS
 from bigearthnet.dataset.draft import Draft
+from bigearthnet.dataset.formats import keep_files, remove_others, write_files
 from bigearthnet.dataset.jobs import Job
 from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
 from bigearthnet.dataset.manifest import manifest_rows, open_manifest
@@ -75,7 +77,8 @@ class Publication:
 def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     """Publish a dataset; an interrupted call leaves the old dataset or the new one.
 
-    Manifest, documents and central directories are first written to the cache's `scratch`, an empty folder.
+    Manifest, documents, central directories and, file by file, other formats are first written to the cache's
+    `scratch`, an empty folder.
 
     Returns:
         The new card; the object `cache.published.card` where nothing differs, so that nothing is written.
@@ -115,9 +118,17 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
             with translate_os_errors("write", scratch):
                 (scratch / name).write_bytes(document)
             stage(name, [scratch / name], sha256_of(scratch / name))
+        kept = keep_files(published, card)
+        files += [file for some in kept.values() for file in some]
+        others = [name for name in what.recipe.packaging.formats if name not in kept]
+        for name, path in write_files(draft, others, scratch):
+            stage(name, [path], sha256_of(path))
+            path.unlink()
+        files.sort(key=lambda file: file.name if "/" in file.name else "")  # formats' files come last
         card = card.model_copy(update={"files": tuple(files)})
         lock.check()
-        replace_dataset(store, [one.commit for one in staged], card.dump(), published)
+        tidy = partial(remove_others, store, card)
+        replace_dataset(store, [*(one.commit for one in staged), tidy], card.dump(), published)
     cache.clear()
     return card
 

@@ -41,7 +41,8 @@ class Published:
         made = self.card.parameters
         if self.missing or made.beside != BESIDE or not {file.name for file in self.card.files} >= FILES:
             return False
-        return Recipe(self.card.source, made.selection, made.rendering) == recipe
+        now = Recipe(self.card.source, made.selection, made.rendering, made.packaging, self.card.subset)
+        return now == recipe
 
     def verified_as(self, source: RecordUsed) -> "Published":
         """Return it without its images if they came from a stream that was not verified, unlike `source`."""

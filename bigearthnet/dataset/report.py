@@ -4,10 +4,11 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Final
+from typing import Final, Literal
 
 from bigearthnet.dataset.card import Card
-from bigearthnet.dataset.layout import CARD
+from bigearthnet.dataset.layout import CARD, QUALITY, QUALITY_SHEET
+from bigearthnet.dataset.quality import Quality
 from bigearthnet.progress import counted, human_bytes, human_time
 
 _REJECTED_SHOWN: Final = 50
@@ -18,11 +19,12 @@ _CREDIT_SECONDS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Seconds of wall clock and of CPU that a run took, and the patches that it converted."""
+    """Seconds of wall clock and of CPU that a run took, and the patches that it converted or copied."""
 
     wall_seconds: float
     cpu_seconds: float
-    converted: int
+    patches: int
+    done: Literal["converted", "copied"] = "converted"
 
 
 def summary(card: Card, destination: str, effort: Effort) -> str:
@@ -30,20 +32,21 @@ def summary(card: Card, destination: str, effort: Effort) -> str:
     counts = card.counts
     rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
     return (
-        f"{counted(counts.patches, 'patch')} in {destination}{rejected}; {effort.converted:,} converted in "
+        f"{counted(counts.patches, 'patch')} in {destination}{rejected}; {effort.patches:,} {effort.done} in "
         f"{human_time(effort.wall_seconds)} with {effort.cpu_seconds:.1f} s of CPU "
         f"({effort.cpu_seconds / _CREDIT_SECONDS:.2f} CPU credits of a t2.micro)"
     )
 
 
-def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes) -> str:
-    """Return the report, with the contact sheet as a picture in the text."""
+def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes, quality: bytes) -> str:
+    """Return the report, with the preview as a picture in the text; `quality` is `quality.json`."""
     sections = [
         f"# {counted(card.counts.patches, 'patch')}",
         summary(card, destination, effort) + ".",
         f"![Images and masks](data:image/png;base64,{base64.b64encode(preview).decode()})",
         _files(card),
         _classes(card),
+        _quality(Quality.model_validate_json(quality)),
         _rejected(card),
         _source(card),
     ]
@@ -64,7 +67,14 @@ def escape(text: str) -> str:
 
 
 def _files(card: Card) -> str:
-    rows = [(file.name, human_bytes(file.size), _wrapped(file.sha256)) for file in card.files]
+    rows = [
+        (file.name, human_bytes(file.size), _wrapped(file.sha256))
+        for file in card.files
+        if "/" not in file.name
+    ]
+    for name in card.parameters.packaging.formats:
+        sizes = [file.size for file in card.files if file.name.startswith(f"{name}/")]
+        rows.append((f"{name}/, {counted(len(sizes), 'file')}", human_bytes(sum(sizes)), f"see {CARD}"))
     return "## Files\n\n" + table(("file", "size", "SHA-256"), [*rows, (CARD, "", "")])
 
 
@@ -80,6 +90,20 @@ def _classes(card: Card) -> str:
     rows = [(str(entry.value), entry.name, f"{100 * pixels / total:.2f} %") for pixels, entry in found]
     form = card.parameters.rendering.mask_classes
     return f"## Classes of the masks ({form})\n\n" + table(("value", "class", "share"), rows)
+
+
+def _quality(quality: Quality) -> str:
+    rows = [
+        (
+            check.name,
+            check.measure,
+            f"{check.bad:,} of {check.checked:,}",
+            f"{check.worst[0].value:g}" if check.worst else "",
+        )
+        for check in quality.checks
+    ]
+    head = ("check", "what is measured", "bad patches", "worst value")
+    return f"## Quality\n\n{table(head, rows)}\n\n{QUALITY} and {QUALITY_SHEET} have the ten worst of each."
 
 
 def _rejected(card: Card) -> str:

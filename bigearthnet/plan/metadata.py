@@ -14,12 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bigearthnet.classes import BEN19
 from bigearthnet.errors import SourceError, plain
 from bigearthnet.names import PATCH_PATTERN, TILES_LIMIT, Patch
-from bigearthnet.options import COUNTRIES, SPLITS
+from bigearthnet.options import COUNTRIES, LABELS, SPLITS
 
-LABELS = tuple(name for name, _ in BEN19)
 METADATA_SCHEMA = pa.schema(
     [
         ("patch_id", pa.string()),
@@ -30,7 +28,7 @@ METADATA_SCHEMA = pa.schema(
         ("contains_cloud_or_shadow", pa.bool_()),
     ]
 )
-_S1_NAME: Final = "s1_name"
+S1_NAME: Final = "s1_name"
 _S1_PATTERN: Final = (
     r"^S1(?P<satellite>[A-D])_IW_GRDH_1SDV_(?P<time>[0-9]{8}T[0-9]{6})_[0-9]{2}[A-Z]{3}_[0-9]+_[0-9]+$"
 )
@@ -70,7 +68,7 @@ def read_metadata(paths: Sequence[Path]) -> Metadata:
     pieces: dict[str, list[Rows]] = defaultdict(list)
     for path in paths:
         for batch in _batches(path):
-            for tile, rows in _by_tile(batch, path.name):
+            for tile, rows in rows_by_tile(batch, path.name):
                 pieces[tile].append(rows)
             if len(pieces) > TILES_LIMIT:
                 raise SourceError(f"{path.name} has more than {TILES_LIMIT:,} tiles. Choose BigEarthNet v2.")
@@ -108,8 +106,8 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
                     f"{path.name}: there is no column {missing[0]}; is it a file of BigEarthNet v2?"
                 )
             schema = METADATA_SCHEMA
-            if _S1_NAME in file.schema_arrow.names:
-                schema = schema.append(pa.field(_S1_NAME, pa.string()))
+            if S1_NAME in file.schema_arrow.names:
+                schema = schema.append(pa.field(S1_NAME, pa.string()))
             for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names, use_threads=False):
                 batch.validate(full=True)
                 yield batch.select(schema.names).cast(schema)
@@ -120,8 +118,12 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         ) from error
 
 
-def _by_tile(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, Rows]]:
-    """Yield the rows of each tile in a batch."""
+def rows_by_tile(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, Rows]]:
+    """Yield the rows of each tile in a batch with the columns of `METADATA_SCHEMA` and perhaps `s1_name`.
+
+    Raises:
+        SourceError: a value is missing or unknown; the message begins with `where`.
+    """
     for name in METADATA_SCHEMA.names:
         if batch.column(name).null_count:
             raise SourceError(f"{where}: a patch has no {name}")
@@ -157,9 +159,9 @@ def _indices(column: pa.Array, values: Sequence[str], what: str, where: str) -> 
 
 def _s1(batch: pa.RecordBatch) -> npt.NDArray[np.bytes_] | bytes:
     """Satellite and time of each patch's Sentinel-1 patch; empty where it has not the record's form."""
-    if _S1_NAME not in batch.schema.names:
+    if S1_NAME not in batch.schema.names:
         return b""
-    parts = pc.extract_regex(batch.column(_S1_NAME), _S1_PATTERN)
+    parts = pc.extract_regex(batch.column(S1_NAME), _S1_PATTERN)
     joined = pc.binary_join_element_wise(*parts.flatten(), "")
     return np.asarray(pc.fill_null(joined, "").to_numpy(zero_copy_only=False), "S16")
 

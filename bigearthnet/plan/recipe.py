@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final, Literal
 
 from bigearthnet.names import IMAGES_ARCHIVE, MAPS_ARCHIVE
-from bigearthnet.options import Frozen, Rendering, Selection
+from bigearthnet.options import Frozen, Packaging, Rendering, Selection, SubsetSelection
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.source.record import SourceFile
 
@@ -41,6 +42,13 @@ class RecordUsed(Frozen):
         return next(file.md5 for file in self.files if file.name == name)
 
 
+class SubsetStep(Frozen):
+    """A choice among the patches of a dataset, which had a card with that SHA-256 (hex)."""
+
+    card_sha256: str
+    selection: SubsetSelection
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that the bytes of a dataset depend on."""
@@ -48,9 +56,14 @@ class Recipe:
     source: RecordUsed
     selection: Selection
     rendering: Rendering
+    packaging: Packaging = Packaging()  # noqa: RUF009 - frozen
+    subset: tuple[SubsetStep, ...] = ()  # from the prepared dataset on
+    copied: Mapping[Kind, str] = field(default_factory=dict, compare=False)  # digests of copied PNGs
 
     def digest(self, kind: Kind) -> str:
         """Digest of all that the bytes of a patch's image or mask depend on, but for the patch."""
+        if kind in self.copied:
+            return self.copied[kind]
         archives = [self.source.md5(IMAGES_ARCHIVE), self.source.md5(MAPS_ARCHIVE)]
         how = self.rendering
         options = _image_options(how) if kind == "images" else how.mask_classes

@@ -48,6 +48,12 @@ def encode_mask(pixels: npt.NDArray[Any]) -> bytes:
     return _png(header, _UP, raw - _above(raw), zlib_ng.Z_RLE)
 
 
+def deflate(data: Bytes2D, strategy: int) -> bytes:
+    """Return bytes as a zlib stream, by `Z_HUFFMAN_ONLY` or `Z_RLE`."""
+    stream = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, strategy)
+    return stream.compress(data) + stream.flush()
+
+
 def _above(raw: Bytes2D) -> Bytes2D:
     above = np.zeros_like(raw)
     above[1:] = raw[:-1]
@@ -57,8 +63,7 @@ def _above(raw: Bytes2D) -> Bytes2D:
 def _png(header: bytes, row_filter: int, residuals: Bytes2D, strategy: int) -> bytes:
     rows = np.empty((residuals.shape[0], 1 + residuals.shape[1]), np.uint8)
     rows[:, 0], rows[:, 1:] = row_filter, residuals
-    deflate = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, strategy)
-    data = deflate.compress(rows) + deflate.flush()
+    data = deflate(rows, strategy)
     return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", data), *_chunk(b"IEND", b"")))
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from bigearthnet.classes import CLC, clc_positions, mask_values
+from bigearthnet.classes import CLC, MaskForm, clc_positions, mask_values
 from bigearthnet.errors import PatchError
 from bigearthnet.options import Rendering
 from bigearthnet.tile.png import Bytes2D, encode_image, encode_mask
@@ -107,3 +107,16 @@ def render_mask(codes: Pixels, rendering: Rendering, what: str) -> tuple[bytes, 
         value = int(values[position])
         pixels[value] = pixels.get(value, 0) + int(counts[position])
     return encode_mask(mask), dict(sorted(pixels.items()))
+
+
+def derive_mask(png: bytes, form: MaskForm, rendering: Rendering, what: str) -> tuple[bytes, dict[int, int]]:
+    """Render a mask of one of the `DETAILED_FORMS` in another form, as `render_mask` does from its map.
+
+    Raises:
+        PatchError: it is no mask of that form.
+    """
+    mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.dtype != (np.uint16 if form == "clc" else np.uint8):
+        raise PatchError(f"{what}: this is no mask of the form {form}")
+    codes: Pixels = mask.astype(np.uint16) if form == "clc" else mask_values("clc")[mask]
+    return render_mask(codes, rendering, what)

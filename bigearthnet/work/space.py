@@ -27,7 +27,7 @@ def estimate_room(
 
     Args:
         missing: patches of each tile that is not finished.
-        patches: of the whole dataset.
+        patches: of the whole dataset, once for the zips and once for each other format.
         to_store: bytes of archives that come into the work folder.
         work: the work folder.
         destination: a folder holds finished tiles until the zips are joined; None for a bucket.
@@ -42,13 +42,12 @@ def estimate_room(
     return room
 
 
-def require_room(room: Room) -> None:
+def require_room(room: Room, advice: str = "or select fewer patches, or use transfer: stream") -> None:
     """Check that there is room for all of it; folders on one disk share what is free.
 
     Raises:
         SpaceError: there is not.
     """
-    advice = "or select fewer patches, or use transfer: stream"
     for folder in room:
         on_disk = sum(size for other, size in room.items() if same_disk(folder, other))
         require_space(folder, on_disk, "archives, tiles and the dataset", advice)

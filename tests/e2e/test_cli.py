@@ -101,7 +101,7 @@ def test_the_list_of_commands_needs_neither_prefect_nor_numpy() -> None:
     )
     found = subprocess.run((sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.endswith("set()\n")
-    assert all(re.search(rf"│ {name} ", found.stdout) for name in (*FLOWS, "serve", "deploy"))
+    assert all(re.search(rf"│ {name} ", found.stdout) for name in (*FLOWS, "browse", "serve", "deploy"))
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)

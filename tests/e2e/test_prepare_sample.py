@@ -86,7 +86,9 @@ def test_all_files_are_those_that_the_parts_make_without_prefect(
     pipeline.prepare(sample.folder, tmp_path / "d", rendering=CLC)
     card, expected = require_whole(everything), require_whole(tmp_path / "d")
     differing = {key for key in card | expected if card.get(key) != expected.get(key)}
-    assert differing == {"title", "source"}
+    assert differing == {"title", "source", "files"}
+    titled = {a["name"] for a, b in zip(card["files"], expected["files"], strict=True) if a != b}
+    assert titled == {"README.md", "croissant.json", "preview.html"}
     for name in ("size", "md5"):
         assert [file[name] for file in card["source"]["files"]] == [
             file[name] for file in expected["source"]["files"]
@@ -127,7 +129,7 @@ def test_without_metadata_tiles_and_numbers_still_select(
     assert [row["patch_id"] for row in rows] == ids
     assert {row[fact] for row in rows for fact in facts} == {None}
     card = read_card(home.destination)
-    assert (card["counts"]["splits"], card["images"]["train"]) == ({}, None)
+    assert (card["counts"]["splits"], card["images"].keys()) == ({}, {"all"})
 
 
 def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:
@@ -145,9 +147,11 @@ def test_the_python_of_the_readme_runs(
     """On the embedded sample as `make run` prepares it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")})
-    prepare(source="sample", destination="sample-dataset", work_dir="sample-work")
+    (tmp_path / "examples").symlink_to(README.parent / "examples")
+    formats = {"formats": ["webdataset", "parquet"]}
+    prepare(source="sample", destination="sample-dataset", work_dir="sample-work", packaging=formats)
     codes = blocks(README, "python")
-    assert len(codes) == 3
+    assert len(codes) == 4
     for code in codes:
         exec(compile(code, str(README), "exec"), {"__name__": "readme"})  # noqa: S102
     shown = capsys.readouterr().out

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 MADE = {
     "selection": {"splits": ["train", "test"]},
     "rendering": {"stretch": "minmax", "mask_classes": "clc_l1"},
+    "packaging": {"formats": ["parquet"]},
 }
 
 
@@ -72,7 +73,7 @@ def test_a_new_version_is_prepared_as_the_dataset_was_made(
         assert "10891137 2.0.0 → 99 2.1.0" in artifact(state)
         card = require_whole(home.destination)
         assert card["source"]["record"] == "99"
-        for name in ("selection", "rendering"):
+        for name in MADE:
             assert card["parameters"][name] == parameters[name]
         fresh = Home.folder(tmp_path / "fresh")
         fresh.prepare(another.record_url, **MADE, transfer="stream")

@@ -23,7 +23,7 @@ from bigearthnet.names import (
     RGB_BANDS,
     Root,
 )
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.options import Packaging, Rendering, Selection
 from bigearthnet.plan.metadata import read_metadata
 from bigearthnet.plan.recipe import Recipe, RecordUsed
 from bigearthnet.plan.selection import plan_tiles
@@ -62,6 +62,7 @@ def prepare(
     on_tile: Callable[[FinishedTile], object] = lambda _: None,
     *,
     rendering: Mapping[str, Any] = {},
+    packaging: Mapping[str, Any] = {},
     **selection: Any,
 ) -> Prepared:
     """Prepare a dataset; `on_tile` is called with each tile, and can end the run by an exception."""
@@ -76,7 +77,7 @@ def prepare(
 
         lock = stack.enter_context(store.lock("a test"))
         options = RENDERING.model_copy(update=dict(rendering))
-        recipe = Recipe(used(record), Selection(**selection), options)
+        recipe = Recipe(used(record), Selection(**selection), options, Packaging(**packaging))
         metadata = read_metadata([record / name for name in METADATA_FILES])
         index = index_archive(opened(MAPS_ARCHIVE, MAPS_ROOT))
         plan = plan_tiles(index, metadata, recipe.selection)

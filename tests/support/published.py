@@ -12,7 +12,12 @@ from zipfile import ZIP_STORED, ZipFile
 CARD = "dataset.json"
 IMAGES_ZIP, MASKS_ZIP = "bigearthnet_pngs.zip", "bigearthnet_mask_pngs.zip"
 MANIFEST, PREVIEW = "manifest.parquet", "preview.png"
-FILES = {CARD, IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW}
+PAGE, INDEX = "preview.html", "browse.bin"
+DOCUMENTS = (
+    *(PREVIEW, PAGE, INDEX, "footprints.parquet"),
+    *("quality.json", "quality.png", "README.md", "croissant.json"),
+)
+FILES = {CARD, IMAGES_ZIP, MASKS_ZIP, MANIFEST, *DOCUMENTS}
 ZIPS = {"images": (IMAGES_ZIP, ".png"), "masks": (MASKS_ZIP, "_mask.png")}
 _OWN = (".lock", ".bigearthnet", ".staging", ".staging/digests")
 
@@ -51,7 +56,10 @@ def require_whole(destination: Path) -> dict[str, Any]:
     for file in card["files"]:
         data = (destination / file["name"]).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file
-    assert {file["name"] for file in card["files"]} == FILES - {CARD}
+    names = {file["name"] for file in card["files"]}
+    assert {name for name in names if "/" not in name} == FILES - {CARD}
+    formats = {name.partition("/")[0] for name in names if "/" in name}
+    assert formats == set(card["parameters"]["packaging"]["formats"])
     assert patch_ids(destination, "images") == patch_ids(destination, "masks")
     assert len(patch_ids(destination, "images")) == card["counts"]["patches"]
     return card

@@ -19,6 +19,7 @@ import tasks.fetch
 import tasks.freshness
 import tasks.publish
 import tasks.record
+import tasks.subset
 from bigearthnet.source.http import Http
 from flows.prepare import prepare
 from tests.support.places import BucketPlace, FolderPlace
@@ -117,6 +118,6 @@ def hurry(set_attribute: Callable[[object, str, object], None], stall_seconds: f
     set_attribute(bigearthnet.source.opening, "Http", quick)
     set_attribute(tasks.connect, "_ATTEMPTS", 2)
     set_attribute(bigearthnet.store.reader, "backoff_seconds", lambda _: 0.0)
-    modules = (tasks.fetch, tasks.freshness, tasks.publish, tasks.record)
+    modules = (tasks.fetch, tasks.freshness, tasks.publish, tasks.record, tasks.subset)
     for found in {one for module in modules for one in vars(module).values() if isinstance(one, Task)}:
         set_attribute(found, "retry_delay_seconds", 0.01)

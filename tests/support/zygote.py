@@ -21,11 +21,12 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, te
 
 from flows.fetch import fetch
 from flows.prepare import prepare
+from flows.subset import subset
 from tests.support.runs import hurry
 
 KILLED = -signal.SIGKILL
 
-_FLOWS = {"prepare": prepare, "fetch": fetch}
+_FLOWS = {"prepare": prepare, "fetch": fetch, "subset": subset}
 _CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.mkdir": 0, "os.rmdir": 0}
 """Audit events that change a folder, and which of their arguments is the path that is changed."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT

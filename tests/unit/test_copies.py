@@ -24,9 +24,10 @@ from bigearthnet.errors import (
 )
 from bigearthnet.store import FolderStore, Partial
 from tests.support.pipeline import contents, prepare
+from tests.support.published import DOCUMENTS
 from tests.support.sample import Sample
 
-FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
+FILES = [IMAGES_ZIP, MASKS_ZIP, MANIFEST, *DOCUMENTS]
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def fetch(source: FolderStore, target: FolderStore, names: Iterable[str] = ()) -
         ([MANIFEST], [], ([MANIFEST], [])),
         ([MANIFEST, "manifest.*", "*mask*"], [], ([MASKS_ZIP, MANIFEST], [])),
         ([], ["*_T29*"], ([], ["29SND", "29UPU"])),
-        (["*.png"], ["*_T35*"], ([PREVIEW], ["35VLG"])),
+        (["*.png"], ["*_T35*"], ([PREVIEW, "quality.png"], ["35VLG"])),
     ],
 )
 def test_files_and_tiles_are_chosen_by_patterns(
@@ -87,7 +88,7 @@ def test_a_whole_dataset_is_copied_card_last(
     target = FolderStore(tmp_path / "d")
     assert fetch(source, target, FILES[:3]) == (FILES[:3], False)
     assert not (tmp_path / "d" / CARD).exists()
-    assert fetch(source, target) == ([PREVIEW], True)
+    assert fetch(source, target) == (FILES[3:], True)
     assert contents(tmp_path / "d") == contents(published_sample)
     before = (tmp_path / "d" / CARD).stat().st_mtime_ns
     assert fetch(source, target) == ([], True)
@@ -117,7 +118,7 @@ def test_files_of_another_dataset_take_the_card_away_until_all_are_there(
     assert contents(folder) == before
     assert fetch(source, target, [MANIFEST]) == ([MANIFEST], False)
     assert not (folder / CARD).exists()
-    assert fetch(source, target) == ([IMAGES_ZIP, MASKS_ZIP, PREVIEW], True)
+    assert fetch(source, target) == ([IMAGES_ZIP, MASKS_ZIP, *DOCUMENTS], True)
     assert contents(folder) == contents(published_sample)
 
 

@@ -104,7 +104,10 @@ def test_named_files_exist(page: Path) -> None:
         assert there or ("/" not in name and any(ROOT.glob(f"[a-z]*/**/{name}"))), f"there is no {name}"
 
 
-PUBLISHED = {"preview.png", "<patch_id>.png", "_mask.png"}
+PUBLISHED = {
+    *("preview.png", "preview.html", "quality.png"),
+    *("<patch_id>.png", "_mask.png", "image.png", "mask.png"),
+}
 """Files of a dataset, which look like files of the project."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from bigearthnet.dataset import CARD, Card, Published, freshness
 from bigearthnet.dataset.card import parse_card
 from bigearthnet.errors import SourceError
-from bigearthnet.options import Rendering, Selection
+from bigearthnet.options import Packaging, Rendering, Selection
 from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.store import StoredFile
 
@@ -87,16 +87,18 @@ def test_the_record_of_a_dataset_is_in_its_card(card: Card, published_sample: Pa
 
 def test_other_options_are_named_in_words(card: Card) -> None:
     made = card.parameters
-    assert freshness.option_changes(card, made.selection, made.rendering) == []
+    assert freshness.option_changes(card, made.selection, made.rendering, made.packaging) == []
     finland = card.model_copy(
         update={"parameters": made.model_copy(update={"selection": Selection(countries=("Finland",))})}
     )
     rendering = Rendering(mask_classes="clc", percentiles=(1, 99))
     selection = Selection(splits=("test", "train"), max_patches=3)
-    assert freshness.option_changes(finland, selection, rendering) == [
+    packaging = Packaging(formats=("parquet",))
+    assert freshness.option_changes(finland, selection, rendering, packaging) == [
         "splits: all → test, train",
         "countries: Finland → all",
         "max_patches: 0 → 3",
         "percentiles: 2.0, 98.0 → 1.0, 99.0",
         "mask_classes: ben19 → clc",
+        "formats: none → parquet",
     ]

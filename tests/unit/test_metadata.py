@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bigearthnet.errors import SourceError
 from bigearthnet.names import METADATA_FILE, METADATA_SNOW_CLOUD_SHADOW_FILE
-from bigearthnet.options import COUNTRIES
-from bigearthnet.plan.metadata import LABELS, Metadata, patch_id, read_metadata, s1_name
+from bigearthnet.options import COUNTRIES, LABELS
+from bigearthnet.plan.metadata import Metadata, patch_id, read_metadata, s1_name
 
 A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 B = "S2B_MSIL2A_20180506T105029_N9999_R051_T31UER"

@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bigearthnet.options import Rendering, Selection, explain
+from bigearthnet.options import Rendering, Selection, SubsetSelection, explain
 
 
 def test_forms_show_titles_and_descriptions() -> None:
-    for model in (Selection, Rendering):
+    for model in (Selection, SubsetSelection, Rendering):
         for name, field in model.model_json_schema()["properties"].items():
             assert field["title"], name
             assert field["description"], name

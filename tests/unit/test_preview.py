@@ -1,5 +1,6 @@
 """The contact sheet and the report of a run."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,11 @@ EFFORT = Effort(3725.0, 90.0, 3)
 @pytest.fixture
 def card(published_sample: Path) -> Card:
     return parse_card((published_sample / CARD).read_bytes(), "a test")
+
+
+@pytest.fixture
+def quality(published_sample: Path) -> bytes:
+    return (published_sample / "quality.json").read_bytes()
 
 
 @settings(deadline=None)
@@ -72,16 +78,16 @@ def test_the_summary_says_what_the_run_took(card: Card) -> None:
     assert summary(rejected, "/data", EFFORT).startswith("24 patches in /data, 1,200 rejected; 3 converted")
 
 
-def test_a_digest_of_the_report_fits_beside_prefects_side_panel(card: Card) -> None:
+def test_a_digest_of_the_report_fits_beside_prefects_side_panel(card: Card, quality: bytes) -> None:
     """A browser breaks a cell at its spaces only."""
-    rows = [line.split("|") for line in report_markdown(card, "/data", EFFORT, b"").splitlines()]
+    rows = [line.split("|") for line in report_markdown(card, "/data", EFFORT, b"", quality).splitlines()]
     files = [row for row in rows if len(row) > 2 and row[1].strip().replace("\\", "") in FILES]
     assert len(files) == len(FILES)
     assert max(len(word) for row in files for word in row[3].split()) == 16
 
 
-def test_the_report_lists_files_classes_and_sources(published_sample: Path, card: Card) -> None:
-    text = report_markdown(card, "/data", EFFORT, b"\x89PNG")
+def test_the_report_lists_files_classes_and_sources(card: Card, quality: bytes) -> None:
+    text = report_markdown(card, "/data", EFFORT, b"\x89PNG", quality)
     assert text.startswith("# 24 patches\n\n24 patches in /data;")
     assert "(data:image/png;base64,iVBORw==)" in text
     assert "Rejected" not in text
@@ -90,6 +96,8 @@ def test_the_report_lists_files_classes_and_sources(published_sample: Path, card
         assert file.sha256 in text.replace(" ", "")
     for source in card.source.files:
         assert source.md5 in text
+    for check in json.loads(quality)["checks"]:
+        assert f"| {check['bad']} of 24 |" in text.partition(f"| {check['name']} | ")[2].partition("\n")[0]
     rows = [line for line in text.splitlines() if line.endswith(" % |")]
     shares = [float(line.split("|")[3].strip(" %")) for line in rows]
     total = 24 * 14_400
@@ -100,18 +108,21 @@ def test_the_report_lists_files_classes_and_sources(published_sample: Path, card
 
 
 def test_the_report_names_some_of_many_rejected_patches(card: Card) -> None:
+    quality = b'{"patches": 0, "checks": []}'
     one = {"patch_id": "p", "reason": "bad"}
     many = Card.model_validate({**card.model_dump(), "rejected": [one] * 53})
-    text = report_markdown(many, "/data", EFFORT, b"")
+    text = report_markdown(many, "/data", EFFORT, b"", quality)
     assert text.count("| p | bad |") == 50
     assert "and 3 more, all of them in dataset.json" in text
     few = Card.model_validate({**card.model_dump(), "rejected": [one] * 50})
-    assert " more, all of them" not in report_markdown(few, "/data", EFFORT, b"")
+    assert " more, all of them" not in report_markdown(few, "/data", EFFORT, b"", quality)
 
 
-def test_text_of_others_is_not_read_as_markdown(card: Card) -> None:
+def test_text_of_others_is_not_read_as_markdown(card: Card, quality: bytes) -> None:
     source = card.source.model_copy(update={"record": "1", "version": "<img>"})
-    assert "<img>" not in report_markdown(card.model_copy(update={"source": source}), "x", EFFORT, b"")
+    assert "<img>" not in report_markdown(
+        card.model_copy(update={"source": source}), "x", EFFORT, b"", quality
+    )
     assert table(("a",), [("x|y `z` *b* <img> [l](u) _i_\nnew",)]).splitlines() == [
         "| a |",
         "| --- |",

@@ -27,7 +27,7 @@ from bigearthnet.store import FolderStore, Piece, Range
 from bigearthnet.tile import Rejected
 from tests.support import archives
 from tests.support.pipeline import Prepared, contents, prepare
-from tests.support.published import ZIPS, member, patch_ids, require_whole, unzip_tests
+from tests.support.published import DOCUMENTS, ZIPS, member, patch_ids, require_whole, unzip_tests
 from tests.support.sample import Sample
 
 
@@ -59,7 +59,7 @@ def read(prepared: Prepared) -> tuple[int, int]:
 def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Path, sample: Sample) -> None:
     require_whole(published_sample)
     card = require_published(FolderStore(published_sample)).card
-    assert [file.name for file in card.files] == [IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW]
+    assert [file.name for file in card.files] == [IMAGES_ZIP, MASKS_ZIP, MANIFEST, *DOCUMENTS]
     assert contents(published_sample).keys() == {*(file.name for file in card.files), CARD}
     assert all(unzip_tests(published_sample / name) for name in (IMAGES_ZIP, MASKS_ZIP))
     assert (card.counts.tiles, card.counts.patches, card.counts.asked_for) == (4, 24, 24)

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _DELETE_LIMIT: Final = 1000  # of one request
-_CONTENT_TYPES: Final = {".json": "application/json", ".png": "image/png", ".zip": "application/zip"}
+_CONTENT_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".zip": "application/zip",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,195 @@
+"""Find patches that a person should look at before training, by the columns of the manifest."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bigearthnet.classes import MaskForm, label_bits
+from bigearthnet.dataset.draft import Draft
+from bigearthnet.dataset.preview import Pair, colours, contact_sheet, place, read_pair
+from bigearthnet.dataset.published import tile_rows
+from bigearthnet.names import PATCH_PIXELS
+from bigearthnet.options import LABELS, Frozen
+from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
+
+Values = npt.NDArray[np.float32]
+CheckName = Literal["constant", "black", "saturated", "unlabelled", "labels", "duplicates"]
+
+_ID: Final = pa.schema([("patch_id", pa.string())])
+WORST: Final = 10
+"""Number of patches that are named and shown for each check."""
+_PIXELS: Final = PATCH_PIXELS**2
+_COLUMNS: Final = (
+    *(*SUM_COLUMNS, *SQUARE_COLUMNS, "black", "saturated", "unlabelled"),
+    *("labels_agree", "labels", "class_pixels", "image_crc32", "image_size"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A measure of patches, and the values that are bad: `limit` and higher ones, or lower ones."""
+
+    measure: str
+    limit: float
+    low_is_bad: bool = False
+
+    def is_bad(self, values: Values) -> npt.NDArray[np.bool_]:
+        """Return which values are bad; NaN is not."""
+        return values <= self.limit if self.low_is_bad else values >= self.limit
+
+    def worst(self, values: Values) -> list[int]:
+        """Return the indices of the worst values, also within the limit; if high ones are bad, not of 0."""
+        order = np.argsort(values if self.low_is_bad else -values, kind="stable")[:WORST]
+        return [i for i in order.tolist() if values[i] > 0 or (self.low_is_bad and values[i] == 0)]
+
+
+CHECKS: Final[dict[CheckName, Check]] = {
+    "constant": Check("standard deviation of the channel that varies most, 0 to 255", 0, low_is_bad=True),
+    "black": Check("share of the pixels that are 0 in all channels", 0.5),
+    "saturated": Check("share of the pixels that are 255 in a channel", 0.5),
+    "unlabelled": Check("share of the pixels without a class", 0.5),
+    "labels": Check("number of classes that only the mask has, or only the record's labels", 1),
+    "duplicates": Check("number of patches whose images have the same CRC-32 and size", 2),
+}
+"""In the order of the rows of the contact sheet."""
+
+
+class WorstPatch(Frozen):
+    """A patch and its value; of duplicates the first, and the next one, which has the same bytes."""
+
+    patch_id: str
+    value: float
+    same_as: str | None
+
+
+class CheckResult(Frozen):
+    """What a check found: the number of patches that could be checked, and of those that are bad."""
+
+    name: CheckName
+    measure: str
+    limit: float
+    low_is_bad: bool
+    checked: int
+    bad: int
+    worst: tuple[WorstPatch, ...]
+
+
+class Quality(Frozen):
+    """What all checks found."""
+
+    patches: int
+    checks: tuple[CheckResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    values: Values  # of each patch, in the order of the manifest; NaN where the manifest does not tell
+    worst: list[int]  # indices of patches
+    same_as: list[int]  # of duplicates, an index for each of the worst
+
+
+def quality_json(draft: Draft) -> bytes:
+    """Return what all checks found, with the worst patches of each."""
+
+    def named(found: _Found, i: int) -> WorstPatch:
+        same_as = _patch_id(draft, found.same_as[i]) if found.same_as else None
+        value = round(float(found.values[found.worst[i]]), 6)
+        return WorstPatch(patch_id=_patch_id(draft, found.worst[i]), value=value, same_as=same_as)
+
+    checks = tuple(
+        CheckResult(
+            name=name,
+            measure=CHECKS[name].measure,
+            limit=CHECKS[name].limit,
+            low_is_bad=CHECKS[name].low_is_bad,
+            checked=int((~np.isnan(found.values)).sum()),
+            bad=int(CHECKS[name].is_bad(found.values).sum()),
+            worst=tuple(named(found, i) for i in range(len(found.worst))),
+        )
+        for name, found in _check(draft).items()
+    )
+    quality = Quality(patches=draft.card.counts.patches, checks=checks)
+    return quality.model_dump_json(indent=1).encode() + b"\n"
+
+
+def quality_png(draft: Draft) -> bytes:
+    """Return a contact sheet of the worst patches: a row a check as in `CHECKS`, the worst first."""
+    palette = colours(draft.card.parameters.rendering.mask_classes)
+    pairs: list[Pair | None] = []
+    for found in _check(draft).values():
+        pairs += [read_pair(draft, palette, *_place(draft, patch)) for patch in found.worst]
+        pairs += [None] * (WORST - len(found.worst))
+    return contact_sheet(pairs, WORST)
+
+
+def _check(draft: Draft) -> dict[CheckName, _Found]:
+    form = draft.card.parameters.rendering.mask_classes
+    measured = [_measure(rows, form) for _, rows in draft.rows(_COLUMNS)]
+    values = {name: np.concatenate([one[name] for one, _ in measured]) for name in measured[0][0]}
+    found = {name: _Found(of_check, CHECKS[name].worst(of_check), []) for name, of_check in values.items()}
+    return found | {"duplicates": _duplicates(draft, np.concatenate([keys for _, keys in measured]))}
+
+
+def _measure(rows: pa.Table, form: MaskForm) -> tuple[dict[CheckName, Values], npt.NDArray[np.uint64]]:
+    """Return the values of all checks but duplicates, and a key of the image of each patch."""
+    sums, squares = (
+        np.stack([rows.column(name).to_numpy().astype(np.uint64) for name in names])
+        for names in (SUM_COLUMNS, SQUARE_COLUMNS)
+    )
+    crc32s, sizes = (rows.column(name).to_numpy().astype(np.uint64) for name in ("image_crc32", "image_size"))
+    values: dict[CheckName, npt.NDArray[np.generic]] = {
+        # In integers until the root, so that one colour gives 0.
+        "constant": np.sqrt((_PIXELS * squares - sums**2).max(axis=0)) / _PIXELS,
+        "black": rows.column("black").to_numpy(),
+        "saturated": rows.column("saturated").to_numpy(),
+        "unlabelled": rows.column("unlabelled").to_numpy(),
+        "labels": _differing_classes(rows, form),
+    }
+    return {name: found.astype(np.float32) for name, found in values.items()}, crc32s << 32 | sizes
+
+
+def _differing_classes(rows: pa.Table, form: MaskForm) -> npt.NDArray[np.float64]:
+    agree = rows.column("labels_agree").to_numpy(zero_copy_only=False).astype(np.float64)  # null is NaN
+    differing, bits = np.where(np.isnan(agree), np.nan, 0.0), label_bits(form)
+    (places,) = np.nonzero(agree == 0)
+    if bits is None or not places.size:
+        return differing
+    rows = rows.take(places)
+    of_masks = rows.column("class_pixels").combine_chunks()
+    of_record = rows.column("labels").combine_chunks()
+    sets = np.zeros((2, len(rows)), np.uint32)
+    classes = bits[of_masks.flatten().field("value").to_numpy()]
+    np.bitwise_or.at(sets[0], pc.list_parent_indices(of_masks).to_numpy(), classes)
+    labels = pc.index_in(of_record.flatten(), pa.array(LABELS)).to_numpy().astype(np.uint32)
+    np.bitwise_or.at(sets[1], pc.list_parent_indices(of_record).to_numpy(), np.uint32(1) << labels)
+    differing[places] = np.bitwise_count(sets[0] ^ sets[1])
+    return differing
+
+
+def _duplicates(draft: Draft, keys: npt.NDArray[np.uint64]) -> _Found:
+    """Find patches with the same key; the largest groups are listed if the first two have the same bytes."""
+    once, counts = np.unique(keys, return_counts=True)
+    twins = np.flatnonzero(np.isin(keys, once[counts > 1]))
+    _, first, group, sizes = np.unique(
+        keys[twins], return_index=True, return_inverse=True, return_counts=True
+    )
+    pairs = [twins[group == one][:2].tolist() for one in np.lexsort((first, -sizes))[:WORST]]
+    same = [pair for pair in pairs if len({draft.png("images", *_place(draft, one)) for one in pair}) == 1]
+    values = np.ones(len(keys), np.float32)
+    values[twins] = sizes[group]
+    return _Found(values, [one for one, _ in same], [other for _, other in same])
+
+
+def _place(draft: Draft, patch: int) -> tuple[int, int]:
+    return place(np.cumsum([entry.patches for entry in draft.card.tiles]), patch)
+
+
+def _patch_id(draft: Draft, patch: int) -> str:
+    tile, nth = _place(draft, patch)
+    rows = tile_rows(draft.manifest, draft.card, draft.card.tiles[tile].tile, _ID)
+    found: str = rows.column("patch_id")[nth].as_py()
+    return found
