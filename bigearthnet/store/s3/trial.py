@@ -68,15 +68,12 @@ def _try_objects(prefix: Prefix) -> None:
 
 def _try_upload(prefix: Prefix) -> None:
     """Begin an upload, find it again, and abort it."""
-    upload = Upload(prefix, TRIAL, _METADATA)
     with _needing("multipart uploads that can be listed, continued and aborted", prefix):
-        upload_id = upload.begin()
+        upload_id = Upload(prefix, TRIAL, _METADATA).begin()
         try:
             Upload(prefix, TRIAL, _METADATA).go_on(upload_id)
+        finally:
             abort_upload(prefix, TRIAL, upload_id)
-        except BaseException:
-            upload.abort()
-            raise
 
 
 def _try_joins(prefix: Prefix) -> None:
