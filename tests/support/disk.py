@@ -16,7 +16,7 @@ import pytest
 _FS_IOC_SHUTDOWN: Final = 0x8004587D
 _WITHOUT_FLUSH: Final = struct.pack("I", 2)
 _KINDS: Final = {
-    "tmpfs": ((), 16, ("-t", "tmpfs", "-o", "size=16m,nr_inodes=300")),
+    "tmpfs": ((), 16, ("-t", "tmpfs", "-o", "size=16m,nr_inodes=2000")),
     # auto_da_alloc would bring a file to the disk that is renamed over another one, as if it had been synced.
     "ext4": (("mkfs.ext4", "-q", "-m", "0"), 64, ("-o", "loop,noauto_da_alloc,errors=remount-ro")),
     "xfs": (("mkfs.xfs", "-q"), 320, ("-o", "loop")),
