@@ -90,6 +90,16 @@ def test_a_cancelled_run_cleans_up_and_is_cancelled_within_half_a_minute(
     assert (tmp_path / "cleaned").exists()
 
 
+def test_a_run_that_is_cancelled_before_it_begins_is_cancelled_within_three_minutes(
+    served: Served, lasting: str, tmp_path: Path
+) -> None:
+    run = served.start(lasting, folder=str(tmp_path))
+    eventually(lambda: served.run(run)["state_name"] in {"Pending", "Submitting"}, "start of the process")
+    served.cancel(run)
+    assert served.ended(run, seconds=180)["type"] == "CANCELLED"
+    assert not (tmp_path / "begun").exists()
+
+
 def test_one_run_at_a_time(served: Served, lasting: str, tmp_path: Path) -> None:
     first = begin(served, lasting, tmp_path)
     second = served.start(lasting, folder=str(tmp_path))

@@ -79,6 +79,10 @@ class Api:
         asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return str(self.ask("POST", f"/deployments/{deployment_id}/create_flow_run", asked)["id"])
 
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run, as the UI's Cancel button does."""
+        self.ask("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+
     def run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.ask("GET", f"/flow_runs/{run_id}")
         return found
@@ -155,10 +159,6 @@ class Served(Api):
         found = self.ask("POST", "/automations/filter", {})
         assert len({one["name"] for one in found}) == len(found)
         return {one["name"]: one for one in found}
-
-    def cancel(self, run_id: str) -> None:
-        """Cancel a run, as the UI's Cancel button does."""
-        self.ask("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
 
     def processes(self) -> dict[int, str]:
         """Living processes with this home, by id: their command lines."""
