@@ -36,13 +36,18 @@ def main() -> int:
     minutes = SHORT_MINUTES if asked.short else asked.minutes
     print(f"campaign of {minutes:g} minutes with --seed {asked.seed} --jobs {jobs}", flush=True)
     folder = Path(mkdtemp(prefix="campaign-"))
+    common = [name for name in kinds if registered()[name].weight > 1]
+    others = [name for name in kinds if name not in common]
     series = [
-        Series(kinds, asked.seed + job, began + 60 * minutes, asked.trial, folder / str(job))
+        Series(
+            [*common, *others[job::jobs]] or kinds,
+            *(asked.seed + job, began + 60 * minutes, asked.trial, folder / str(job)),
+        )
         for job in range(jobs)
     ]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         results = list(pool.map(Series.run, series))
-    tallies = {name: Tally.of([result[name] for result in results]) for name in kinds}
+    tallies = {name: Tally.of([result[name] for result in results if name in result]) for name in kinds}
     _print_table(tallies)
     for path in [*folder.glob("*"), folder]:
         with suppress(OSError):  # a failed trial is kept there
