@@ -334,9 +334,7 @@ def test_a_last_strip_that_is_filled_up_is_read_whole() -> None:
     last = struct.unpack_from("<4I", DEFLATED, offsets)[3]
     filled = zlib.compress(zlib.decompress(DEFLATED[last:]).ljust(34 * 240, b"\7"))
     struct.pack_into(form, data, where, *sizes[:3], len(filled))
-    assert_same(
-        decode(bytes(data[:last]) + filled, "B04"), pixels_of() // 4000
-    )  # rasterio lacks its last two
+    assert_same(decode(bytes(data[:last]) + filled, "B04"), pixels_of() // 4000)
 
 
 def test_damaged_maps_are_refused_where_rasterio_makes_up_pixels() -> None:
