@@ -9,7 +9,7 @@ PORT ?= 4200
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench campaign fuzz test-examples clean purge
+.PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench bench-compare campaign fuzz test-examples clean purge
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,8 +60,11 @@ format: setup  ## bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## print times and memory, side by side with the recipe in use
-	$(BIN)/python -m benchmarks
+bench: setup  ## print times and memory: make bench OPTIONS="--only stages growth --json figures.json"
+	$(BIN)/python -m benchmarks $(OPTIONS)
+
+bench-compare: setup  ## fail if a stage is 15 % slower than benchmarks/baseline.json; OPTIONS=--renew writes it
+	$(BIN)/python -m benchmarks.compare $(OPTIONS)
 
 campaign: setup  ## run under faults for 30 minutes, and print a table: make campaign OPTIONS="--minutes 5"
 	$(BIN)/python -m campaign $(OPTIONS)

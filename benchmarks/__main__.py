@@ -1,4 +1,4 @@
-"""Print CPU and memory of a whole run, beside the recipe in use, and of the walk, beside bare zstd."""
+"""Print what a run takes, beside the recipe in use and the floors of its libraries."""
 
 import argparse
 import json
@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,69 +16,113 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks import bucket
+from benchmarks.compare import stages
+from benchmarks.extraction import patches_a_second
 from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
-from benchmarks.walk import walk_ratios
+from benchmarks.samples import sample_of
+from benchmarks.stages import extractor
 from bigearthnet.dataset import CARD
 from bigearthnet.plan.recipe import KINDS
-from bigearthnet.sample import make_sample
 from tests.support.record_server import RecordServer
 from tests.support.s3_server import S3Server, running
 
+GROWTH = (500, 2000, 5000, 20_000)
+
 
 def main() -> None:
-    """Run all of it; minutes, of which making the samples takes most."""
+    """Run all of it, or some parts; a quarter of an hour."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--patches", type=int, default=2000, help="for the CPU figures (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of run and recipe, in turn (%(default)s)")
     parser.add_argument("--idle-seconds", type=int, default=300, help="of idle services (%(default)s)")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="parts to run")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as text, prefect_test_harness(server_startup_timeout=120):
-        # The harness starts a server and sets the API's URL for this process; its children get it from here.
-        os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
-        folder = Path(text)
-        sample = _sample(folder, asked.patches)
-        _cpu(folder, sample, asked.patches, asked.rounds)
-        _walk(sample)
-        _memory(folder)
-        _bucket(folder)
-    _idle(asked.idle_seconds)
+    figures: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as text:
+
+        def run(parts: Collection[str]) -> None:
+            figures.update({part: _PARTS[part](Path(text), asked) for part in asked.only if part in parts})
+
+        run(_PARTS.keys() - _FLOWS)
+        if _FLOWS.intersection(asked.only):
+            with prefect_test_harness(server_startup_timeout=120):
+                # It starts a server and sets the API's URL for this process; its children get it from here.
+                os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
+                run(_FLOWS)
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def _cpu(folder: Path, sample: Path, patches: int, rounds: int) -> None:
-    print(f"\nCPU of {patches:,} patches, on one core: this project's run, and the recipe in use")
-    for i in range(rounds):
-        run = _run(sample, folder / f"run-{i}")["cpu_seconds"]
-        recipe = recipe_cpu_seconds(sample, folder / f"recipe-{i}")
+def _stages(_: Path, __: argparse.Namespace) -> object:
+    return {name: asdict(figure) | {"ratio": figure.ratio} for name, figure in stages().items()}
+
+
+def _cpu(folder: Path, asked: argparse.Namespace) -> object:
+    print(f"\nCPU of {asked.patches:,} patches, on one core: this project's run, and the recipe in use")
+    sample, rounds = sample_of(folder, asked.patches), []
+    for i in range(asked.rounds):
+        run = 1000 * _run(sample, folder / f"run-{i}")["cpu_seconds"] / asked.patches
+        recipe = 1000 * recipe_cpu_seconds(sample, folder / f"recipe-{i}") / asked.patches
         print(
-            f"  run {1000 * run / patches:.2f} ms a patch, recipe {1000 * recipe / patches:.2f} ms a patch, "
-            f"recipe / run = {recipe / run:.1f}"
+            f"  run {run:.2f} ms a patch, recipe {recipe:.2f} ms a patch, recipe / run = {recipe / run:.1f}"
         )
+        rounds.append({"run_ms": run, "recipe_ms": recipe})
+    return rounds
 
 
-def _walk(sample: Path) -> None:
-    print("\nReading the images' archive, in ratio to bare zstd decompression of the same file")
-    for ratios in walk_ratios(sample):
-        print(f"  tar walk {ratios.walk:.3f}, walk with names checked {ratios.reader:.3f}")
+def _extraction(folder: Path, _: argparse.Namespace) -> object:
+    print(f"\nPatches a second that one archive gives, on {len(os.sched_getaffinity(0))} cores")
+    sample = sample_of(folder, 2000, tiles=1)
+    with extractor(sample) as opened:
+        patch_ids = [patch_id for patch_id, _ in groupby(read[0].patch_id for read in opened.images)]
+    found = patches_a_second(sample, folder, patch_ids)
+    for name, count in found.items():
+        print(f"  {name}: {count:,.0f}")
+    return found
 
 
-def _memory(folder: Path) -> None:
-    print("\nPeak memory of the flow's process")
-    for patches in (500, 5000):
-        found = _run(_sample(folder, patches), folder / f"memory-{patches}")
-        print(f"  {patches:,} patches: {found['peak_mib']:.0f} MiB")
+def _growth(folder: Path, _: argparse.Namespace) -> object:
+    print("\nCPU and peak memory of the flow's process")
+    found, before = [], (0, 0.0)
+    for patches in GROWTH:
+        run = _run(sample_of(folder, patches), folder / f"growth-{patches}")
+        more = 1000 * (run["cpu_seconds"] - before[1]) / (patches - before[0])
+        before = patches, run["cpu_seconds"]
+        print(
+            f"  {patches:,} patches: {1000 * run['cpu_seconds'] / patches:.2f} ms a patch, {more:.2f} ms for "
+            f"each more than before, {run['peak_mib']:.0f} MiB"
+        )
+        found.append({"patches": patches, "more_ms": more, **run})
+    return found
 
 
-def _bucket(folder: Path) -> None:
+def _publication(folder: Path, _: argparse.Namespace) -> object:
+    print("\nJoin, manifest and documents of as many patches as the record has, from drawn rows")
+    place = folder / "publication"
+    place.mkdir()
+    child = subprocess.run(
+        [sys.executable, "-m", "benchmarks.publication", place], stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, float] = json.loads(child.stdout)
+    print(
+        f"  {found['cpu_seconds']:.1f} s of CPU, {found['peak_mib']:.0f} MiB at most, of which publishing "
+        f"added {found['rise_mib']:.0f}"
+    )
+    return found
+
+
+def _bucket(folder: Path, _: argparse.Namespace) -> object:
     print("\nA whole run into a bucket of a real S3 server, from a stream")
-    swift = folder / "swift"
+    swift, runs = folder / "swift", []
     swift.mkdir()
     with running(swift) as server:
         server.client().create_bucket(Bucket="bench")
         for patches, tiles in ((500, 4), (5000, 4), (8269, 1)):  # the record's largest tile
             name = f"bucket-{patches}"
             found = _run(
-                _sample(folder, patches, tiles),
+                sample_of(folder, patches, tiles),
                 folder / name,
                 f"s3://bench/{name}",
                 bucket.environment(server),
@@ -88,32 +134,30 @@ def _bucket(folder: Path) -> None:
                 f"{found['bytes_sent'] / shards:.3f} times the {shards / 1e6:.1f} MB of the shards, "
                 f"{1000 * found['cpu_seconds'] / patches:.2f} ms of CPU a patch"
             )
-        _uploads(server, folder)
+            runs.append({"patches": patches, "tiles": tiles, "shard_bytes": shards, **found})
+        return {"runs": runs, "upload_300_mib": _uploads(server, folder)}
 
 
-def _uploads(server: S3Server, folder: Path) -> None:
+def _uploads(server: S3Server, folder: Path) -> object:
     file = folder / "upload.bin"
     file.write_bytes(os.urandom(1 << 20) * 300)
     print("\nCPU of uploading 300 MiB, without the start of the programs")
+    turns = []
     for _ in range(3):
-        theirs = bucket.aws_cpu_seconds(server, file)
+        ours, theirs = bucket.upload_cpu_seconds(server, file), bucket.aws_cpu_seconds(server, file)
         beside = "no aws here" if theirs is None else f"aws s3 cp {theirs:.2f} s"
-        print(f"  this project {bucket.upload_cpu_seconds(server, file):.2f} s, {beside}")
+        print(f"  this project {ours:.2f} s, {beside}")
+        turns.append({"ours_seconds": ours, "aws_seconds": theirs})
+    return turns
 
 
-def _idle(seconds: int) -> None:
+def _idle(_: Path, asked: argparse.Namespace) -> object:
     print("\nServer and worker of the host while nothing happens; a t2.micro earns 10 % of a core")
-    found = idle(seconds)
-    print(f"  over {seconds} s: server {found.server:.2f} %, worker {found.worker:.2f} % of a core")
-
-
-def _sample(folder: Path, patches: int, tiles: int = 4) -> Path:
-    sample = folder / f"sample-{patches}-{tiles}"
-    if not sample.exists():
-        print(f"making a sample of {patches:,} patches ...", flush=True)
-        sizes = [2 * patches * n // (tiles * (tiles + 1)) for n in range(1, tiles)]  # as 1 : 2 : 3 and so on
-        make_sample(sample, [*sizes, patches - sum(sizes)])
-    return sample
+    found = idle(asked.idle_seconds)
+    print(
+        f"  over {asked.idle_seconds} s: server {found.server:.2f} %, worker {found.worker:.2f} % of a core"
+    )
+    return asdict(found)
 
 
 def _run(
@@ -137,6 +181,18 @@ def _run(
     found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return found
 
+
+_PARTS = {
+    "stages": _stages,
+    "cpu": _cpu,
+    "growth": _growth,
+    "publication": _publication,
+    "extraction": _extraction,
+    "bucket": _bucket,
+    "idle": _idle,
+}
+_FLOWS = {"cpu", "growth", "bucket"}
+"""Parts that run flows, and need a Prefect server."""
 
 if __name__ == "__main__":
     main()

@@ -137,12 +137,13 @@ def _run(name: str, flow: "Flow[..., Any]", arguments: dict[str, Any]) -> None:
     """Run a flow, and print where its results are and what comes next."""
     from deployments.temporary_server import start_temporary_server  # noqa: PLC0415 - imports Prefect
 
+    names_server = bool(os.environ.get("PREFECT_API_URL"))
     try:
         start_temporary_server()
         state: State[Any] = flow(**arguments, return_state=True)  # type: ignore[assignment]  # overloads
     except RuntimeError as error:  # of Prefect: errors of the flow are in its state
         advice = "Start the server that PREFECT_API_URL names, or unset it."
-        if not os.environ.get("PREFECT_API_URL"):
+        if not names_server:
             advice = (
                 "Check the free space and the rights to these files, or set PREFECT_HOME to another folder."
             )

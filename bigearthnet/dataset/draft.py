@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.plan.recipe import Kind
-from bigearthnet.tile.rows import members
-from bigearthnet.zips.join import data_offsets
+from bigearthnet.tile.rows import column
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,8 @@ class Draft:
 
     def png(self, kind: Kind, tile: int, nth: int) -> bytes:
         """Read an image or mask: the `nth` of the tile with that index."""
-        shard = self.tiles[tile][kind]
-        listed = members(self.cache.rows(shard), kind)
-        sizes = [size for _, size, _ in listed]
-        start = int(data_offsets([len(name) for name, _, _ in listed], sizes, shard.source.start)[nth])
-        with self.cache.store.open(shard.source.file, start, start + sizes[nth]) as reader:
-            return reader.read()
+        group = sum(entry.patches > 0 for entry in self.card.tiles[:tile])
+        columns = [column(kind, "offset"), column(kind, "size")]
+        with pq.ParquetFile(self.manifest) as manifest:
+            row = manifest.read_row_group(group, columns, use_threads=False).slice(nth, 1).to_pylist()[0]
+        return self.read(kind, tile, *(row[name] for name in columns))

@@ -8,7 +8,7 @@ import io
 import math
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -51,7 +51,13 @@ _SCHEMA: Final = pa.schema(
 )
 
 
-def make_sample(folder: Path, sizes: Sequence[int] = (10, 20, 30)) -> None:
+Drawn = tuple[Land, Mapping[str, bytes]]
+"""The land of a patch, and its GeoTIFFs by layer (`BANDS` and `MAP`)."""
+
+
+def make_sample(
+    folder: Path, sizes: Sequence[int] = (10, 20, 30), draw: Callable[[Patch], Drawn] | None = None
+) -> None:
     """Write the four record files into `folder`, in place of those of an earlier sample.
 
     The files are made in a folder of their own and then moved, metadata last: several processes can make
@@ -60,6 +66,7 @@ def make_sample(folder: Path, sizes: Sequence[int] = (10, 20, 30)) -> None:
     Args:
         folder: made if it does not exist.
         sizes: number of patches in each of the first `TILES`, up to 8,281.
+        draw: draws a patch, in place of `draw_patch`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     maps: list[tuple[str, bytes]] = []
@@ -67,11 +74,11 @@ def make_sample(folder: Path, sizes: Sequence[int] = (10, 20, 30)) -> None:
 
     def images() -> Iterator[tuple[str, bytes]]:
         for patch in sample_patches(sizes):
-            land, files = draw_patch(patch)
-            maps.append((_path(names.MAPS_ROOT, patch, MAP), files.pop(MAP)))
+            land, files = (draw or draw_patch)(patch)
+            maps.append((_path(names.MAPS_ROOT, patch, MAP), files[MAP]))
             rows[land.covered].append(_metadata(patch, land))
-            for band, content in files.items():
-                yield _path(names.IMAGES_ROOT, patch, band), content
+            for band in names.BANDS:
+                yield _path(names.IMAGES_ROOT, patch, band), files[band]
 
     with TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
         made = Path(temporary)
@@ -96,8 +103,8 @@ def sample_patches(sizes: Sequence[int]) -> list[Patch]:
     return patches
 
 
-def draw_patch(patch: Patch) -> tuple[Land, dict[str, bytes]]:
-    """Draw a patch of one of the `TILES`; returns its land, and its GeoTIFFs by layer (`BANDS` and `MAP`)."""
+def draw_patch(patch: Patch) -> Drawn:
+    """Draw a patch of one of the `TILES`."""
     _, x, y, region = TILES[patch.tile]
     land = draw(region, patch.column, patch.row)
     corner = x + patch.column * PATCH_METRES, y - patch.row * PATCH_METRES

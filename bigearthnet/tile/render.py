@@ -15,6 +15,9 @@ from bigearthnet.tile.png import Bytes2D, encode_image, encode_mask
 from bigearthnet.tile.raster import Pixels
 from bigearthnet.tile.rows import EXTREME_COLUMNS, SQUARE_COLUMNS, SUM_COLUMNS
 
+# Tiles are converted side by side already, and a patch is too small to be shared by threads.
+cv2.setNumThreads(1)
+
 
 def render_image(bands: Sequence[Pixels], rendering: Rendering) -> tuple[bytes, dict[str, float]]:
     """Render the bands of red, green and blue (uint16, 120 × 120 each) to an RGB PNG.

@@ -1,8 +1,9 @@
 """Shards: the members of a zip that belong to one tile, as they stand in it, without a central directory."""
 
-import zlib
 from pathlib import Path
 from typing import Self
+
+from zlib_ng import zlib_ng
 
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.zips.format import local_header
@@ -36,7 +37,7 @@ class ShardWriter:
         Raises:
             ValueError: the name is not ASCII, or the data has 4 GiB or more.
         """
-        crc32 = zlib.crc32(data)
+        crc32 = zlib_ng.crc32(data)
         header = local_header(name.encode(), len(data), crc32)
         with translate_os_errors("write", self._path):
             self._file.write(header)

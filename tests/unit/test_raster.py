@@ -4,6 +4,8 @@ import random
 import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from rasterio import Affine
 from bigearthnet.errors import PatchError
 from bigearthnet.names import MAP, Patch, parse_patch
 from bigearthnet.sample.archives import sample_patches
+from bigearthnet.tile import raster
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from tests.support import archives
 from tests.support.rasters import geotiff
@@ -49,6 +52,13 @@ def assert_as_rasterio(data: bytes, patch: Patch) -> None:
         assert located.epsg == file.crs.to_epsg()
 
 
+@pytest.fixture
+def no_other_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files must be in the published form: nothing else is read."""
+    monkeypatch.setattr(raster, "_decode_any", None)
+
+
+@pytest.mark.usefixtures("no_other_form")
 def test_the_sample_is_read_as_by_rasterio() -> None:
     places: dict[str, set[Georeference]] = {}
     for patch in sample_patches([2, 4]):
@@ -59,6 +69,7 @@ def test_the_sample_is_read_as_by_rasterio() -> None:
     assert [len(found) for found in places.values()] == [1, 1]  # one patch of a tile locates all
 
 
+@pytest.mark.usefixtures("no_other_form")
 @pytest.mark.skipif(not REAL_FILES, reason="files of the published dataset are not at hand")
 @pytest.mark.parametrize("path", REAL_FILES, ids=lambda path: path.stem[-30:])
 def test_real_files_are_read_as_by_rasterio(path: Path) -> None:
@@ -240,19 +251,99 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     ]
 
 
+DEFLATED = geotiff(pixels_of() // 4000, compress="deflate", predictor=2)
+FORMS = [WHOLE, DEFLATED]
+
+
+def assert_no_more_than_by_rasterio(data: bytes) -> None:
+    """Damaged: it has the pixels that rasterio finds, or none."""
+    try:
+        found = decode(data, "B04")
+    except PatchError as error:
+        assert str(error).startswith("B04: ")  # noqa: PT017 - most changes do no harm
+    else:
+        assert_same(found, archives.pixels(data)[0])
+
+
 @settings(deadline=None, max_examples=300)
-@given(st.lists(st.tuples(st.integers(0, 419), st.integers(0, 255)), min_size=1, max_size=3), st.booleans())
-def test_a_damaged_header_is_a_reason_and_not_a_crash(
-    changes: list[tuple[int, int]], compressed: bool
+@given(
+    st.sampled_from(FORMS),
+    st.lists(st.tuples(st.integers(0, 419), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_a_damaged_header_is_a_reason_and_neither_a_crash_nor_other_pixels(
+    whole: bytes, changes: list[tuple[int, int]]
 ) -> None:
-    data = bytearray(geotiff(pixels_of(), compress="deflate") if compressed else WHOLE)
+    data = bytearray(whole)
     for at, value in changes:
         data[at] = value
-    for read in (lambda: decode(bytes(data), "B04"), lambda: georeference(bytes(data), PATCH)):
-        try:
-            read()
-        except PatchError as error:
-            assert str(error).startswith(("B04: ", PATCH.patch_id))  # noqa: PT017 - most changes do no harm
+    assert_no_more_than_by_rasterio(bytes(data))
+    try:
+        georeference(bytes(data), PATCH)
+    except PatchError as error:
+        assert str(error).startswith(PATCH.patch_id)  # noqa: PT017
+
+
+def strip_arrays(data: bytes) -> list[tuple[str, int]]:
+    """Format and position of the offsets and of the sizes of the strips."""
+    found = []
+    for tag in (273, 279):
+        _, kind, count, where = struct.unpack_from("<HHII", data, entries(data)[tag])
+        found.append((f"<{count}{'H' if kind == 3 else 'I'}", where))
+    return found
+
+
+OTHER_STRIPS: dict[str, Callable[[list[int], list[int]], None]] = {
+    "overlapping": lambda offsets, _: offsets.__setitem__(2, offsets[1]),
+    "moved": lambda offsets, _: offsets.__setitem__(0, offsets[0] + 2),
+    "swapped": lambda offsets, _: offsets.reverse(),
+    "at the beginning": lambda offsets, _: offsets.__setitem__(slice(None), [0, 8160, 16_320, 24_480]),
+    "beyond the end": lambda offsets, _: offsets.__setitem__(3, 1 << 31),
+    "of another size": lambda _, sizes: sizes.__setitem__(0, sizes[0] - 2),
+    "of sizes that add up": lambda offsets, sizes: (
+        offsets.__setitem__(1, offsets[1] + 2),
+        sizes.__setitem__(slice(2), [sizes[0] + 2, sizes[1] - 2]),
+    )[0],
+    "of no size": lambda _, sizes: sizes.__setitem__(3, 0),
+    "longer than the file": lambda _, sizes: sizes.__setitem__(3, 60_000),
+}
+
+
+@pytest.mark.parametrize("whole", FORMS, ids=["stored", "deflated"])
+@pytest.mark.parametrize("change", OTHER_STRIPS.values(), ids=[*OTHER_STRIPS])
+def test_strips_elsewhere_are_read_as_by_rasterio(
+    whole: bytes, change: Callable[[list[int], list[int]], None]
+) -> None:
+    arrays = strip_arrays(whole)
+    offsets, sizes = ([*struct.unpack_from(form, whole, where)] for form, where in arrays)
+    change(offsets, sizes)
+    data = bytearray(whole)
+    for (form, where), values in zip(arrays, (offsets, sizes), strict=True):
+        struct.pack_into(form, data, where, *values)
+    assert_no_more_than_by_rasterio(bytes(data))
+
+
+@pytest.mark.parametrize("whole", FORMS, ids=["stored", "deflated"])
+def test_cut_off_anywhere_it_has_the_pixels_of_rasterio_or_none(whole: bytes) -> None:
+    for size in {*range(0, len(whole), len(whole) // 40), len(whole) - 1}:
+        assert_no_more_than_by_rasterio(whole[:size])
+
+
+def test_a_last_strip_that_is_filled_up_is_read_whole() -> None:
+    (_, offsets), (form, where) = strip_arrays(DEFLATED)
+    data, sizes = bytearray(DEFLATED), [*struct.unpack_from(form, DEFLATED, where)]
+    last = struct.unpack_from("<4I", DEFLATED, offsets)[3]
+    filled = zlib.compress(zlib.decompress(DEFLATED[last:]).ljust(34 * 240, b"\7"))
+    struct.pack_into(form, data, where, *sizes[:3], len(filled))
+    assert_same(decode(bytes(data[:last]) + filled, "B04"), pixels_of() // 4000)
+
+
+def test_damaged_maps_are_refused_where_rasterio_makes_up_pixels() -> None:
+    _, (form, where) = strip_arrays(DEFLATED)
+    start = len(DEFLATED) - sum(struct.unpack_from(form, DEFLATED, where))
+    for at in range(start, len(DEFLATED), 97):
+        damaged = DEFLATED[:at] + bytes([DEFLATED[at] ^ 0x55]) + DEFLATED[at + 1 :]
+        with pytest.raises(PatchError, match=r"^B04: .* bytes that are not a GeoTIFF, or damaged$"):
+            decode(damaged, "B04")
 
 
 def test_tie_points_and_matrices_locate_too() -> None:

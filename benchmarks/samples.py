@@ -1,0 +1,32 @@
+"""Samples of any number of patches, in seconds: some are drawn, and take turns."""
+
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+from bigearthnet.names import Patch
+from bigearthnet.sample import make_sample
+from bigearthnet.sample.archives import Drawn, draw_patch
+
+_DRAWN = 64
+"""Different patches of a tile. zstd finds no repetition of a patch so far away."""
+
+
+def sample_of(folder: Path, patches: int, tiles: int = 4) -> Path:
+    """Return a sample in `folder`, made if it is not there; sizes of the tiles are as 1 : 2 : 3 and so on."""
+    sample = folder / f"sample-{patches}-{tiles}"
+    if not sample.exists():
+        print(f"making a sample of {patches:,} patches ...", flush=True)
+        sizes = [2 * patches * n // (tiles * (tiles + 1)) for n in range(1, tiles)]
+        turns = count()
+        make_sample(
+            sample,
+            [*sizes, patches - sum(sizes)],
+            lambda patch: _drawn(patch.tile, next(turns) % _DRAWN),
+        )
+    return sample
+
+
+@cache
+def _drawn(tile: str, n: int) -> Drawn:
+    return draw_patch(Patch(tile, 40 + n // 8, 40 + n % 8))
