@@ -128,6 +128,19 @@ def test_datasets_loads_splits_with_images_and_facts(
     assert [first.metadata.row_group(i).num_rows for i in range(first.num_row_groups)] == [4, 1]
 
 
+def test_the_card_of_the_hub_has_the_images_and_says_what_the_folders_are(
+    packed: Path, rows: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    loaded = datasets.load_dataset(str(packed), "images", cache_dir=str(tmp_path))
+    assert {split: len(part) for split, part in loaded.items()} == {s: n for s, (n, _) in COUNTS.items()}
+    first = loaded["test"][0]
+    expected = archives.pixels(zipped(packed, "images", first["patch_id"]))
+    np.testing.assert_array_equal(shown(first["image"]), expected)
+    text = (packed / "README.md").read_text()
+    assert all(f"| {name}/ | " in text for name in BOTH["formats"])
+
+
 def test_both_have_one_order_in_which_places_are_mixed(packed: Path, rows: dict[str, Any]) -> None:
     tables = [pq.read_table(path) for path in files_of(packed, "parquet")]
     shuffled = [patch for table in tables for patch in table["patch_id"].to_pylist()]
@@ -162,10 +175,9 @@ def test_formats_are_added_changed_and_removed_without_a_conversion(
     prepare(sample.folder, fresh, packaging=BOTH)
     assert contents(folder) == contents(fresh)
     (folder / "webdataset" / "train-000001.tar").unlink()
-    (folder / "webdataset" / "notes.txt").write_text("of a person")
-    (folder / "webdataset" / "train-000007.tar").write_text("left by a killed run")
+    (folder / "webdataset" / "train-000007.tar").write_text("of a person")
     notes = {name: sha256 for name, sha256 in again(**BOTH).items() if name not in both}
-    assert notes.keys() == {"webdataset/notes.txt"}
+    assert notes.keys() == {"webdataset/train-000007.tar"}
     before = order(folder)
     other_seed = again(**(BOTH | {"shuffle_seed": 1}))
     assert both.keys() == other_seed.keys() - notes.keys()
@@ -175,10 +187,7 @@ def test_formats_are_added_changed_and_removed_without_a_conversion(
     assert len(larger.keys() - notes.keys()) == 6
     assert again() == notes
     assert not (folder / "parquet").exists()
-    (folder / "webdataset" / "notes.txt").unlink()
-    assert again(shuffle_seed=1) == {}
-    assert not (folder / "webdataset").exists()
-    assert again() == {}
+    (folder / "webdataset" / "train-000007.tar").unlink()
     assert contents(folder) == plain
 
 
@@ -231,6 +240,7 @@ def test_patches_without_a_split_have_files_of_their_own(tmp_path: Path, sample:
         (record / path.name).unlink()
         pq.write_table(pa.Table.from_pylist(listed, pq.read_schema(path)), record / path.name)
     prepare(record, tmp_path / "d", packaging=BOTH)
+    assert "parquet/unassigned-*.parquet" in (tmp_path / "d" / "README.md").read_text()
     file = tmp_path / "d" / "parquet" / "unassigned-00000-of-00001.parquet"
     assert sorted(pq.read_table(file)["patch_id"].to_pylist()) == sorted(unlisted)
 
@@ -270,7 +280,7 @@ def test_stopped_before_any_file_is_replaced_the_next_run_leaves_the_same_files(
     new = BOTH | {"formats": ("parquet",)}
     prepare(sample.folder, tmp_path / "old", packaging=BOTH)
     prepare(sample.folder, tmp_path / "new", packaging=new, **selection)
-    files = len(contents(tmp_path / "new"))
+    moves = len(contents(tmp_path / "new"))  # the note about the old files, and all but the card
     move, left = FolderStore._move, [0]
 
     def move_or_stop(store: FolderStore, *arguments: Any) -> StoredFile:
@@ -280,7 +290,7 @@ def test_stopped_before_any_file_is_replaced_the_next_run_leaves_the_same_files(
         return move(store, *arguments)
 
     monkeypatch.setattr(FolderStore, "_move", move_or_stop)
-    for moved in (0, 1, files - 2, files - 1):
+    for moved in (1, 2, moves - 1, moves):
         folder = copytree(tmp_path / "old", tmp_path / f"{moved}")
         left[0] = moved
         with pytest.raises(StoppedError):

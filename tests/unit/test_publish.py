@@ -18,8 +18,8 @@ import pytest
 from bigearthnet import errors
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
 from bigearthnet.dataset.build import require_few_rejected
-from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import find_published, require_published
+from bigearthnet.dataset.replace import forget_old_files, replace_dataset
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.plan import recipe
 from bigearthnet.plan.recipe import KINDS
@@ -279,9 +279,18 @@ def test_a_full_disk_is_named_and_the_old_dataset_stays(
     assert contents(folder) == contents(published_sample)
 
 
-@pytest.mark.parametrize(("failing", "card"), [(0, b"old"), (1, None), (2, b"new")])
+def found_with(*names: str) -> Any:
+    """What is published, with a card that names these files."""
+    return SimpleNamespace(
+        data=b"old", card=SimpleNamespace(files=[SimpleNamespace(name=name) for name in names])
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "failing", "card"), [(2, 0, b"old"), (2, 1, None), (2, 2, b"new"), (0, 0, b"new")]
+)
 def test_the_old_card_comes_back_only_if_nothing_has_changed(
-    tmp_path: Path, failing: int, card: bytes | None
+    tmp_path: Path, files: int, failing: int, card: bytes | None
 ) -> None:
     store, calls = FolderStore(tmp_path / "d"), list[bytes | None]()
 
@@ -291,14 +300,36 @@ def test_the_old_card_comes_back_only_if_nothing_has_changed(
             raise KeyboardInterrupt
 
     store.write(CARD, b"old")
-    old = SimpleNamespace(data=b"old")
-    commits = [lambda nth=nth: commit(nth) for nth in range(2)]
+    commits = [lambda nth=nth: commit(nth) for nth in range(files)]
     try:
-        replace_dataset(store, commits, b"new", old)  # type: ignore[arg-type]
+        replace_dataset(store, commits, (), b"new", found_with())
     except KeyboardInterrupt:
-        assert failing < 2
+        assert failing < files
     assert store.read(CARD) == card
-    assert set(calls) == {None}
+    assert set(calls) <= {None}
+
+
+def test_files_that_only_an_old_card_named_are_removed_also_after_kills(tmp_path: Path) -> None:
+    """Three runs: the first is killed when it has made a file visible, the second when it removes some."""
+    store = FolderStore(tmp_path / "d")
+    store.write(CARD, b"old")
+    for name in ("a/old", "a/both", "b/old", "b/a person's"):
+        store.write(name, b"")
+
+    def die() -> None:
+        store.write("c/of the killed run", b"")
+        raise KeyboardInterrupt
+
+    moves = [lambda: store.write("a/both", b"new"), die]
+    names = ["a/both", "c/of the killed run"]
+    with pytest.raises(KeyboardInterrupt):
+        replace_dataset(store, moves, names, b"second", found_with("a/old", "a/both", "b/old"))
+    assert store.read(CARD) is None
+    (tmp_path / "d" / "c" / "of the killed run").unlink()
+    replace_dataset(store, [], ["a/both"], b"third", None)
+    forget_old_files(store)
+    assert contents(tmp_path / "d").keys() == {CARD, "a/both", "b/a person's"}
+    assert not (tmp_path / "d" / "c").exists()
 
 
 def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Sample) -> None:
