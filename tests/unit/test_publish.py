@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -10,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from bigearthnet import errors
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
@@ -72,6 +75,23 @@ def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Pa
                 tile: info.header_offset for tile, info in first.items()
             }
             assert [one.stop for one in ranges] == [*(one.start for one in ranges[1:]), file.start_dir]
+
+
+def test_unzipped_images_and_masks_pair_up_by_their_sorted_names(
+    tmp_path: Path, published_sample: Path
+) -> None:
+    rows = pq.read_table(published_sample / MANIFEST).to_pylist()
+    for kind, (name, _) in ZIPS.items():
+        subprocess.run(["unzip", "-q", published_sample / name, "-d", tmp_path / kind], check=True)
+    images, masks = (sorted((tmp_path / kind).iterdir()) for kind in KINDS)
+    for row, image, mask in zip(rows, images, masks, strict=True):
+        assert (image.name, mask.name) == (f"{row['patch_id']}.png", f"{row['patch_id']}_mask.png")
+        pixels = archives.pixels(image.read_bytes()).transpose(1, 2, 0)
+        np.testing.assert_array_equal(Image.open(image), pixels)
+        np.testing.assert_array_equal(cv2.imread(str(image))[..., ::-1], pixels)
+        values = [one["value"] for one in row["class_pixels"]]
+        for found in (Image.open(mask), cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)):
+            assert np.unique(found).tolist() == values
 
 
 @pytest.mark.parametrize("tries", [[1], [2, 3], [4], [1, 1, 1]], ids=str)
