@@ -38,7 +38,7 @@ def subset(
         source: Where the dataset is published.
         destination: Where the subset is published. An earlier dataset stays until the new one is complete.
         selection: Which patches to copy.
-        mask_classes: unchanged: as in the dataset. Masks of clc and clc_l3 can become those of any other form.
+        mask_classes: unchanged: as in the dataset. Masks of clc and clc_l3 can become any other form.
         packaging: More formats to publish the patches in.
         work_dir: Folder for temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
