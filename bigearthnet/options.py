@@ -80,18 +80,18 @@ class Selection(Frozen):
     tiles: tuple[str, ...] = Field(
         default=(),
         title="Tiles",
-        description="names of tiles, or patterns such as *_T33UUP (empty = all 115)",
+        description="names of tiles, or patterns such as *_T33UUP (empty = all)",
     )
     splits: tuple[Split, ...] = Field(
         default=(), title="Splits", description="official splits to include (empty = all)"
     )
     countries: tuple[Country, ...] = Field(
-        default=(), title="Countries", description="countries to include (empty = all ten)"
+        default=(), title="Countries", description="countries to include (empty = all)"
     )
     snow_cloud_shadow: Literal["include", "exclude"] = Field(
         default="include",
         title="Snow, clouds and shadow",
-        description="include or exclude the 69,450 patches with seasonal snow, clouds or cloud shadow",
+        description="include or exclude patches with seasonal snow, clouds or cloud shadow (69,450 of all)",
     )
     max_patches: Annotated[int, BeforeValidator(_not_negative)] = Field(
         default=0,

@@ -31,13 +31,14 @@ def subset(
 ) -> dict[str, Any]:
     """Copy chosen patches of a published dataset to another place, as a dataset with its own card.
 
-    Images and masks are copied as they are. An interrupted run continues where it stopped.
+    Images are copied as they are, and so are masks, unless other mask classes are chosen. An interrupted run
+    continues where it stopped.
 
     Args:
         source: Where the dataset is published.
         destination: Where the subset is published. An earlier dataset stays until the new one is complete.
         selection: Which patches to copy.
-        mask_classes: Classes of the masks. Others than the dataset's can be made of clc and clc_l3 masks.
+        mask_classes: unchanged: as in the dataset. Masks of clc and clc_l3 can become any other form.
         packaging: More formats to publish the patches in.
         work_dir: Folder for temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.

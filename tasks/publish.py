@@ -4,7 +4,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from bigearthnet.dataset import CARD, PREVIEW, Card
-from bigearthnet.dataset.layout import QUALITY
+from bigearthnet.dataset.layout import QUALITY, QUALITY_SHEET
 from bigearthnet.dataset.publish import Publication, publish
 from bigearthnet.dataset.report import Effort, report_markdown, summary
 from bigearthnet.dataset.tiles import TileCache
@@ -35,6 +35,6 @@ def publish_dataset(what: Publication, cache: TileCache, lock: Lock) -> Card:
 def report(card: Card, store: Store, effort: Effort) -> None:
     """Log a summary, and show a report with the preview on the run's page."""
     get_run_logger().info(summary(card, store.url, effort))
-    preview, quality = (store.read(name) or b"" for name in (PREVIEW, QUALITY))
-    text = report_markdown(card, store.url, effort, preview, quality)
+    preview, quality, sheet = (store.read(name) or b"" for name in (PREVIEW, QUALITY, QUALITY_SHEET))
+    text = report_markdown(card, store.url, effort, preview, quality, sheet)
     create_markdown_artifact(text, key="report", description="What was made")

@@ -10,10 +10,9 @@ from typing import Final
 import pyarrow as pa
 
 from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
-from bigearthnet.dataset.formats import remove_others
 from bigearthnet.dataset.layout import ZIPS
-from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import Published, find_published, intact
+from bigearthnet.dataset.replace import forget_old_files, replace_dataset
 from bigearthnet.errors import ChecksumError, SelectionError
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.store import Partial, Store, StoredFile
@@ -92,8 +91,10 @@ def finish(published: Published, arrived: Mapping[str, Partial], target: Store) 
     whole = not missing_files(others, target)
     same = old is not None and old.data == published.data
     if commits or (whole and not same):
-        tidy = [bind(remove_others, target, published.card)] if whole else []
-        replace_dataset(target, [*commits, *tidy], published.data if whole or same else None, old)
+        names = {file.name for file in published.card.files} if whole or same else arrived.keys()
+        replace_dataset(target, commits, names, published.data if whole or same else None, old)
+    if whole:
+        forget_old_files(target)
     return whole
 
 

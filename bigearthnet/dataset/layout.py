@@ -23,10 +23,12 @@ FILES: Final = frozenset(
     }
 )
 """The files that every card names."""
-BESIDE: Final = 1
+BESIDE: Final = 2
 """Raise it when code gives the manifest or a document other bytes: published ones are then made again."""
 CARD: Final = "dataset.json"
 """Written last: a dataset without it is not published."""
 
 TILES: Final = ".tiles/"
 """Finished tiles of a run that has not published yet."""
+REPLACED: Final = ".replaced.json"
+"""While there is no card: names of files that the old card had, or that a killed run made visible."""

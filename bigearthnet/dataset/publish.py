@@ -5,21 +5,21 @@ for long is done before that.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bigearthnet.dataset.build import build_card
 from bigearthnet.dataset.card import Card, PublishedFile, ShardEntry, TileEntry
 from bigearthnet.dataset.documents import DOCUMENTS
 from bigearthnet.dataset.draft import Draft
-from bigearthnet.dataset.formats import keep_files, remove_others, write_files
+from bigearthnet.dataset.formats import keep_files, write_files
 from bigearthnet.dataset.jobs import Job
-from bigearthnet.dataset.layout import CARD, MANIFEST, ZIPS
+from bigearthnet.dataset.layout import MANIFEST, ZIPS
 from bigearthnet.dataset.manifest import manifest_rows, open_manifest
-from bigearthnet.dataset.published import Published, sha256_of
+from bigearthnet.dataset.published import sha256_of
+from bigearthnet.dataset.replace import forget_old_files, replace_dataset
 from bigearthnet.dataset.statistics import Statistics
 from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.errors import ArchiveError
@@ -90,6 +90,7 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     published, store, scratch = cache.published, cache.store, cache.scratch
     if published is not None and published.is_whole_of(what.recipe) and not what.digests:
         cache.clear()
+        forget_old_files(store)  # a run that was killed at its very end has not
         return published.card
     with translate_os_errors("write", scratch):
         entries, statistics = _write_manifest(what, cache)
@@ -127,31 +128,11 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
         files.sort(key=lambda file: file.name if "/" in file.name else "")  # formats' files come last
         card = card.model_copy(update={"files": tuple(files)})
         lock.check()
-        tidy = partial(remove_others, store, card)
-        replace_dataset(store, [*(one.commit for one in staged), tidy], card.dump(), published)
+        names = {file.name for file in files}
+        replace_dataset(store, [one.commit for one in staged], names, card.dump(), published)
     cache.clear()
+    forget_old_files(store)
     return card
-
-
-def replace_dataset(
-    store: Store, commits: Iterable[Callable[[], object]], card: bytes | None, published: Published | None
-) -> None:
-    """Remove the old card, make the new files visible, and write the new card, if there is one.
-
-    If the first file cannot be made visible, the old card is put back: nothing of its dataset has changed.
-    """
-    if published is not None:
-        store.delete([CARD])
-    moved = False
-    try:
-        for commit in commits:
-            commit()
-            moved = True
-    finally:
-        if not moved and published is not None:
-            store.write(CARD, published.data, create=True)
-    if card is not None:
-        store.write(CARD, card, create=True)  # a run that has taken over may have written one
 
 
 def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry], Statistics]:

@@ -13,9 +13,10 @@ import yaml
 from bigearthnet.dataset import layout
 from bigearthnet.dataset.card import Card, ClassEntry, Part
 from bigearthnet.dataset.draft import Draft
+from bigearthnet.dataset.formats.samples import NO_SPLIT
 from bigearthnet.dataset.report import escape, table
 from bigearthnet.names import RGB_BANDS
-from bigearthnet.options import Rendering
+from bigearthnet.options import FormatName, Rendering
 
 PROJECT: Final = "https://github.com/bigearthnet-prefect/bigearthnet-prefect"
 _SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -33,6 +34,10 @@ _FILES: Final = {
     layout.QUALITY_SHEET: "the worst of them, a row a check in the order of quality.json",
     layout.CROISSANT: "Croissant metadata",
 }
+_FORMATS: Final[dict[FormatName, str]] = {
+    "webdataset": "tars of <patch_id>.image.png, .mask.png and .json; a set a split, shuffled",
+    "parquet": "Parquet files with the images and masks themselves; a set a split, shuffled",
+}
 _LOAD: Final = f"""## Load it
 
 [`bigearthnet_reader.py`]({PROJECT}/blob/main/examples/bigearthnet_reader.py) is one file to copy.
@@ -48,19 +53,22 @@ image, mask = train[0]  # uint8: (120, 120, 3) RGB, and (120, 120) with 255 wher
 For other programs, unzip both zips: images and masks pair up by their sorted names. Read masks unchanged, as
 with `cv2.IMREAD_UNCHANGED`. `datasets.load_dataset` loads the manifest: `all` has all patches, and `train`,
 `validation` and `test` have those of a split."""
+_LOAD_IMAGES: Final = " `images` has the images and masks of all splits, from `parquet/`."
 
 
 def readme_md(draft: Draft) -> bytes:
     """Return the dataset card; text of others is escaped."""
     card = draft.card
     front = yaml.safe_dump(_front_matter(draft), sort_keys=False, allow_unicode=True, width=1000)
+    formats = card.parameters.packaging.formats
+    files = [*_FILES.items(), *((f"{name}/", _FORMATS[name]) for name in formats)]
     sections = [
         f"---\n{front}---",
         f"# {escape(card.title)}",
         f"{card.counts.patches:,} patches of Sentinel-2 as RGB PNGs of 120 × 120 pixels, with masks of their "
         f"land cover, for semantic segmentation. Made by [bigearthnet-prefect]({PROJECT}).",
-        "## Files\n\n" + table(("file", "content"), [*_FILES.items()]),
-        _LOAD,
+        "## Files\n\n" + table(("file", "content"), files),
+        _LOAD + (_LOAD_IMAGES if "parquet" in formats else ""),
         f"## How it was made\n\n{_made(card)}",
         _splits(card),
         _classes(card),
@@ -70,7 +78,7 @@ def readme_md(draft: Draft) -> bytes:
 
 
 def _front_matter(draft: Draft) -> dict[str, Any]:
-    """Return the Hub's metadata: a configuration for all rows of the manifest, and one a split."""
+    """Return the Hub's metadata: a configuration for all rows of the manifest, one a split, and `images`."""
     card = draft.card
     examples = [("patches", card.counts.patches), *card.counts.splits.items()]
     num_bytes = _bytes_in_memory(draft)
@@ -85,6 +93,9 @@ def _front_matter(draft: Draft) -> dict[str, Any]:
         size = {"name": split, "num_bytes": num_bytes[split], "num_examples": patches}
         infos.append({"config_name": name, "splits": [size], "dataset_size": num_bytes[split]})
     configs[0]["default"] = True
+    if "parquet" in card.parameters.packaging.formats:
+        files = [{"split": split, "path": f"parquet/{split}-*.parquet"} for split in _with_patches(card)]
+        configs.append({"config_name": "images", "data_files": files})
     return {
         "pretty_name": card.title,
         "license": card.license.lower(),
@@ -95,6 +106,11 @@ def _front_matter(draft: Draft) -> dict[str, Any]:
         "configs": configs,
         "dataset_info": infos,
     }
+
+
+def _with_patches(card: Card) -> list[str]:
+    unassigned = card.counts.patches - sum(card.counts.splits.values())
+    return [*card.counts.splits, *([NO_SPLIT] if unassigned else [])]
 
 
 def _bytes_in_memory(draft: Draft) -> Counter[str]:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final, Literal
 
+import cv2
+import numpy as np
+
 from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.layout import CARD, QUALITY, QUALITY_SHEET
 from bigearthnet.dataset.quality import Quality
@@ -38,15 +41,17 @@ def summary(card: Card, destination: str, effort: Effort) -> str:
     )
 
 
-def report_markdown(card: Card, destination: str, effort: Effort, preview: bytes, quality: bytes) -> str:
-    """Return the report, with the preview as a picture in the text; `quality` is `quality.json`."""
+def report_markdown(
+    card: Card, destination: str, effort: Effort, preview: bytes, quality: bytes, sheet: bytes
+) -> str:
+    """Return the report, with the preview and the contact sheet of `quality` as pictures in the text."""
     sections = [
         f"# {counted(card.counts.patches, 'patch')}",
         summary(card, destination, effort) + ".",
-        f"![Images and masks](data:image/png;base64,{base64.b64encode(preview).decode()})",
+        _picture("Images and masks", "png", preview),
         _files(card),
         _classes(card),
-        _quality(Quality.model_validate_json(quality)),
+        _quality(Quality.model_validate_json(quality), sheet),
         _rejected(card),
         _source(card),
     ]
@@ -92,7 +97,11 @@ def _classes(card: Card) -> str:
     return f"## Classes of the masks ({form})\n\n" + table(("value", "class", "share"), rows)
 
 
-def _quality(quality: Quality) -> str:
+def _picture(alt: str, kind: Literal["png", "jpeg"], data: bytes) -> str:
+    return f"![{alt}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
+
+
+def _quality(quality: Quality, sheet: bytes) -> str:
     rows = [
         (
             check.name,
@@ -103,7 +112,20 @@ def _quality(quality: Quality) -> str:
         for check in quality.checks
     ]
     head = ("check", "what is measured", "bad patches", "worst value")
-    return f"## Quality\n\n{table(head, rows)}\n\n{QUALITY} and {QUALITY_SHEET} have the ten worst of each."
+    worst = (
+        f"The ten worst of each check, a row a check in this order, the worst first. {QUALITY} names them; "
+        f"{QUALITY_SHEET} is twice as large."
+    )
+    picture = _picture("The worst patches of each check", "jpeg", _reduced(sheet))
+    return "\n\n".join(["## Quality", table(head, rows), worst, picture])
+
+
+def _reduced(sheet: bytes) -> bytes:
+    """Return a picture in half its size as a JPEG, some 100 KB: Prefect's database keeps the reports."""
+    pixels = cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None  # noqa: S101 - a file of the dataset, whose digest was compared
+    half = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", half)[1].tobytes()
 
 
 def _rejected(card: Card) -> str:

@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 import pyarrow as pa
 
 from bigearthnet.dataset.card import ClassWeights, Moments
+from bigearthnet.dataset.layout import MANIFEST
+from bigearthnet.errors import ChecksumError
 from bigearthnet.names import PATCH_PIXELS
 from bigearthnet.options import SPLITS, SplitName
 from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
@@ -54,6 +56,9 @@ class Statistics:
 
         Returns:
             None without patches.
+
+        Raises:
+            ChecksumError: no pixels have such sums; the rows are damaged, or of others.
         """
         sums = _of(self.sums, split)
         if not sums:
@@ -61,9 +66,15 @@ class Statistics:
         pixels = sums["patches"] * _PIXELS
         means, deviations = [], []
         for total, squares in zip(SUM_COLUMNS, SQUARE_COLUMNS, strict=True):
-            means.append(sums[total] / pixels)
             # In integers until the root: the difference of two large floats would lose digits.
-            deviations.append(sqrt(pixels * sums[squares] - sums[total] ** 2) / pixels)
+            spread = pixels * sums[squares] - sums[total] ** 2
+            if spread < 0:
+                raise ChecksumError(
+                    f"the columns {total} and {squares} of {MANIFEST} contradict each other. "
+                    "Delete the dataset and prepare it again."
+                )
+            means.append(sums[total] / pixels)
+            deviations.append(sqrt(spread) / pixels)
         return Moments.model_validate({"mean": means, "std": deviations})
 
     def pixels(self, value: int, split: SplitName | None = None) -> int:

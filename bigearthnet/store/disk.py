@@ -12,9 +12,7 @@ from typing import Final
 from bigearthnet.errors import BigEarthNetError, SpaceError, StoreError
 
 NEW: Final = ".new"
-"""Ending of files that a process writes; the next run removes what a killed one left.
-
-Drafts of notes in a destination stay: readers without a lock write some, too."""
+"""Ending of files that a process writes; the next run removes what a killed one left."""
 
 _DENIED: Final = "permission denied. Give this user the right to it, or choose another path"
 _REASONS: Final = {

@@ -32,6 +32,7 @@ from bigearthnet.store.transfer import blocks
 
 _PART: Final = ".part"  # ending of a file that the next run goes on with; before it, a key of its version
 _KEY_DIGITS: Final = 16
+_DRAFT_SECONDS: Final = 3600  # a note is written in milliseconds
 
 
 class FolderStore:
@@ -162,14 +163,22 @@ class FolderStore:
         with lock_folder(self._root / ownership.LOCK, run) as lock:
             with translate_os_errors("lock", self._root):
                 sync(self._root)  # a killed run may have renamed the card without bringing it to the disk
-            for path in self._staging.glob(f"*{NEW}"):  # left by killed runs
+            for path in [*self._staging.glob(f"*{NEW}"), *self._dead_drafts()]:  # left by killed runs
                 with translate_os_errors("remove", path):
-                    path.unlink()
+                    path.unlink(missing_ok=True)
             try:
                 yield lock
             finally:
                 if is_new:
                     self._remove_unused()
+
+    def _dead_drafts(self) -> Iterator[Path]:
+        """Yield drafts of notes that nobody writes any more; readers without the lock write some, too."""
+        now = (self._root / ownership.LOCK).stat().st_mtime  # just written, by the clock of the same disk
+        for path in self._notes.glob(f".*{NEW}"):
+            with suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > _DRAFT_SECONDS:
+                    yield path
 
     def _path(self, name: str) -> Path:
         ownership.require_name(name, self.url)

@@ -30,6 +30,7 @@ MISTAKES = {
     ("prepare", "--max-patches", "-5"): "cannot be negative",
     ("prepare", "--max-rejected", "-1"): "--max-rejected",
     ("prepare", "--percentiles", "5", "5"): "percentiles",
+    ("subset", "a", "b", "--with-labels", "pasture"): "Pastures",
     ("mirror", "10891137"): "--destination",
     ("serve", "--port", "0"): "--port",
     ("prepair",): "prepare",

@@ -60,10 +60,12 @@ def test_a_run_is_filled_in_started_watched_and_its_report_read(served: Served, 
     expect(line).to_be_in_viewport()
 
     ui.open_artifact("report")
-    picture = ui.page.locator("main img[alt]")
+    pictures = ui.page.locator("main img[alt]")
+    expect(pictures).to_have_count(2)
     preview = base64.b64encode((folder / "preview.png").read_bytes()).decode()
-    expect(picture).to_have_attribute("src", f"data:image/png;base64,{preview}")
-    assert picture.evaluate("img => img.decode().then(() => img.naturalWidth)") > 0
+    expect(pictures.first).to_have_attribute("src", f"data:image/png;base64,{preview}")
+    widths = [one.evaluate("img => img.decode().then(() => img.naturalWidth)") for one in pictures.all()]
+    assert widths == [764, 1264], "the preview, and the worst patches in half their size"
     expect(ui.page.get_by_role("heading", level=1)).to_contain_text("45 patches")
     expect(ui.page.get_by_role("listitem").filter(has_text="BigEarthNet-S2.tar.zst")).to_be_visible()
     text = ui.page.locator("main .prose")

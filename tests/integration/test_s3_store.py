@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 
 import bigearthnet.store.s3.store
 from bigearthnet.dataset import CARD
-from bigearthnet.dataset.publish import replace_dataset
+from bigearthnet.dataset.replace import replace_dataset
 from bigearthnet.errors import (
     BusyError,
     ChangedError,
@@ -297,7 +297,7 @@ def test_a_run_that_is_overtaken_in_its_last_request_leaves_the_card_of_the_othe
 
     place.client.meta.events.register_first("provide-client-params.s3.PutObject", overtake)
     with pytest.raises(ChangedError, match=r"replaced or removed meanwhile: .* Run again"):
-        replace_dataset(first, [], b"of the first", None)
+        replace_dataset(first, [], (), b"of the first", None)
     assert place.files()[CARD] == b"of the second"
 
 

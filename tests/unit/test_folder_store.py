@@ -45,6 +45,18 @@ def test_a_digest_is_noted_until_the_file_changes(store: FolderStore, folder: Pa
         FolderStore(folder).digest(file)
 
 
+def test_drafts_of_notes_that_killed_runs_left_are_removed(store: FolderStore, folder: Path) -> None:
+    """Readers write notes without the lock: a draft of this moment may be one of theirs."""
+    store.digest(store.write("x", b""))
+    (note,) = (folder / ".staging/digests").iterdir()
+    dead, alive = (note.with_name(f".{note.name}.{one}.new") for one in ("dead", "alive"))
+    for draft in (dead, alive):
+        draft.touch()
+    os.utime(dead, (0, note.stat().st_mtime - 3601))
+    with store.lock("next"):
+        assert {note, alive} == set(note.parent.iterdir())
+
+
 def test_an_upload_links_and_a_leftover_link_is_not_written_into(
     store: FolderStore, folder: Path, tmp_path: Path
 ) -> None:

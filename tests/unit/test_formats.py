@@ -29,6 +29,7 @@ from tests.support.sample import Sample
 from tests.unit.test_copies import fetch
 from tests.unit.test_publish import StoppedError, stop_after
 
+CODES = {"mask_classes": "clc"}
 BOTH: dict[str, Any] = {"formats": ("webdataset", "parquet"), "shard_megabytes": 1}
 ZIPPED = {IMAGES_ZIP, MASKS_ZIP, MANIFEST, PREVIEW}
 COUNTS = {"train": (15, 3), "validation": (6, 2), "test": (3, 1)}
@@ -51,7 +52,7 @@ def _small() -> Iterator[None]:
 def packed(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset with masks of 16 bits in both formats; not to be changed."""
     folder = tmp_path_factory.mktemp("packed") / "d"
-    prepare(sample.folder, folder, rendering={"mask_classes": "clc"}, packaging=BOTH)
+    prepare(sample.folder, folder, rendering=CODES, packaging=BOTH)
     return folder
 
 
@@ -128,6 +129,19 @@ def test_datasets_loads_splits_with_images_and_facts(
     assert [first.metadata.row_group(i).num_rows for i in range(first.num_row_groups)] == [4, 1]
 
 
+def test_the_card_of_the_hub_has_the_images_and_says_what_the_folders_are(
+    packed: Path, rows: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    loaded = datasets.load_dataset(str(packed), "images", cache_dir=str(tmp_path))
+    assert {split: len(part) for split, part in loaded.items()} == {s: n for s, (n, _) in COUNTS.items()}
+    first = loaded["test"][0]
+    expected = archives.pixels(zipped(packed, "images", first["patch_id"]))
+    np.testing.assert_array_equal(shown(first["image"]), expected)
+    text = (packed / "README.md").read_text()
+    assert all(f"| {name}/ | " in text for name in BOTH["formats"])
+
+
 def test_both_have_one_order_in_which_places_are_mixed(packed: Path, rows: dict[str, Any]) -> None:
     tables = [pq.read_table(path) for path in files_of(packed, "parquet")]
     shuffled = [patch for table in tables for patch in table["patch_id"].to_pylist()]
@@ -162,10 +176,9 @@ def test_formats_are_added_changed_and_removed_without_a_conversion(
     prepare(sample.folder, fresh, packaging=BOTH)
     assert contents(folder) == contents(fresh)
     (folder / "webdataset" / "train-000001.tar").unlink()
-    (folder / "webdataset" / "notes.txt").write_text("of a person")
-    (folder / "webdataset" / "train-000007.tar").write_text("left by a killed run")
+    (folder / "webdataset" / "train-000007.tar").write_bytes(bytes(1024))  # a person's, without members
     notes = {name: sha256 for name, sha256 in again(**BOTH).items() if name not in both}
-    assert notes.keys() == {"webdataset/notes.txt"}
+    assert notes.keys() == {"webdataset/train-000007.tar"}
     before = order(folder)
     other_seed = again(**(BOTH | {"shuffle_seed": 1}))
     assert both.keys() == other_seed.keys() - notes.keys()
@@ -175,15 +188,12 @@ def test_formats_are_added_changed_and_removed_without_a_conversion(
     assert len(larger.keys() - notes.keys()) == 6
     assert again() == notes
     assert not (folder / "parquet").exists()
-    (folder / "webdataset" / "notes.txt").unlink()
-    assert again(shuffle_seed=1) == {}
-    assert not (folder / "webdataset").exists()
-    assert again() == {}
+    (folder / "webdataset" / "train-000007.tar").unlink()
     assert contents(folder) == plain
 
 
 def test_a_stopped_run_gives_the_same_bytes(tmp_path: Path, sample: Sample, packed: Path) -> None:
-    options: dict[str, Any] = {"rendering": {"mask_classes": "clc"}, "packaging": BOTH}
+    options: dict[str, Any] = {"rendering": CODES, "packaging": BOTH}
     with pytest.raises(StoppedError):
         prepare(sample.folder, tmp_path / "d", stop_after(3), **options)
     prepare(sample.folder, tmp_path / "d", **options)
@@ -197,7 +207,8 @@ def test_a_copy_loses_files_of_formats_that_the_dataset_has_no_more(
     target = FolderStore(tmp_path / "copy")
     assert fetch(FolderStore(tmp_path / "packed"), target)[1]
     assert contents(tmp_path / "copy") == contents(tmp_path / "packed")
-    assert fetch(FolderStore(published_sample), target) == ([], True)
+    assert fetch(FolderStore(published_sample), target, [MANIFEST]) == ([], False)
+    assert fetch(FolderStore(published_sample), target) == (["README.md"], True)
     assert contents(tmp_path / "copy") == contents(published_sample)
 
 
@@ -231,6 +242,7 @@ def test_patches_without_a_split_have_files_of_their_own(tmp_path: Path, sample:
         (record / path.name).unlink()
         pq.write_table(pa.Table.from_pylist(listed, pq.read_schema(path)), record / path.name)
     prepare(record, tmp_path / "d", packaging=BOTH)
+    assert "parquet/unassigned-*.parquet" in (tmp_path / "d" / "README.md").read_text()
     file = tmp_path / "d" / "parquet" / "unassigned-00000-of-00001.parquet"
     assert sorted(pq.read_table(file)["patch_id"].to_pylist()) == sorted(unlisted)
 
@@ -248,19 +260,18 @@ def test_bytes_that_are_not_those_of_the_manifest_are_not_packed(tmp_path: Path,
     assert not (folder / CARD).exists()
 
 
-@pytest.mark.parametrize("name", ["runs.arrow", "webdataset-test", "parquet-train"])
-def test_a_full_disk_is_named_and_the_old_dataset_stays(tmp_path: Path, sample: Sample, name: str) -> None:
-    folder, scratch = tmp_path / "d", tmp_path / "d-scratch"
-    prepare(sample.folder, folder, packaging={"formats": ("webdataset",)})
-    before = contents(folder)
+def test_a_full_disk_is_named_and_the_old_dataset_stays(tmp_path: Path, sample: Sample, packed: Path) -> None:
+    folder, scratch = copytree(packed, tmp_path / "d"), tmp_path / "d-scratch"
+    options: dict[str, Any] = {"rendering": CODES, "packaging": BOTH | {"shuffle_seed": 3}}
+    for name in ("runs.arrow", "webdataset-test", "parquet-train"):
 
-    def fill(_: object) -> None:
-        if not (scratch / name).is_symlink():
-            (scratch / name).symlink_to("/dev/full")
+        def fill(_: object, path: Path = scratch / name) -> None:
+            if not path.is_symlink():
+                path.symlink_to("/dev/full")
 
-    with pytest.raises(SpaceError, match=f"cannot write {scratch}: the disk is full"):
-        prepare(sample.folder, folder, fill, packaging=BOTH | {"shuffle_seed": 3})
-    assert contents(folder) == before
+        with pytest.raises(SpaceError, match=f"cannot write {scratch}: the disk is full"):
+            prepare(sample.folder, folder, fill, **options)
+        assert contents(folder) == contents(packed)
 
 
 def test_stopped_before_any_file_is_replaced_the_next_run_leaves_the_same_files(
@@ -270,7 +281,7 @@ def test_stopped_before_any_file_is_replaced_the_next_run_leaves_the_same_files(
     new = BOTH | {"formats": ("parquet",)}
     prepare(sample.folder, tmp_path / "old", packaging=BOTH)
     prepare(sample.folder, tmp_path / "new", packaging=new, **selection)
-    files = len(contents(tmp_path / "new"))
+    moves = len(contents(tmp_path / "new"))  # the note about the old files, and all but the card
     move, left = FolderStore._move, [0]
 
     def move_or_stop(store: FolderStore, *arguments: Any) -> StoredFile:
@@ -280,7 +291,7 @@ def test_stopped_before_any_file_is_replaced_the_next_run_leaves_the_same_files(
         return move(store, *arguments)
 
     monkeypatch.setattr(FolderStore, "_move", move_or_stop)
-    for moved in (0, 1, files - 2, files - 1):
+    for moved in (1, 2, moves):
         folder = copytree(tmp_path / "old", tmp_path / f"{moved}")
         left[0] = moved
         with pytest.raises(StoppedError):

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +23,7 @@ from bigearthnet.classes import BEN19, MaskForm
 from bigearthnet.dataset.card import Moments, TileEntry, parse_card
 from bigearthnet.dataset.manifest import SCHEMA, manifest_rows
 from bigearthnet.dataset.statistics import Statistics
+from bigearthnet.errors import ChecksumError
 from bigearthnet.names import METADATA_FILES
 from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import KINDS
@@ -71,6 +75,33 @@ def test_there_is_a_row_a_patch_in_the_order_of_both_zips(
     for name, suffix in ZIPS.values():
         with ZipFile(published_sample / name) as file:
             assert file.namelist() == [patch_id + suffix for patch_id in patch_ids]
+
+
+def test_pandas_polars_and_duckdb_read_it_and_its_pixels_add_up(published_sample: Path, rows: Rows) -> None:
+    path = published_sample / "manifest.parquet"
+    expected = Counter[int]()
+    for row in rows:
+        expected.update({one["value"]: one["pixels"] for one in row["class_pixels"]})
+    assert sum(expected.values()) == len(rows) * 14_400 > 1 << 16
+    of_pandas = pandas.read_parquet(path)
+    assert of_pandas["patch_id"].tolist() == [row["patch_id"] for row in rows]
+    assert of_pandas["image_offset"].sum() == sum(row["image_offset"] for row in rows)
+    parts = pandas.json_normalize(of_pandas["class_pixels"].explode().tolist())
+    assert parts.groupby("value")["pixels"].sum().to_dict() == expected
+    of_polars = polars.read_parquet(path)
+    assert of_polars.to_dicts() == rows
+    classes = of_polars.explode("class_pixels").unnest("class_pixels").group_by("value")
+    assert dict(classes.agg(polars.col("pixels").sum()).iter_rows()) == expected
+    entries = "(select unnest(class_pixels) one from read_parquet(?))"
+    query = f"select one.value, sum(one.pixels) from {entries} group by 1"  # noqa: S608
+    assert dict(duckdb.execute(query, [str(path)]).fetchall()) == expected
+
+
+def test_offsets_are_packed_as_differences(published_sample: Path) -> None:
+    group = pq.ParquetFile(published_sample / "manifest.parquet").metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    for name in ("image_offset", "mask_offset"):
+        assert "DELTA_BINARY_PACKED" in columns[name].encodings
 
 
 def test_offsets_sizes_and_crcs_are_those_of_the_pngs(published_sample: Path, rows: Rows) -> None:
@@ -226,6 +257,13 @@ def test_deviations_of_all_patches_keep_their_digits(values: tuple[int, int, int
     share = 1 / pixels
     np.testing.assert_allclose(found.mean, [value * (1 - share) for value in values], rtol=1e-12)
     np.testing.assert_allclose(found.std, np.array(values) * np.sqrt(share * (1 - share)), rtol=1e-9)
+
+
+def test_sums_that_no_pixels_have_are_named(table: pa.Table, entries: tuple[TileEntry, ...]) -> None:
+    row = table.slice(0, 1).to_pylist()[0] | {"red_sum": 14_400 * 200, "red_squares": 1}
+    impossible = again(None, pa.Table.from_pylist([row], table.schema), entries)[1]
+    with pytest.raises(ChecksumError, match=r"red_sum and red_squares of manifest\.parquet contradict"):
+        impossible.moments()
 
 
 def test_sums_of_a_bright_tile_do_not_overflow(table: pa.Table, entries: tuple[TileEntry, ...]) -> None:

@@ -1,6 +1,9 @@
 """The contact sheet and the report of a run."""
 
 import json
+import re
+from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,12 @@ def card(published_sample: Path) -> Card:
 @pytest.fixture
 def quality(published_sample: Path) -> bytes:
     return (published_sample / "quality.json").read_bytes()
+
+
+@pytest.fixture
+def report(published_sample: Path, quality: bytes) -> Callable[[Card], str]:
+    sheet = (published_sample / "quality.png").read_bytes()
+    return lambda card: report_markdown(card, "/data", EFFORT, b"\x89PNG", quality, sheet)
 
 
 @settings(deadline=None)
@@ -78,16 +87,20 @@ def test_the_summary_says_what_the_run_took(card: Card) -> None:
     assert summary(rejected, "/data", EFFORT).startswith("24 patches in /data, 1,200 rejected; 3 converted")
 
 
-def test_a_digest_of_the_report_fits_beside_prefects_side_panel(card: Card, quality: bytes) -> None:
+def test_a_digest_of_the_report_fits_beside_prefects_side_panel(
+    card: Card, report: Callable[[Card], str]
+) -> None:
     """A browser breaks a cell at its spaces only."""
-    rows = [line.split("|") for line in report_markdown(card, "/data", EFFORT, b"", quality).splitlines()]
+    rows = [line.split("|") for line in report(card).splitlines()]
     files = [row for row in rows if len(row) > 2 and row[1].strip().replace("\\", "") in FILES]
     assert len(files) == len(FILES)
     assert max(len(word) for row in files for word in row[3].split()) == 16
 
 
-def test_the_report_lists_files_classes_and_sources(card: Card, quality: bytes) -> None:
-    text = report_markdown(card, "/data", EFFORT, b"\x89PNG", quality)
+def test_the_report_lists_files_classes_and_sources(
+    card: Card, quality: bytes, report: Callable[[Card], str]
+) -> None:
+    text = report(card)
     assert text.startswith("# 24 patches\n\n24 patches in /data;")
     assert "(data:image/png;base64,iVBORw==)" in text
     assert "Rejected" not in text
@@ -107,22 +120,29 @@ def test_the_report_lists_files_classes_and_sources(card: Card, quality: bytes) 
     assert shares == [pytest.approx(100 * pixels / total, abs=0.006) for pixels in expected]
 
 
-def test_the_report_names_some_of_many_rejected_patches(card: Card) -> None:
-    quality = b'{"patches": 0, "checks": []}'
+def test_the_report_shows_the_worst_patches_in_half_their_size(
+    published_sample: Path, card: Card, report: Callable[[Card], str]
+) -> None:
+    (jpeg,) = re.findall(r"\(data:image/jpeg;base64,(\S+)\)", report(card).partition("## Quality")[2])
+    assert len(jpeg) < 400_000
+    sheet = archives.pixels((published_sample / "quality.png").read_bytes()).astype(float)
+    halves = sheet.reshape(3, sheet.shape[1] // 2, 2, sheet.shape[2] // 2, 2).mean(axis=(2, 4))
+    assert np.abs(archives.pixels(b64decode(jpeg)) - halves).mean() < 3
+
+
+def test_the_report_names_some_of_many_rejected_patches(card: Card, report: Callable[[Card], str]) -> None:
     one = {"patch_id": "p", "reason": "bad"}
     many = Card.model_validate({**card.model_dump(), "rejected": [one] * 53})
-    text = report_markdown(many, "/data", EFFORT, b"", quality)
+    text = report(many)
     assert text.count("| p | bad |") == 50
     assert "and 3 more, all of them in dataset.json" in text
     few = Card.model_validate({**card.model_dump(), "rejected": [one] * 50})
-    assert " more, all of them" not in report_markdown(few, "/data", EFFORT, b"", quality)
+    assert " more, all of them" not in report(few)
 
 
-def test_text_of_others_is_not_read_as_markdown(card: Card, quality: bytes) -> None:
+def test_text_of_others_is_not_read_as_markdown(card: Card, report: Callable[[Card], str]) -> None:
     source = card.source.model_copy(update={"record": "1", "version": "<img>"})
-    assert "<img>" not in report_markdown(
-        card.model_copy(update={"source": source}), "x", EFFORT, b"", quality
-    )
+    assert "<img>" not in report(card.model_copy(update={"source": source}))
     assert table(("a",), [("x|y `z` *b* <img> [l](u) _i_\nnew",)]).splitlines() == [
         "| a |",
         "| --- |",

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -10,16 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from bigearthnet import errors
 from bigearthnet.dataset import CARD, IMAGES_ZIP, MANIFEST, MASKS_ZIP, PREVIEW
 from bigearthnet.dataset.build import require_few_rejected
-from bigearthnet.dataset.publish import replace_dataset
 from bigearthnet.dataset.published import find_published, require_published
+from bigearthnet.dataset.replace import forget_old_files, replace_dataset
 from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.plan import recipe
 from bigearthnet.plan.recipe import KINDS
@@ -72,6 +75,23 @@ def test_a_dataset_is_whole_and_its_tiles_follow_each_other(published_sample: Pa
                 tile: info.header_offset for tile, info in first.items()
             }
             assert [one.stop for one in ranges] == [*(one.start for one in ranges[1:]), file.start_dir]
+
+
+def test_unzipped_images_and_masks_pair_up_by_their_sorted_names(
+    tmp_path: Path, published_sample: Path
+) -> None:
+    rows = pq.read_table(published_sample / MANIFEST).to_pylist()
+    for kind, (name, _) in ZIPS.items():
+        subprocess.run(["unzip", "-q", published_sample / name, "-d", tmp_path / kind], check=True)
+    images, masks = (sorted((tmp_path / kind).iterdir()) for kind in KINDS)
+    for row, image, mask in zip(rows, images, masks, strict=True):
+        assert (image.name, mask.name) == (f"{row['patch_id']}.png", f"{row['patch_id']}_mask.png")
+        pixels = archives.pixels(image.read_bytes()).transpose(1, 2, 0)
+        np.testing.assert_array_equal(Image.open(image), pixels)
+        np.testing.assert_array_equal(cv2.imread(str(image))[..., ::-1], pixels)
+        values = [one["value"] for one in row["class_pixels"]]
+        for found in (Image.open(mask), cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)):
+            assert np.unique(found).tolist() == values
 
 
 @pytest.mark.parametrize("tries", [[1], [2, 3], [4], [1, 1, 1]], ids=str)
@@ -279,9 +299,18 @@ def test_a_full_disk_is_named_and_the_old_dataset_stays(
     assert contents(folder) == contents(published_sample)
 
 
-@pytest.mark.parametrize(("failing", "card"), [(0, b"old"), (1, None), (2, b"new")])
+def found_with(*names: str) -> Any:
+    """What is published, with a card that names these files."""
+    return SimpleNamespace(
+        data=b"old", card=SimpleNamespace(files=[SimpleNamespace(name=name) for name in names])
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "failing", "card"), [(2, 0, b"old"), (2, 1, None), (2, 2, b"new"), (0, 0, b"new")]
+)
 def test_the_old_card_comes_back_only_if_nothing_has_changed(
-    tmp_path: Path, failing: int, card: bytes | None
+    tmp_path: Path, files: int, failing: int, card: bytes | None
 ) -> None:
     store, calls = FolderStore(tmp_path / "d"), list[bytes | None]()
 
@@ -291,14 +320,36 @@ def test_the_old_card_comes_back_only_if_nothing_has_changed(
             raise KeyboardInterrupt
 
     store.write(CARD, b"old")
-    old = SimpleNamespace(data=b"old")
-    commits = [lambda nth=nth: commit(nth) for nth in range(2)]
+    commits = [lambda nth=nth: commit(nth) for nth in range(files)]
     try:
-        replace_dataset(store, commits, b"new", old)  # type: ignore[arg-type]
+        replace_dataset(store, commits, (), b"new", found_with())
     except KeyboardInterrupt:
-        assert failing < 2
+        assert failing < files
     assert store.read(CARD) == card
-    assert set(calls) == {None}
+    assert set(calls) <= {None}
+
+
+def test_files_that_only_an_old_card_named_are_removed_also_after_kills(tmp_path: Path) -> None:
+    """Three runs: the first is killed when it has made a file visible, the second when it removes some."""
+    store = FolderStore(tmp_path / "d")
+    store.write(CARD, b"old")
+    for name in ("a/old", "a/both", "b/old", "b/a person's"):
+        store.write(name, b"")
+
+    def die() -> None:
+        store.write("c/of the killed run", b"")
+        raise KeyboardInterrupt
+
+    moves = [lambda: store.write("a/both", b"new"), die]
+    names = ["a/both", "c/of the killed run"]
+    with pytest.raises(KeyboardInterrupt):
+        replace_dataset(store, moves, names, b"second", found_with("a/old", "a/both", "b/old"))
+    assert store.read(CARD) is None
+    (tmp_path / "d" / "c" / "of the killed run").unlink()
+    replace_dataset(store, [], ["a/both"], b"third", None)
+    forget_old_files(store)
+    assert contents(tmp_path / "d").keys() == {CARD, "a/both", "b/a person's"}
+    assert not (tmp_path / "d" / "c").exists()
 
 
 def test_a_dataset_must_be_there_with_all_its_files(tmp_path: Path, sample: Sample) -> None:

@@ -3,6 +3,6 @@
 Their files are made of a draft: PNGs are copied, never decoded. The same draft gives the same bytes.
 """
 
-from bigearthnet.dataset.formats.write import keep_files, remove_others, write_files
+from bigearthnet.dataset.formats.write import keep_files, write_files
 
-__all__ = ["keep_files", "remove_others", "write_files"]
+__all__ = ["keep_files", "write_files"]

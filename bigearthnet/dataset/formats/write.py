@@ -1,6 +1,5 @@
 """Write the files of formats, each below a folder of the format's name."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,16 +9,14 @@ from typing import Final, Protocol
 from bigearthnet.dataset.card import Card, PublishedFile
 from bigearthnet.dataset.draft import Draft
 from bigearthnet.dataset.formats.parquet import ParquetWriter, parquet_name
-from bigearthnet.dataset.formats.samples import NO_SPLIT, Sample, shuffled, write_runs
+from bigearthnet.dataset.formats.samples import Sample, shuffled, write_runs
 from bigearthnet.dataset.formats.webdataset import TarWriter, tar_name
 from bigearthnet.dataset.layout import MANIFEST
 from bigearthnet.dataset.published import Published
-from bigearthnet.options import SPLITS, FormatName
-from bigearthnet.store import Store
+from bigearthnet.options import FormatName
 from bigearthnet.store.disk import translate_os_errors
 
 _MEGABYTE: Final = 1_000_000
-_OURS: Final = re.compile(rf"({'|'.join((*SPLITS, NO_SPLIT))})-\d+(\.tar|-of-\d+\.parquet)")
 
 
 class Writer(Protocol):
@@ -100,15 +97,3 @@ def keep_files(published: Published | None, card: Card) -> dict[FormatName, list
         if name in made.formats
     }
     return {name: files for name, files in kept.items() if published.intact.keys() >= {f.name for f in files}}
-
-
-def remove_others(store: Store, card: Card) -> None:
-    """Remove files of formats that an earlier card named, or a killed run left; other files stay."""
-    names = {file.name for file in card.files}
-    for folder in _FORMATS:
-        found = [file.name for file in store.list(f"{folder}/") if file.name not in names]
-        if stale := [name for name in found if _OURS.fullmatch(name.removeprefix(f"{folder}/"))]:
-            store.delete(stale)
-        if store.folder is not None:
-            with suppress(OSError):  # it is not there, or holds files; a killed run leaves it empty
-                (store.folder / folder).rmdir()
