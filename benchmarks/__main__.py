@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks import bucket
+from benchmarks.download import downloads
 from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
 from benchmarks.walk import walk_ratios
@@ -38,6 +39,7 @@ def main() -> None:
         sample = _sample(folder, asked.patches)
         _cpu(folder, sample, asked.patches, asked.rounds)
         _walk(sample)
+        _download(folder)
         _memory(folder)
         _bucket(folder)
     _idle(asked.idle_seconds)
@@ -99,6 +101,16 @@ def _uploads(server: S3Server, folder: Path) -> None:
         theirs = bucket.aws_cpu_seconds(server, file)
         beside = "no aws here" if theirs is None else f"aws s3 cp {theirs:.2f} s"
         print(f"  this project {bucket.upload_cpu_seconds(server, file):.2f} s, {beside}")
+
+
+def _download(folder: Path) -> None:
+    print("\nDownload over several connections, each of which gets 2 MB/s")
+    found = downloads(folder)
+    for most, one in found.items():
+        print(
+            f"  {most}: {one.seconds:.1f} s, {found[1].seconds / one.seconds:.2f} times as fast as one, "
+            f"{one.cpu:.1f} s of CPU a GB"
+        )
 
 
 def _idle(seconds: int) -> None:

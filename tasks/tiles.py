@@ -94,10 +94,11 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
     if todo.needs_images or (marks and known.plan.reads_to_the_end):
         if known.streams:
             on_bytes = byte_progress(f"streaming {known.images.name}", known.images.size)
-            stream = Stream(opened.source, known.images, marks, on_bytes)
+            stream = Stream(opened.source, known.images, marks, on_bytes, opened.connections)
             chunks = decompress(stream)
         else:
-            chunks = decompress(download(known.images, opened.source, opened.work).open())
+            local = download(known.images, opened.source, opened.work, opened.connections)
+            chunks = decompress(local.open())
     images = ArchiveReader(chunks, IMAGES_ROOT, known.images.name)
     maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.file.name)
     try:

@@ -7,6 +7,7 @@ from bigearthnet.errors import SourceError
 from bigearthnet.options import Transfer
 from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
+from bigearthnet.source.parallel import ONE, Connections
 from bigearthnet.source.record import RecordFile, SourceFile
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.disk import known_digest, note_digest, translate_os_errors
@@ -60,7 +61,9 @@ def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     return file.size - store.resume(file.name, file.size, file.version).position
 
 
-def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:
+def ensure_local(
+    source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes, connections: Connections = ONE
+) -> LocalFile:
     """Download a file into the work folder, or compute the md5 of one that is there.
 
     A file in a local folder is used in place and never changed; a wrong one in the work folder is replaced.
@@ -75,7 +78,7 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
             raise SourceError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
     else:
         there = find_file(source, file, store, None, on_bytes)
-        fetched = there or fetch_file(source, file, store, on_bytes)
+        fetched = there or fetch_file(source, file, store, on_bytes, connections)
         etag, md5 = fetched.stored.etag, fetched.md5
     with translate_os_errors("write", work.md5s):
         note_digest(path, etag, md5, work.md5s)

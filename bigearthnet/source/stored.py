@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import islice
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from pydantic import TypeAdapter
 
@@ -25,6 +25,8 @@ class StoredSource:
         title: of a record without `record.json`.
     """
 
+    seconds_a_request: ClassVar[float] = 0
+
     def __init__(self, store: Store, title: str = "") -> None:
         self.text = store.url
         self.folder = store.folder
@@ -43,8 +45,18 @@ class StoredSource:
         """Return itself."""
         return self
 
-    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
-        """Open a file at a byte; reading raises ChangedError if it is not the one that was listed."""
+    def open(
+        self,
+        file: RecordFile,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        others: bool = False,  # noqa: ARG002
+    ) -> ResumingReader:
+        """Open a file at a byte; reading raises ChangedError if it is not the one that was listed.
+
+        S3 limits requests, not connections: with `others` it is not read in another way.
+        """
         return self._store.open(StoredFile(file.name, file.size, file.etag), start, stop)
 
     def _listed(self) -> Record:

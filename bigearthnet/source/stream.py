@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bigearthnet.errors import ChecksumError
 from bigearthnet.source.opening import Source
+from bigearthnet.source.parallel import ONE, Connections, open_file
 from bigearthnet.source.record import RecordFile
 
 _READ_BYTES = 1 << 20
@@ -30,10 +31,15 @@ class Stream:
     """A streamed archive, whose md5 the record states; `marks` are of what earlier runs made of it."""
 
     def __init__(
-        self, source: Source, file: RecordFile, marks: Iterable[Mark], on_bytes: Callable[[int], None]
+        self,
+        source: Source,
+        file: RecordFile,
+        marks: Iterable[Mark],
+        on_bytes: Callable[[int], None],
+        connections: Connections = ONE,
     ) -> None:
         self._name = file.name
-        self._reader = source.open(file)
+        self._reader = open_file(source, file, 0, connections)
         self._marks = deque(
             sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position > 0})
         )

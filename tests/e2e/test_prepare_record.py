@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import ChecksumError, RejectedError, TransferError
+from bigearthnet.source import parallel
 from tests.support.archives import IMAGES, MAPS, linked, rewrite
 from tests.support.published import Published, patch_ids, read_card, require_whole
 from tests.support.record_server import Fault, RecordServer
@@ -82,6 +83,27 @@ def test_a_whole_stream_is_verified_and_never_on_the_disk(
     assert not list(home.work.rglob(f"{IMAGES}*"))
     assert set(verifications(home).values()) == {"md5 as in the record"}
     assert Published.read(home.destination) == undisturbed
+
+
+@pytest.mark.parametrize("transfer", ["keep", "stream"])
+def test_several_connections_give_the_same(
+    *,
+    server: RecordServer,
+    home: Home,
+    undisturbed: Published,
+    sample: Sample,
+    transfer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 300_000)
+    server.faults_at[IMAGES, 300_000] = [Fault(status=429)]
+    home.prepare(server.record_url, transfer=transfer, connections=3)
+    assert Published.read(home.destination) == undisturbed
+    blocks = {f"bytes={start}-" for start in range(0, size(sample), 300_000)}
+    assert {str(asked_for).partition("-")[0] + "-" for asked_for, _ in asked(server)} == blocks
+    assert caplog.text.count("going on over 2 connections") == 1
+    assert home.strays() == set()
 
 
 def test_a_stream_ends_with_the_last_wanted_patch(server: RecordServer, home: Home, sample: Sample) -> None:
