@@ -35,7 +35,7 @@ class Survey:
     opened: Opened
     images: RecordFile  # the images' archive
     maps: LocalFile  # the reference maps' archive
-    streams: bool  # the images' archive is read over the network, without being kept
+    streams: bool  # the images' archive is verified while it is read, and not kept
     metadata: Metadata | None  # None without the record's metadata files
     plan: Plan  # the tiles to make
     recipe: Recipe  # what the dataset is made of
@@ -80,7 +80,7 @@ def survey(
     )
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     tables = [file for file in record.files if file.name in METADATA_FILES]
-    streams = is_streamed(images, source, transfer)
+    streams = is_streamed(images, source, opened.work, transfer)
     maps = fetch(maps_file)
     local_tables = [fetch(file) for file in tables]
     metadata = read_metadata([table.path for table in local_tables]) if local_tables else None

@@ -1,5 +1,6 @@
 """A record in a store: a mirror, which describes it in `record.json`, or just the archives."""
 
+import re
 from dataclasses import replace
 from itertools import islice
 from typing import ClassVar, Final, Self
@@ -19,6 +20,8 @@ _DOCUMENT: Final = TypeAdapter(Record)
 
 class StoredSource:
     """The archives of a record in a folder or bucket, under their names on Zenodo, with or without metadata.
+
+    Their md5s are those of `record.json`, or of files such as `Reference_Maps.tar.zst.md5`.
 
     Args:
         store: where they are.
@@ -66,8 +69,25 @@ class StoredSource:
         if not names.issuperset(ARCHIVES):  # then the message says what is there
             names.update(file.name for file in islice(self._store.list(), 100))
         require_names(sorted(names), str(self), "Put the archives there under their names on Zenodo.")
-        files = (RecordFile(one.name, one.size, None, self._location(one.name), one.etag) for one in found)
+        files = (
+            RecordFile(one.name, one.size, self._stated_md5(one.name), self._location(one.name), one.etag)
+            for one in found
+        )
         return Record("folder", "", "", self._title, tuple(files))
+
+    def _stated_md5(self, name: str) -> str | None:
+        """Return what `<name>.md5` says, as md5sum writes it; None without that file."""
+        beside = f"{name}.md5"
+        data = self._store.read(beside)
+        if data is None:
+            return None
+        match = re.fullmatch(rb"([0-9a-fA-F]{32}) [ *](?:.*/)?([^/\n]+)\s*", data)
+        if match is None or match[2].decode(errors="replace").rstrip() != name:
+            raise SourceError(
+                f"{self._location(beside)} does not state the md5 of {name} as md5sum writes it. Correct or "
+                "remove it."
+            )
+        return match[1].decode().lower()
 
     def _located(self, mirrored: Record) -> Record:
         """Return the record of a mirror that has all its files."""

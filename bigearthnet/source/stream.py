@@ -1,4 +1,4 @@
-"""An archive that is read from the network once and never stored, and still checked.
+"""An archive that is read once, from the network or a folder, never stored, and still checked.
 
 Its md5 is known only at its end. What is made of it before then is kept together with a mark: the position
 in the stream, and the md5 of everything before it. A later run has to read the stream from its beginning in
@@ -39,6 +39,7 @@ class Stream:
         connections: Connections = ONE,
     ) -> None:
         self._name = file.name
+        self._advice = "Run again." if source.folder is None else "Replace it, or what states its md5."
         self._reader = open_file(source, file, 0, connections)
         self._marks = deque(
             sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position > 0})
@@ -69,7 +70,7 @@ class Stream:
             if self.mark() != expected:
                 raise ChecksumError(
                     f"{self._name} has md5 {self.mark().md5} after {self._position:,} streamed bytes, but "
-                    f"should have {expected.md5} after {expected.position:,}. Run again."
+                    f"should have {expected.md5} after {expected.position:,}. {self._advice}"
                 )
         return data
 
