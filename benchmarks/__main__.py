@@ -17,6 +17,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks import bucket
 from benchmarks.compare import stages
+from benchmarks.download import downloads
 from benchmarks.extraction import patches_a_second
 from benchmarks.idle import idle
 from benchmarks.recipe import recipe_cpu_seconds
@@ -151,6 +152,17 @@ def _uploads(server: S3Server, folder: Path) -> object:
     return turns
 
 
+def _download(folder: Path, _: argparse.Namespace) -> object:
+    print("\nDownload over several connections, each of which gets 2 MB/s")
+    found = downloads(folder)
+    for most, one in found.items():
+        print(
+            f"  {most}: {one.seconds:.1f} s, {found[1].seconds / one.seconds:.2f} times as fast as one, "
+            f"{one.cpu:.1f} s of CPU a GB"
+        )
+    return {most: asdict(one) for most, one in found.items()}
+
+
 def _idle(_: Path, asked: argparse.Namespace) -> object:
     print("\nServer and worker of the host while nothing happens; a t2.micro earns 10 % of a core")
     found = idle(asked.idle_seconds)
@@ -188,6 +200,7 @@ _PARTS = {
     "growth": _growth,
     "publication": _publication,
     "extraction": _extraction,
+    "download": _download,
     "bucket": _bucket,
     "idle": _idle,
 }

@@ -17,7 +17,9 @@ _FIRST_BYTES = 256 << 10  # one block of zstd has up to 128 KiB
 def try_disk(record: Record, source: Source, work: Workspace, transfer: Transfer) -> str:
     """Make sure that the work folder has room for the record's files; raises SpaceError."""
     images = record.require(IMAGES_ARCHIVE)
-    kept = [file for file in record.files if file != images or not is_streamed(images, source, transfer)]
+    kept = [
+        file for file in record.files if file != images or not is_streamed(images, source, work, transfer)
+    ]
     needed = sum(bytes_to_download(source, file, work) for file in kept)
     space.require_inodes(work.root)
     space.require_space(work.root, needed, "the record's files", "or use transfer: stream")

@@ -12,6 +12,7 @@ from bigearthnet.dataset.jobs import converted_patches
 from bigearthnet.dataset.report import Effort
 from bigearthnet.names import ZENODO_RECORD
 from bigearthnet.options import Packaging, Rendering, Selection
+from bigearthnet.source.parallel import Connections
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
 from flows import fields
@@ -36,6 +37,7 @@ def prepare(
     rendering: fields.Pixels = Rendering(),  # noqa: B008 - frozen
     packaging: fields.MoreFormats = Packaging(),  # noqa: B008 - frozen
     transfer: fields.Archives = "keep",
+    connections: fields.ConnectionsAtMost = 2,
     max_rejected: fields.MaxRejected = 0,
     work_dir: fields.WorkFolder = "~/bigearthnet/work",
     aws_credentials: fields.Credentials = "",
@@ -53,6 +55,8 @@ def prepare(
         packaging: More formats to publish the dataset in, beside its zips.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
             over the network without storing it, only as far as needed.
+        connections: Connections over which a large file is read at a time. Where the server limits them,
+            fewer are used.
         max_rejected: Number of bad patches that may be left out before the run fails.
         work_dir: Folder for archives and temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
@@ -61,7 +65,8 @@ def prepare(
     work = Workspace(folder(work_dir))
     store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
     with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
-        opened = Opened(open_record(source, aws_credentials, work), store, work)
+        record_source = open_record(source, aws_credentials, work)
+        opened = Opened(record_source, store, work, Connections(connections, work.root))
         record = resolve(opened.source)
         check(record, opened, transfer, joins=not was_made_there(store, selection, rendering, packaging))
         known = survey(record, opened, selection, rendering, packaging, transfer)

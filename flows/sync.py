@@ -8,7 +8,15 @@ from prefect.states import Completed
 
 from bigearthnet.dataset.freshness import decision, record_of, require_prepared
 from bigearthnet.work.workspace import Workspace, folder
-from flows.fields import Archives, Credentials, DatasetUrl, MaxRejected, RecordSource, WorkFolder
+from flows.fields import (
+    Archives,
+    ConnectionsAtMost,
+    Credentials,
+    DatasetUrl,
+    MaxRejected,
+    RecordSource,
+    WorkFolder,
+)
 from flows.prepare import prepare
 from tasks.connect import open_destination, open_record
 from tasks.freshness import compare, look_up
@@ -25,6 +33,7 @@ def sync(
     *,
     source: RecordSource = "",
     transfer: Archives = "stream",
+    connections: ConnectionsAtMost = 2,
     max_rejected: MaxRejected = 0,
     work_dir: WorkFolder = "~/bigearthnet/work",
     aws_credentials: Credentials = "",
@@ -40,6 +49,8 @@ def sync(
             a dataset that was made from a folder or bucket.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
             over the network without storing it, only as far as needed.
+        connections: Connections over which a large file is read at a time. Where the server limits them,
+            fewer are used.
         max_rejected: Number of bad patches that may be left out before the run fails.
         work_dir: Folder for archives and temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
@@ -61,6 +72,7 @@ def sync(
         rendering=published.card.parameters.rendering,
         packaging=published.card.parameters.packaging,
         transfer=transfer,
+        connections=connections,
         max_rejected=max_rejected,
         work_dir=work_dir,
         aws_credentials=aws_credentials,

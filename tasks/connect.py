@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bigearthnet.errors import CredentialsError, SourceError, StoreError
 from bigearthnet.sample import SAMPLE_TITLE, make_sample
 from bigearthnet.source.opening import Source, open_source
+from bigearthnet.source.parallel import ONE, Connections
 from bigearthnet.source.record import RECORD_FILES
 from bigearthnet.source.stored import StoredSource
 from bigearthnet.store import FolderStore, Store, names_bucket, parse_s3_url
@@ -38,6 +39,7 @@ class Opened:
     source: Source
     store: Store
     work: Workspace
+    connections: Connections = ONE
 
 
 def open_store(text: str, aws_credentials: str) -> Store:

@@ -6,6 +6,7 @@ from bigearthnet.progress import human_bytes
 from bigearthnet.source.download import Mirror
 from bigearthnet.source.local import LocalFile, ensure_local, find_local
 from bigearthnet.source.opening import Source
+from bigearthnet.source.parallel import Connections
 from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work.workspace import Workspace
 from tasks import policy
@@ -22,7 +23,7 @@ def resolve(source: Source) -> Record:
 
 
 @task(name="download", task_run_name="download {file.name}", **policy.TRANSFER)
-def download(file: RecordFile, source: Source, work: Workspace) -> LocalFile:
+def download(file: RecordFile, source: Source, work: Workspace, connections: Connections) -> LocalFile:
     """Download a file, going on where an earlier run ended; a file that is there and verified stays."""
     logger = get_run_logger()
     there = find_local(source, file, work)
@@ -30,7 +31,8 @@ def download(file: RecordFile, source: Source, work: Workspace) -> LocalFile:
         logger.info("%s: already there, md5 %s", file.name, there.file.md5)
         return there
     doing = "hashing" if source.folder is not None else "downloading"
-    local = ensure_local(source, file, work, byte_progress(f"{doing} {file.name}", file.size))
+    on_bytes = byte_progress(f"{doing} {file.name}", file.size)
+    local = ensure_local(source, file, work, on_bytes, connections)
     logger.info("%s: %s (%s)", file.name, local.file.verification, local.file.md5)
     return local
 

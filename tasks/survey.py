@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from prefect import get_run_logger, task
 
@@ -34,7 +35,7 @@ class Survey:
     opened: Opened
     images: RecordFile  # the images' archive
     maps: LocalFile  # the reference maps' archive
-    streams: bool  # the images' archive is read over the network, without being kept
+    streams: bool  # the images' archive is verified while it is read, and not kept
     metadata: Metadata | None  # None without the record's metadata files
     plan: Plan  # the tiles to make
     recipe: Recipe  # what the dataset is made of
@@ -73,16 +74,19 @@ def survey(
     The reference maps are kept in any case: their archive has the same patches as the images', at 0.4 % of
     the size, so that the plan is made from it.
     """
-    source, work = opened.source, opened.work
+    source, fetch = (
+        opened.source,
+        partial(download, source=opened.source, work=opened.work, connections=opened.connections),
+    )
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     tables = [file for file in record.files if file.name in METADATA_FILES]
-    streams = is_streamed(images, source, transfer)
-    maps = download(maps_file, source, work)
-    local_tables = [download(file, source, work) for file in tables]
+    streams = is_streamed(images, source, opened.work, transfer)
+    maps = fetch(maps_file)
+    local_tables = [fetch(file) for file in tables]
     metadata = read_metadata([table.path for table in local_tables]) if local_tables else None
     planned = plan_tiles(index(maps), metadata, selection)
     complete = not streams or planned.reads_to_the_end
-    images_md5 = images.md5 or download(images, source, work).file.md5
+    images_md5 = images.md5 or fetch(images).file.md5
     used = images.used(images_md5, complete=complete)
     made_of = RecordUsed(
         kind=record.kind,
@@ -125,7 +129,7 @@ def announce(todo: Todo) -> None:
     source, store, work = known.opened.source, known.opened.store, known.opened.work
     missing = [len(job.plan.cells) for job in todo.jobs if job.missing]
     to_fetch = bytes_to_download(source, known.images, work) if todo.needs_images else 0
-    to_store = 0 if known.streams else to_fetch
+    to_store = known.opened.connections.room(to_fetch) + (0 if known.streams else to_fetch)
     published_patches = known.plan.patches * (1 + len(known.recipe.packaging.formats))
     room = space.estimate_room(missing, published_patches, to_store, work.root, store.folder, waiting=WAITING)
     if published is not None:

@@ -16,6 +16,7 @@ from bigearthnet.dataset.tiles import FinishedTile
 from bigearthnet.errors import ArchiveError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT, RGB_BANDS
 from bigearthnet.progress import Tally
+from bigearthnet.source.local import note_verified
 from bigearthnet.source.stream import Mark, Stream
 from bigearthnet.tile import ConvertedTile
 from tasks.convert import WAITING, convert, extract, store_tile
@@ -93,17 +94,20 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
     marks = [mark for job in todo.jobs for mark in job.marks]
     if todo.needs_images or (marks and known.plan.reads_to_the_end):
         if known.streams:
-            on_bytes = byte_progress(f"streaming {known.images.name}", known.images.size)
-            stream = Stream(opened.source, known.images, marks, on_bytes)
+            doing = "streaming" if opened.source.folder is None else "reading"
+            on_bytes = byte_progress(f"{doing} {known.images.name}", known.images.size)
+            stream = Stream(opened.source, known.images, marks, on_bytes, opened.connections)
             chunks = decompress(stream)
         else:
-            chunks = decompress(download(known.images, opened.source, opened.work).open())
+            local = download(known.images, opened.source, opened.work, opened.connections)
+            chunks = decompress(local.open())
     images = ArchiveReader(chunks, IMAGES_ROOT, known.images.name)
     maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.file.name)
     try:
         yield Extractor(images, maps, RGB_BANDS[known.recipe.rendering.bands]), stream
         if stream is not None and known.plan.reads_to_the_end:
             stream.verify()
+            note_verified(opened.source, known.images, opened.work)
     except (ArchiveError, ChecksumError):
         if stream is not None:  # what was read before may be as wrong
             todo.cache.clear()

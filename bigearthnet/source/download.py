@@ -7,6 +7,7 @@ from functools import partial as bind
 
 from bigearthnet.errors import ChangedError, ChecksumError
 from bigearthnet.source.opening import Source
+from bigearthnet.source.parallel import ONE, Connections, open_file
 from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.source.stored import RECORD, dump_record, read_mirror
 from bigearthnet.store.base import Store, StoredFile
@@ -23,7 +24,9 @@ class FetchedFile:
     received: int
 
 
-def fetch_file(source: Source, file: RecordFile, store: Store, on_bytes: OnBytes) -> FetchedFile:
+def fetch_file(
+    source: Source, file: RecordFile, store: Store, on_bytes: OnBytes, connections: Connections = ONE
+) -> FetchedFile:
     """Bring a file of a record into a store, in place of an earlier one, going on where another run ended.
 
     A store that cannot read back what an earlier run wrote shows the complete file before it is checked; it
@@ -40,7 +43,8 @@ def fetch_file(source: Source, file: RecordFile, store: Store, on_bytes: OnBytes
     """
     partial = store.resume(file.name, file.size, file.version)
     try:
-        received, md5 = complete(bind(source.open, file), file.size, partial, "md5", on_bytes)
+        opener = bind(open_file, source, file, connections=connections, kept=partial.ahead)
+        received, md5 = complete(opener, file.size, partial, "md5", on_bytes)
     except ChangedError:
         partial.discard()
         raise
@@ -90,8 +94,9 @@ class Mirror:
         SourceError: the store's `record.json` is something else.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, connections: Connections = ONE) -> None:
         self._store = store
+        self._connections = connections
         described = read_mirror(store)
         self._md5s = {file.name: file.md5 for file in described.files} if described else {}
 
@@ -100,7 +105,7 @@ class Mirror:
         copied = find_file(source, file, self._store, self._md5s.get(file.name), on_bytes)
         if copied is None:
             self._store.delete([RECORD])
-            copied = fetch_file(source, file, self._store, on_bytes)
+            copied = fetch_file(source, file, self._store, on_bytes, self._connections)
         self._md5s[file.name] = copied.md5
         return copied
 

@@ -26,7 +26,7 @@ from urllib3.util import make_headers, parse_url
 from bigearthnet import __version__
 from bigearthnet.errors import ChangedError, SourceError, TransferError, plain
 from bigearthnet.source.record import DOCUMENT_BYTES, RecordFile
-from bigearthnet.store.reader import TRIES, Opened, backoff_seconds
+from bigearthnet.store.reader import TRIES, LimitedError, Opened, backoff_seconds
 
 PROJECT_URL: Final = "https://github.com/bigearthnet-prefect/bigearthnet-prefect"
 USER_AGENT: Final = f"bigearthnet-prefect/{__version__} (+{PROJECT_URL})"
@@ -34,6 +34,7 @@ USER_AGENT: Final = f"bigearthnet-prefect/{__version__} (+{PROJECT_URL})"
 
 _DOCUMENT_SECONDS: Final = 120.0
 _SUCCESS: Final = {200, 206, 416}
+_LIMITS: Final = {403, 429}
 _PASSING: Final = {408, 429, *range(500, 600)}
 _FORBIDDEN: Final = 403
 """Zenodo sends it to guests of a network that has asked for too much."""
@@ -82,14 +83,26 @@ class Http:
 
         return self._retry(read, name)
 
-    def open_at(self, file: RecordFile, stop: int | None, start: int) -> Opened:
-        """Open a file at a byte, see `OpenAt`; the server is asked for the bytes up to `stop`, or for all."""
+    def open_at(self, file: RecordFile, stop: int | None, others: bool, start: int) -> Opened:
+        """Open a file at a byte, see `OpenAt`; the server is asked for the bytes up to `stop`, or for all.
+
+        With `others`, which read the file at the same time, LimitedError is raised for 403 and 429, and for
+        the whole file in answer to a range.
+        """
         name = f"{file.name} from {safe_url(file.location)}"
 
         def open_once() -> Opened:
             with ExitStack() as on_error:
-                response = on_error.enter_context(self._get(file.location, name, start, stop))
+                try:
+                    response = on_error.enter_context(self._get(file.location, name, start, stop))
+                except _UnavailableError as error:
+                    if others and error.status in _LIMITS:
+                        raise LimitedError(str(error), sends_whole_files=False) from None
+                    raise
                 begins = _first_byte(response, file, start)
+                if others and begins != start:
+                    answer = "the server sent the whole file instead of a range"
+                    raise LimitedError(answer, sends_whole_files=True)
                 on_error.pop_all()
             return Opened(_ResponseBody(response), begins)
 
@@ -179,6 +192,11 @@ class _ResponseBody:
         buffer[: len(data)] = data
         return len(data)
 
+    def interrupt(self) -> None:
+        """Let a read that waits in another thread end."""
+        with suppress(OSError, RuntimeError, ValueError):  # it has ended already
+            self.response.shutdown()
+
     def close(self) -> None:
         """Close the connection."""
         self.response.close()
@@ -187,8 +205,9 @@ class _ResponseBody:
 class _UnavailableError(HTTPError):
     """The server cannot answer now, but in `retry_after` seconds (0 if it does not say so)."""
 
-    def __init__(self, answer: str, retry_after: float) -> None:
+    def __init__(self, answer: str, status: int, retry_after: float) -> None:
         super().__init__(answer)
+        self.status = status
         self.retry_after = retry_after
 
 
@@ -241,7 +260,7 @@ def _refusal(response: BaseHTTPResponse, name: str, start: int) -> _UnavailableE
     answer = f"the server answered {response.status}{said}"
     is_forbidden = response.status == _FORBIDDEN
     if response.status in _PASSING or (is_forbidden and start):  # in the middle of a file it is a limit
-        return _UnavailableError(answer, _retry_after(response))
+        return _UnavailableError(answer, response.status, _retry_after(response))
     advice = "Check that the source is written as on Zenodo and open to everyone."
     if is_forbidden:
         advice = (

@@ -7,6 +7,7 @@ from bigearthnet.errors import SourceError
 from bigearthnet.options import Transfer
 from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
+from bigearthnet.source.parallel import ONE, Connections
 from bigearthnet.source.record import RecordFile, SourceFile
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.disk import known_digest, note_digest, translate_os_errors
@@ -37,19 +38,28 @@ def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile |
     if found is None or found.size != file.size:
         return None
     path = store.folder / file.name
-    with translate_os_errors("read notes in", work.md5s):
-        md5 = known_digest(path, found.etag, work.md5s)
+    md5 = _known_md5(path, found.etag, work)
     if md5 is None or file.md5 not in {None, md5}:
         return None
     return LocalFile(path, file.used(md5), found.etag)
 
 
-def is_streamed(images: RecordFile, source: Source, transfer: Transfer) -> bool:
-    """Return True if the images' archive is read over the network without being kept.
+def is_streamed(images: RecordFile, source: Source, work: Workspace, transfer: Transfer) -> bool:
+    """Return True if the images' archive is verified while it is read, and not kept.
 
-    One without a stated md5 is kept: nothing could verify a stream of it.
+    That in a folder is, unless its md5 is known: then nothing is left to verify. One without a stated md5 is
+    not: nothing could verify a stream of it.
     """
-    return transfer == "stream" and source.folder is None and images.md5 is not None
+    if source.folder is not None:
+        return images.md5 is not None and _known_md5(source.folder / images.name, images.etag, work) is None
+    return transfer == "stream" and images.md5 is not None
+
+
+def note_verified(source: Source, file: RecordFile, work: Workspace) -> None:
+    """Note that a file in a folder was read to its end, and has the md5 that is stated."""
+    if source.folder is not None and file.md5 is not None:
+        with translate_os_errors("write", work.md5s):
+            note_digest(source.folder / file.name, file.etag, file.md5, work.md5s)
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
@@ -60,7 +70,9 @@ def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:
     return file.size - store.resume(file.name, file.size, file.version).position
 
 
-def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes) -> LocalFile:
+def ensure_local(
+    source: Source, file: RecordFile, work: Workspace, on_bytes: OnBytes, connections: Connections = ONE
+) -> LocalFile:
     """Download a file into the work folder, or compute the md5 of one that is there.
 
     A file in a local folder is used in place and never changed; a wrong one in the work folder is replaced.
@@ -75,11 +87,16 @@ def ensure_local(source: Source, file: RecordFile, work: Workspace, on_bytes: On
             raise SourceError(f"{path} has md5 {md5}, but the record says {file.md5}. Replace the file.")
     else:
         there = find_file(source, file, store, None, on_bytes)
-        fetched = there or fetch_file(source, file, store, on_bytes)
+        fetched = there or fetch_file(source, file, store, on_bytes, connections)
         etag, md5 = fetched.stored.etag, fetched.md5
     with translate_os_errors("write", work.md5s):
         note_digest(path, etag, md5, work.md5s)
     return LocalFile(path, file.used(md5), etag)
+
+
+def _known_md5(path: Path, etag: str, work: Workspace) -> str | None:
+    with translate_os_errors("read notes in", work.md5s):
+        return known_digest(path, etag, work.md5s)
 
 
 def _folder(source: Source, file: RecordFile, work: Workspace) -> FolderStore:

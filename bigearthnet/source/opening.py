@@ -29,6 +29,10 @@ class Source(Protocol):
     def folder(self) -> Path | None:
         """Where its files can be used in place; None if they must be downloaded."""
 
+    @property
+    def seconds_a_request(self) -> float:
+        """Least time between two requests."""
+
     def __str__(self) -> str: ...
 
     def record(self) -> Record:
@@ -42,8 +46,13 @@ class Source(Protocol):
     def latest(self) -> Self:
         """Return the source of the latest version; itself where there are no versions. Errors as `record`."""
 
-    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
+    def open(
+        self, file: RecordFile, start: int = 0, stop: int | None = None, *, others: bool = False
+    ) -> ResumingReader:
         """Open a file at a byte, to its end or up to `stop`.
+
+        With `others`, which read the file at the same time, reading raises LimitedError as soon as a server
+        limits them or sends no ranges.
 
         Raises:
             ChangedError: it is not the file that was listed; can be raised by reading as well.

@@ -1,8 +1,9 @@
 """A record in a store: a mirror, which describes it in `record.json`, or just the archives."""
 
+import re
 from dataclasses import replace
 from itertools import islice
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from pydantic import TypeAdapter
 
@@ -20,10 +21,14 @@ _DOCUMENT: Final = TypeAdapter(Record)
 class StoredSource:
     """The archives of a record in a folder or bucket, under their names on Zenodo, with or without metadata.
 
+    Their md5s are those of `record.json`, or of files such as `Reference_Maps.tar.zst.md5`.
+
     Args:
         store: where they are.
         title: of a record without `record.json`.
     """
+
+    seconds_a_request: ClassVar[float] = 0
 
     def __init__(self, store: Store, title: str = "") -> None:
         self.text = store.url
@@ -43,8 +48,18 @@ class StoredSource:
         """Return itself."""
         return self
 
-    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
-        """Open a file at a byte; reading raises ChangedError if it is not the one that was listed."""
+    def open(
+        self,
+        file: RecordFile,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        others: bool = False,  # noqa: ARG002
+    ) -> ResumingReader:
+        """Open a file at a byte; reading raises ChangedError if it is not the one that was listed.
+
+        S3 limits requests, not connections: with `others` it is not read in another way.
+        """
         return self._store.open(StoredFile(file.name, file.size, file.etag), start, stop)
 
     def _listed(self) -> Record:
@@ -54,8 +69,25 @@ class StoredSource:
         if not names.issuperset(ARCHIVES):  # then the message says what is there
             names.update(file.name for file in islice(self._store.list(), 100))
         require_names(sorted(names), str(self), "Put the archives there under their names on Zenodo.")
-        files = (RecordFile(one.name, one.size, None, self._location(one.name), one.etag) for one in found)
+        files = (
+            RecordFile(one.name, one.size, self._stated_md5(one.name), self._location(one.name), one.etag)
+            for one in found
+        )
         return Record("folder", "", "", self._title, tuple(files))
+
+    def _stated_md5(self, name: str) -> str | None:
+        """Return what `<name>.md5` says, as md5sum writes it; None without that file."""
+        beside = f"{name}.md5"
+        data = self._store.read(beside)
+        if data is None:
+            return None
+        match = re.fullmatch(rb"([0-9a-fA-F]{32}) [ *](?:.*/)?([^/\n]+)\s*", data)
+        if match is None or match[2].decode(errors="replace").rstrip() != name:
+            raise SourceError(
+                f"{self._location(beside)} does not state the md5 of {name} as md5sum writes it. Correct or "
+                "remove it."
+            )
+        return match[1].decode().lower()
 
     def _located(self, mirrored: Record) -> Record:
         """Return the record of a mirror that has all its files."""

@@ -1,4 +1,4 @@
-"""An archive that is read from the network once and never stored, and still checked.
+"""An archive that is read once, from the network or a folder, never stored, and still checked.
 
 Its md5 is known only at its end. What is made of it before then is kept together with a mark: the position
 in the stream, and the md5 of everything before it. A later run has to read the stream from its beginning in
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bigearthnet.errors import ChecksumError
 from bigearthnet.source.opening import Source
+from bigearthnet.source.parallel import ONE, Connections, open_file
 from bigearthnet.source.record import RecordFile
 
 _READ_BYTES = 1 << 20
@@ -30,10 +31,16 @@ class Stream:
     """A streamed archive, whose md5 the record states; `marks` are of what earlier runs made of it."""
 
     def __init__(
-        self, source: Source, file: RecordFile, marks: Iterable[Mark], on_bytes: Callable[[int], None]
+        self,
+        source: Source,
+        file: RecordFile,
+        marks: Iterable[Mark],
+        on_bytes: Callable[[int], None],
+        connections: Connections = ONE,
     ) -> None:
         self._name = file.name
-        self._reader = source.open(file)
+        self._advice = "Run again." if source.folder is None else "Replace it, or what states its md5."
+        self._reader = open_file(source, file, 0, connections)
         self._marks = deque(
             sorted({mark for mark in (*marks, Mark(file.size, str(file.md5))) if mark.position > 0})
         )
@@ -63,7 +70,7 @@ class Stream:
             if self.mark() != expected:
                 raise ChecksumError(
                     f"{self._name} has md5 {self.mark().md5} after {self._position:,} streamed bytes, but "
-                    f"should have {expected.md5} after {expected.position:,}. Run again."
+                    f"should have {expected.md5} after {expected.position:,}. {self._advice}"
                 )
         return data
 

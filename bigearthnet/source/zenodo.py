@@ -54,6 +54,8 @@ class ZenodoSource:
     text: str = field(repr=False)
     http: Http
     folder: ClassVar[None] = None
+    seconds_a_request: ClassVar[float] = 1.2
+    """Zenodo lets guests make 60 requests a minute; some are left for other programs."""
 
     def __str__(self) -> str:
         return safe_url(self.text)
@@ -70,10 +72,12 @@ class ZenodoSource:
         require_same_host(self.text, latest, str(self))
         return type(self)(latest, self.http)
 
-    def open(self, file: RecordFile, start: int = 0, stop: int | None = None) -> ResumingReader:
+    def open(
+        self, file: RecordFile, start: int = 0, stop: int | None = None, *, others: bool = False
+    ) -> ResumingReader:
         """Open a file at a byte."""
         name = f"{file.name} from {safe_url(file.location)}"
-        opener = partial(self.http.open_at, file, stop)
+        opener = partial(self.http.open_at, file, stop, others)
         return ResumingReader(opener, name, start, stop or file.size, sleep=self.http.sleep)
 
 

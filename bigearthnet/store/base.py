@@ -53,6 +53,10 @@ class Partial(Protocol):
     def position(self) -> int:
         """Bytes that are there."""
 
+    @property
+    def ahead(self) -> Path | None:
+        """Folder for bytes that arrive before their turn, kept for the next `resume`; None without one."""
+
     def held(self) -> Iterator[memoryview] | None:
         """Yield the bytes that are there, in blocks; None where the store cannot read them back."""
 

@@ -31,6 +31,7 @@ from bigearthnet.store.reader import Opened, ResumingReader, read_small
 from bigearthnet.store.transfer import blocks
 
 _PART: Final = ".part"  # ending of a file that the next run goes on with; before it, a key of its version
+_AHEAD: Final = ".ahead"  # ending of a folder with what arrived before its turn
 _KEY_DIGITS: Final = 16
 _DRAFT_SECONDS: Final = 3600  # a note is written in milliseconds
 
@@ -120,13 +121,16 @@ class FolderStore:
     def resume(self, name: str, size: int, version: str) -> FolderPartial:
         target = self._prove(name)
         key = hashlib.sha256(f"{size} {version}".encode()).hexdigest()[:_KEY_DIGITS]
-        part = self._staged_path(name, f".{key}{_PART}")
+        part, ahead = (self._staged_path(name, f".{key}{ending}") for ending in (_PART, _AHEAD))
         with translate_os_errors("remove beginnings of", target):
-            for path in self._staging.glob(f"*{_PART}"):
-                is_same_name = path.stem.rpartition(".")[0] == self._staged_path(name, "").name
-                if is_same_name and (path != part or path.stat().st_size > size):
+            for path in [*self._staging.glob(f"*{_PART}"), *self._staging.glob(f"*{_AHEAD}")]:
+                if path.stem.rpartition(".")[0] != self._staged_path(name, "").name:
+                    continue
+                if path.suffix == _AHEAD and path != ahead:
+                    shutil.rmtree(path)
+                elif path.suffix == _PART and (path != part or path.stat().st_size > size):
                     path.unlink()
-        return FolderPartial(part, size, lambda path: self._move(path, name, target))
+        return FolderPartial(part, ahead, size, lambda path: self._move(path, name, target))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, and folders that are empty then."""
@@ -289,6 +293,9 @@ class _Body(FileIO):
             if etag_of(os.fstat(self.fileno())) != self._etag:
                 raise _changed(self._path)
         return count
+
+    def interrupt(self) -> None:
+        """Do nothing: a file is not waited for."""
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

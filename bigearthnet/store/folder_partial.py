@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from shutil import rmtree
 
 from bigearthnet.store.base import StoredFile
 from bigearthnet.store.disk import sync, translate_os_errors
@@ -11,7 +12,8 @@ from bigearthnet.store.transfer import blocks
 class FolderPartial:
     """The beginning of a file, at `part`, which `move` moves to its name; see `Partial` for the methods."""
 
-    def __init__(self, part: Path, size: int, move: Callable[[Path], StoredFile]) -> None:
+    def __init__(self, part: Path, ahead: Path, size: int, move: Callable[[Path], StoredFile]) -> None:
+        self.ahead = ahead
         self._part = part
         self._size = size
         self._move = move
@@ -34,8 +36,10 @@ class FolderPartial:
         with translate_os_errors("write", self._part):
             self._part.touch()  # an empty file has not begun yet
             sync(self._part)
+            rmtree(self.ahead, ignore_errors=True)
         return self._move(self._part)
 
     def discard(self) -> None:
         with translate_os_errors("remove", self._part):
             self._part.unlink(missing_ok=True)
+            rmtree(self.ahead, ignore_errors=True)

@@ -30,6 +30,9 @@ class Body(Protocol):
     def readinto(self, buffer: memoryview, /) -> int:
         """Read what has arrived; 0 at the end. Raises TransferError if the connection broke."""
 
+    def interrupt(self) -> None:
+        """Let a read that waits in another thread end soon."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -48,6 +51,14 @@ OpenAt = Callable[[int], Opened]
 The opener retries its requests itself (by urllib3 or botocore), never the reader. Raises TransferError when
 they fail, ChangedError when the file is another one now, SourceError or StoreError when they are refused.
 """
+
+
+class LimitedError(TransferError):
+    """A server that is read over several connections wants fewer; just one, if it `sends_whole_files`."""
+
+    def __init__(self, answer: str, *, sends_whole_files: bool) -> None:
+        super().__init__(answer)
+        self.sends_whole_files = sends_whole_files
 
 
 def backoff_seconds(failures: int) -> float:
@@ -71,9 +82,10 @@ class ResumingReader(io.RawIOBase):
         self.position = start  # of the next byte
         self.name = name  # for messages
         self._open_at = open_at
-        self._stop = stop
+        self.stop = stop
         self._sleep = sleep
         self._body: Body | None = None
+        self._interrupted = False
         self._skip = 0  # bytes of the body that lie before `position`
         self._failures = 0
         self._failed_at = start
@@ -90,12 +102,14 @@ class ResumingReader(io.RawIOBase):
         """
         if self.closed:
             raise ValueError("read of a closed file")
-        view = memoryview(buffer).cast("B")[: max(self._stop - self.position, 0)]
+        view = memoryview(buffer).cast("B")[: max(self.stop - self.position, 0)]
         while len(view):
             try:
                 if self._body is None:
                     opened = self._open_at(self.position)
                     self._body, self._skip = opened.body, self.position - opened.start
+                if self._interrupted:
+                    raise TransferError("the transfer was ended")
                 count = self._receive(view)
             except TransferError as error:
                 if self._body is None:  # the request itself failed, and its own retries are spent
@@ -106,6 +120,12 @@ class ResumingReader(io.RawIOBase):
             return count
         self._drop()
         return 0
+
+    def interrupt(self) -> None:
+        """Let a read in another thread fail soon with TransferError; it is not tried again."""
+        self._interrupted = True
+        if (body := self._body) is not None:
+            body.interrupt()
 
     def close(self) -> None:
         """Close the connection."""
@@ -123,7 +143,7 @@ class ResumingReader(io.RawIOBase):
         began = time.monotonic()
         count = self._body.readinto(buffer)
         if not count:
-            raise TransferError(f"the response ended at byte {self.position:,} of {self._stop:,}")
+            raise TransferError(f"the response ended at byte {self.position:,} of {self.stop:,}")
         self._waited += time.monotonic() - began
         self._arrived += count
         if self._arrived >= PROGRESS_BYTES:
@@ -134,6 +154,8 @@ class ResumingReader(io.RawIOBase):
 
     def _fail(self, error: TransferError) -> None:
         self._drop()
+        if self._interrupted:
+            raise error
         if self.position - self._failed_at >= PROGRESS_BYTES:
             self._failures = 0
         self._failed_at = self.position

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Final, Literal
+from contextlib import AbstractContextManager
+from typing import Final, Literal, Protocol
 
 from bigearthnet.store.base import Partial
-from bigearthnet.store.reader import Body, ResumingReader
 
 BLOCK_BYTES: Final = 256 << 10
 """Read and written at once; larger blocks are not faster."""
@@ -13,8 +13,15 @@ BLOCK_BYTES: Final = 256 << 10
 OnBytes = Callable[[int], None]
 
 
+class Readable(Protocol):
+    """An open file."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read what has arrived; 0 at the end."""
+
+
 def complete(
-    open_at: Callable[[int], ResumingReader],
+    open_at: Callable[[int], AbstractContextManager[Readable]],
     size: int,
     partial: Partial,
     algorithm: Literal["md5", "sha256"],
@@ -35,7 +42,7 @@ def complete(
         digest.update(block)
         on_bytes(len(block))
 
-    def counted(reader: ResumingReader) -> Iterator[memoryview]:
+    def counted(reader: Readable) -> Iterator[memoryview]:
         for block in blocks(reader):
             yield block
             digest.update(block)
@@ -46,7 +53,7 @@ def complete(
     return size - start, None if held is None else digest.hexdigest()
 
 
-def blocks(reader: Body) -> Iterator[memoryview]:
+def blocks(reader: Readable) -> Iterator[memoryview]:
     """Yield the bytes of an open file, each block in the same buffer."""
     buffer = memoryview(bytearray(BLOCK_BYTES))
     while count := reader.readinto(buffer):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bigearthnet.errors import ChecksumError, RejectedError, TransferError
+from bigearthnet.source import parallel
 from tests.support.archives import IMAGES, MAPS, linked, rewrite
-from tests.support.published import Published, patch_ids, read_card, require_whole
+from tests.support.published import ZIPS, Published, patch_ids, read_card, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import Home
 from tests.support.sample import Sample
@@ -84,6 +85,27 @@ def test_a_whole_stream_is_verified_and_never_on_the_disk(
     assert Published.read(home.destination) == undisturbed
 
 
+@pytest.mark.parametrize("transfer", ["keep", "stream"])
+def test_several_connections_give_the_same(
+    *,
+    server: RecordServer,
+    home: Home,
+    undisturbed: Published,
+    sample: Sample,
+    transfer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 300_000)
+    server.faults_at[IMAGES, 300_000] = [Fault(status=429)]
+    home.prepare(server.record_url, transfer=transfer, connections=3)
+    assert Published.read(home.destination) == undisturbed
+    blocks = {f"bytes={start}-" for start in range(0, size(sample), 300_000)}
+    assert {str(asked_for).partition("-")[0] + "-" for asked_for, _ in asked(server)} == blocks
+    assert caplog.text.count("going on over 2 connections") == 1
+    assert home.strays() == set()
+
+
 def test_a_stream_ends_with_the_last_wanted_patch(server: RecordServer, home: Home, sample: Sample) -> None:
     server.faults[IMAGES] = [Fault(stall_after=size(sample) * 2 // 3)] * 20  # nothing behind it can be had
     home.prepare(server.record_url, transfer="stream", selection={"tiles": list(sample.tiles[:2])})
@@ -110,6 +132,26 @@ def test_images_of_a_stream_that_was_not_verified_are_not_reused_by_a_run_that_v
         assert wrong.requests_for(IMAGES) == [], "a run that does not verify either reuses them"
     home.prepare(server.record_url, transfer=transfer)
     assert Published.read(home.destination) == undisturbed
+
+
+def test_an_archive_in_a_folder_whose_md5_is_stated_is_verified_while_it_is_read(
+    home: Home, undisturbed: Published, sample: Sample, tmp_path: Path
+) -> None:
+    folder = linked(sample.folder, tmp_path / "record")
+    stated, right = folder / f"{IMAGES}.md5", hashlib.md5((folder / IMAGES).read_bytes()).hexdigest()  # noqa: S324
+    stated.write_text(f"{'0' * 32}  {IMAGES}\n")
+    with pytest.raises(ChecksumError, match=rf"has md5 {right} after .* Replace it, or what states its md5"):
+        home.prepare(folder)
+    assert not home.files()
+    stated.write_text(f"{right}  {IMAGES}\n")
+    home.prepare(folder, selection={"max_patches": 5})
+    assert verifications(home)[IMAGES] == "not read to the end"
+    home.prepare(folder)
+    assert verifications(home)[IMAGES] == "md5 as in the record"
+    found = Published.read(home.destination).sha256
+    assert [found[name] for name, _ in ZIPS.values()] == [
+        undisturbed.sha256[name] for name, _ in ZIPS.values()
+    ]
 
 
 def test_a_stream_with_the_wrong_md5_publishes_nothing_and_leaves_no_tiles(

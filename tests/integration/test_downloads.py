@@ -7,9 +7,16 @@ import pytest
 
 from bigearthnet.errors import ChangedError, SourceError
 from bigearthnet.source.download import FetchedFile, fetch_file
-from bigearthnet.source.local import bytes_to_download, ensure_local, find_local
+from bigearthnet.source.local import (
+    bytes_to_download,
+    ensure_local,
+    find_local,
+    is_streamed,
+    note_verified,
+)
 from bigearthnet.source.record import RecordFile
 from bigearthnet.source.stored import StoredSource
+from bigearthnet.source.stream import Stream
 from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace
@@ -122,6 +129,22 @@ def test_a_file_that_changes_after_it_was_verified_is_not_read(
     path.write_bytes(CONTENT[:-1] + b"x")
     with local.open() as reader, pytest.raises(ChangedError, match=str(path)):
         reader.read(1)
+
+
+def test_an_archive_in_a_folder_whose_md5_is_stated_is_streamed_until_it_is_verified(
+    folder: StoredSource, server: RecordServer, work: Workspace
+) -> None:
+    assert not is_streamed(folder.record().require(IMAGES), folder, work, "stream"), "no md5 is stated"
+    (server.folder / f"{IMAGES}.md5").write_text(f"{MD5}  {IMAGES}\n")
+    file = folder.record().require(IMAGES)
+    assert is_streamed(file, folder, work, "keep")
+    stream = Stream(folder, file, [], lambda _: None)
+    stream.verify()
+    note_verified(folder, file, work)
+    assert not is_streamed(file, folder, work, "stream")
+    assert find_local(folder, file, work) == ensure_local(folder, file, work, lambda _: None)
+    (server.folder / IMAGES).write_bytes(CONTENT)
+    assert is_streamed(folder.record().require(IMAGES), folder, work, "keep"), "it was written anew"
 
 
 def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(

@@ -27,6 +27,7 @@ RECORD = "record"
 """The name under which the record's JSON has its faults and its bytes counted."""
 
 _BLOCK = 64 << 10
+_CHECKED = 256 << 10  # bytes that a check asks for
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class RecordServer(ThreadingHTTPServer):
 
     Attributes:
         faults: for each file name (or `RECORD`) the faults of its next answers, first one first.
+        faults_at: the same for answers that begin at a byte of a file, which go before.
         requests: every request, in the order in which they came.
         checksums: checksum in the record of a file, in place of `md5:<hex>`.
         sizes: size in the record of a file, in place of its own.
@@ -91,6 +93,7 @@ class RecordServer(ThreadingHTTPServer):
     ) -> None:
         self.folder, self.record_id, self.version = folder, record_id, version
         self.faults: dict[str, list[Fault]] = defaultdict(list)
+        self.faults_at: dict[tuple[str, int], list[Fault]] = {}
         self.requests: list[Request] = []
         self.first_bytes: list[str] = []
         self.checksums: dict[str, str] = {}
@@ -153,6 +156,11 @@ class RecordServer(ThreadingHTTPServer):
         return json.dumps(record).encode()
 
 
+def _first_byte(asked: str | None) -> int:
+    match = re.match(r"bytes=(\d+)-", asked or "")
+    return int(match[1]) if match else 0
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers by HTTP/1.0: each connection ends with its answer."""
 
@@ -169,12 +177,14 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch("/files/(.+)/content", place):
             name = match[1]
         request = Request(self.command, self.path, name, self.headers)
-        if re.fullmatch(r"bytes=0-\d+", self.headers.get("Range", "")):
+        first = re.fullmatch(r"bytes=0-(\d+)", self.headers.get("Range", ""))
+        if first and int(first[1]) < _CHECKED:
             owner.first_bytes.append(name)
             self._send_file(request, Fault(), owner.folder / name)
             return
         owner.requests.append(request)
-        fault = owner.faults[name].pop(0) if owner.faults[name] else Fault()
+        faults = owner.faults_at.get((name, _first_byte(self.headers.get("Range")))) or owner.faults[name]
+        fault = faults.pop(0) if faults else Fault()
         if fault.drop:
             return
         if fault.status is not None:

@@ -1,6 +1,8 @@
 """Sources as a person names them, and records in a store."""
 
+import hashlib
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +71,25 @@ def test_a_folder_is_opened_by_its_whole_path(archives: Path, monkeypatch: pytes
     monkeypatch.setenv("HOME", str(archives.parent))
     for text in (".", f"~/{archives.name}", f"./../{archives.name}/"):
         assert str(open_source(text, open_folder)) == str(archives)
+
+
+def test_md5s_beside_the_archives_are_read_as_md5sum_writes_them(
+    source: StoredSource, archives: Path
+) -> None:
+    for options in ((), ("--binary",)):
+        for name in (IMAGES, f"{archives}/{MAPS}"):
+            done = subprocess.run(["md5sum", *options, name], cwd=archives, capture_output=True, check=True)
+            (archives / f"{Path(name).name}.md5").write_bytes(done.stdout)
+        assert [file.md5 for file in source.record().files] == [
+            hashlib.md5((archives / name).read_bytes()).hexdigest()  # noqa: S324
+            for name in (IMAGES, MAPS)
+        ]
+    (archives / f"{MAPS}.md5").unlink()
+    assert source.record().require(MAPS).md5 is None
+    for wrong in (b"", b"0" * 32, b"0" * 32 + b"  other.tar.zst\n", b"0" * 31 + b"g  " + MAPS.encode()):
+        (archives / f"{MAPS}.md5").write_bytes(wrong)
+        with pytest.raises(SourceError, match=rf"{MAPS}.md5 does not state the md5 of {MAPS} as md5sum"):
+            source.record()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ class S3Partial:
     def position(self) -> int:
         return self._upload.size
 
+    @property
+    def ahead(self) -> None:
+        return None
+
     def held(self) -> None:
         return None
 

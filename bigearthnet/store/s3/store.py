@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from email.message import Message
 from functools import partial
@@ -216,6 +216,11 @@ class _Body:
         with self._prefix.translating("read", self._name):
             count: int = self._body.readinto(buffer[:_READ_BYTES])  # type: ignore[arg-type]  # takes a buffer
         return count
+
+    def interrupt(self) -> None:
+        response: Any = getattr(self._body, "_raw_stream", None)  # botocore shows it nowhere else
+        with suppress(AttributeError, OSError, RuntimeError, ValueError):  # it has ended already
+            response.shutdown()
 
     def close(self) -> None:
         self._body.close()
