@@ -16,6 +16,7 @@ from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
 from flows import fields
 from tasks.check import check, was_made_there
+from tasks.cluster import connected
 from tasks.connect import Opened, open_destination, open_record, scratch_folders
 from tasks.convert import CONVERTERS
 from tasks.publish import publish_dataset, report
@@ -36,6 +37,9 @@ def prepare(
     rendering: fields.Pixels = Rendering(),  # noqa: B008 - frozen
     packaging: fields.MoreFormats = Packaging(),  # noqa: B008 - frozen
     transfer: fields.Archives = "keep",
+    keep_bundles: fields.KeepBundles = False,
+    runner: fields.Converters = "threads",
+    dask_scheduler: fields.DaskScheduler = "",
     max_rejected: fields.MaxRejected = 0,
     work_dir: fields.WorkFolder = "~/bigearthnet/work",
     aws_credentials: fields.Credentials = "",
@@ -53,6 +57,11 @@ def prepare(
         packaging: More formats to publish the dataset in, beside its zips.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
             over the network without storing it, only as far as needed.
+        keep_bundles: Keep what is read of the archives in the destination, compressed (about 45 GB for all
+            patches). A later run with another rendering starts from it, without the images' archive.
+        runner: threads: convert on this machine. dask: convert on the workers of a Dask cluster, which share
+            the destination with this machine.
+        dask_scheduler: For dask: address of the scheduler. Empty: workers on this machine.
         max_rejected: Number of bad patches that may be left out before the run fails.
         work_dir: Folder for archives and temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
@@ -60,14 +69,19 @@ def prepare(
     wall, cpu = monotonic(), process_time()
     work = Workspace(folder(work_dir))
     store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
-    with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
+    with (
+        FolderStore(work.root).lock(run),
+        store.lock(run) as lock,
+        scratch_folders(work),
+        connected(runner, dask_scheduler, aws_credentials, work) as cluster,
+    ):
         opened = Opened(open_record(source, aws_credentials, work), store, work)
         record = resolve(opened.source)
         check(record, opened, transfer, joins=not was_made_there(store, selection, rendering, packaging))
         known = survey(record, opened, selection, rendering, packaging, transfer)
-        todo = find_finished(known)
+        todo = find_finished(known, keep_bundles=keep_bundles)
         announce(todo)
-        tiles = make_tiles(todo)
+        tiles = make_tiles(todo, cluster)
         require_few_rejected(tiles, known.plan.patches, max_rejected)
         card = publish_dataset(todo.publication(tiles), todo.cache, lock)
         converted = converted_patches(todo.jobs, tiles)

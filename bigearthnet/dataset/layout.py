@@ -29,4 +29,6 @@ CARD: Final = "dataset.json"
 """Written last: a dataset without it is not published."""
 
 TILES: Final = ".tiles/"
-"""Finished tiles of a run that has not published yet."""
+"""Finished tiles of a run that has not published yet, and bundles on their way to a cluster."""
+BUNDLES: Final = ".bundles/"
+"""Bundles that are kept for later renderings."""
