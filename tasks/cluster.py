@@ -12,6 +12,7 @@ from bigearthnet.errors import InstallationError, TransferError, plain
 from bigearthnet.options import Runner
 from bigearthnet.work.workspace import Workspace
 from tasks.convert import CONVERTERS
+from tasks.heartbeat import still_running
 
 if TYPE_CHECKING:
     from prefect_dask.task_runners import DaskTaskRunner
@@ -36,6 +37,20 @@ class Cluster:
     def submit(self, task: Task[P, R], **parameters: Any) -> PrefectFuture[R]:
         """Send a task to a worker. If that ends, another one begins it anew."""
         return self.tasks.submit(task, {**parameters, "aws_credentials": self.aws_credentials})
+
+    def wait(self, made: PrefectFuture[R], tile: str) -> R:
+        """Return what a worker made of a tile; raises TransferError if the cluster lost it."""
+        from distributed.client import FutureCancelledError  # noqa: PLC0415 - an extra
+        from distributed.scheduler import KilledWorker  # noqa: PLC0415 - an extra
+
+        try:
+            with still_running(f"waiting for {tile}"):
+                return made.result()
+        except (FutureCancelledError, KilledWorker) as error:
+            raise TransferError(
+                f"the cluster lost {tile}: {plain(error)}. Look at the logs of the scheduler and of its "
+                "workers, then run again."
+            ) from error
 
 
 @contextmanager

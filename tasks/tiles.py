@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from tasks.convert import (
     store_tile,
     upload_bundles,
 )
-from tasks.heartbeat import byte_progress, still_running
+from tasks.heartbeat import byte_progress
 from tasks.record import download
 from tasks.survey import Todo
 
@@ -42,6 +42,7 @@ class _Pending:
     made: PrefectFuture[Any] | None = None  # of a ConvertedTile; of a FinishedTile from a cluster
     mark: Mark | None = None
     stored: Mapping[Kind, StoredBundle] = field(default_factory=dict)
+    sent: bool = False  # to a cluster
 
 
 def make_tiles(todo: Todo, cluster: Cluster | None) -> list[FinishedTile]:
@@ -71,8 +72,7 @@ def make_tiles(todo: Todo, cluster: Cluster | None) -> list[FinishedTile]:
             while pending:
                 finish_oldest()
         finally:  # no task of this machine may go on when the folders are unlocked
-            if cluster is None:
-                wait([one.made for one in pending if one.made is not None])
+            wait([one.made for one in pending if one.made is not None and not one.sent])
     return finished
 
 
@@ -84,30 +84,34 @@ def _begin(
         return _Pending(job)
     work, store, recipe = todo.known.opened.work, todo.cache.store, todo.known.recipe
     stores = todo.bundles.keeps or cluster is not None
-    whole = starts_from_bundles(job, todo.cache, stores=stores)
-    request, conversion = plan_whole_tile(job) if whole else plan_tile(job, todo.cache)
-    extracted = extract(extractor, request, work.bundles, packed=whole and stores)
+    if starts_from_bundles(job, todo.cache, stores=stores):
+        request, conversion = plan_whole_tile(job)
+    else:
+        request, conversion = plan_tile(job, todo.cache)
+        stores = False
+    extracted = extract(extractor, request, work.bundles, packed=stores)
     read_now = stream.mark() if stream is not None and extracted.images is not None else None
     mark = max([*job.marks, *filter(None, [read_now])], default=None)
-    stored = job.bundles
-    if whole and stores:
+    added: Mapping[Kind, StoredBundle] = {}
+    if stores:
         upload = upload_bundles if store.folder is None else upload_bundles.fn
         added = upload(todo.bundles, job, extracted, read_now)
-        if cluster is not None:
-            extracted.remove()
-            stored = {**stored, **added}
-            sent = {"job": job, "stored": stored, "mark": mark, "recipe": recipe, "destination": store.url}
-            return _Pending(job, cluster.submit(convert_on_worker, **sent), mark, stored)
+    if stores and cluster is not None:
+        extracted.remove()
+        stored = {**job.bundles, **added}
+        sent = {"job": job, "stored": stored, "mark": mark, "recipe": recipe, "destination": store.url}
+        return _Pending(job, cluster.submit(convert_on_worker, **sent), mark, stored, sent=True)
     folder = work.tiles / job.plan.tile
-    made = convert.submit(conversion, extracted, stored, store, recipe.rendering, folder)
-    return _Pending(job, made, mark, stored)
+    made = convert.submit(conversion, extracted, job.bundles, store, recipe.rendering, folder)
+    return _Pending(job, made, mark, job.bundles)
 
 
 def _finish(one: _Pending, todo: Todo, cluster: Cluster | None) -> FinishedTile:
     """Store what was converted of a tile, and add its shards to the digests of the zips."""
     folder = todo.known.opened.work.tiles / one.job.plan.tile
-    with nullcontext() if cluster is None else still_running(f"waiting for {one.job.plan.tile}"):
-        made = None if one.made is None else one.made.result()
+    made = None
+    if one.made is not None:
+        made = one.made.result() if cluster is None else cluster.wait(one.made, one.job.plan.tile)
     tile = store_tile(one.job, made, one.mark, folder, todo.cache, todo.digests)
     todo.bundles.drop(one.stored)
     return tile

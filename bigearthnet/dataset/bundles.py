@@ -82,7 +82,7 @@ class BundleCache:
         self._store.delete([name + ending for name in names for ending in (_DESCRIPTION, _BUNDLE)])
 
     def settle(self, *, verified: bool) -> None:
-        """Free the kept bundles of this run's stream from their marks, or remove them if it is wrong."""
+        """Keep the bundles of this run's stream without their marks, or remove them if it was wrong."""
         for one in self._unverified:
             if verified:
                 self._describe(replace(one, mark=None))
@@ -96,20 +96,24 @@ class BundleCache:
         self._store.delete([name for name, pair in pairs.items() if not pair <= self._there])
 
     def _find(self, kind: Kind, tile: TilePlan) -> StoredBundle | None:
-        kept, passing = BUNDLES + self._key(kind, tile, KEPT_BANDS), TILES + self._key(kind, tile, self.bands)
-        for name in (kept, passing):
+        names = [BUNDLES + self._key(kind, tile, KEPT_BANDS)]
+        if not self.keeps:
+            names.append(TILES + self._key(kind, tile, self.bands))
+        for name in names:
             if {name + _BUNDLE, name + _DESCRIPTION} <= self._there:
                 try:
                     found = _DESCRIPTIONS.validate_json(self._store.read(name + _DESCRIPTION) or b"")
                 except ValidationError:  # cut off, or by another version
                     continue
-                if found.mark is None or self._streams:
+                if found.name == name and (found.mark is None or self._streams):
                     self._note(found)
                     return found
         return None
 
     def _add(self, name: str, path: Path, unknown: tuple[str, ...], mark: Mark | None) -> StoredBundle:
         stored = StoredBundle(name, sha256_of(path), unknown, mark)
+        if name + _DESCRIPTION in self._there:  # of a bundle that cannot be used
+            self._store.delete([name + _DESCRIPTION])
         self._store.upload(path, name + _BUNDLE)
         self._describe(stored)
         self._note(stored)
@@ -147,7 +151,7 @@ def fetch(stored: Mapping[Kind, StoredBundle], store: Store, folder: Path, extra
 
 
 def _fetch(one: StoredBundle, store: Store, folder: Path) -> Path:
-    """Copy a bundle of a bucket into `folder`; one in a folder is used in place."""
+    """Copy a bundle from a bucket into `folder`; one in a folder is used in place, by a link."""
     name = one.name + _BUNDLE
     path = folder / Path(name).name
     file = store.head(name)

@@ -1,7 +1,6 @@
 """Bundles that are kept: other renderings start from them, without the archive."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,39 +23,36 @@ def published(home: Home) -> Published:
 
 
 @pytest.mark.parametrize(
-    ("where", "options"),
-    [
-        ("folder", {"transfer": "keep"}),
-        ("folder", {"transfer": "stream"}),
-        ("bucket", {"transfer": "stream", "runner": "dask"}),
-    ],
+    ("where", "first", "second"),
+    [("folder", {}, {}), ("bucket", {"transfer": "stream"}, {"runner": "dask"})],
 )
 def test_another_rendering_starts_from_kept_bundles_when_the_archives_are_gone(
     where: str,
-    options: dict[str, Any],
+    first: dict[str, str],
+    second: dict[str, str],
     sample: Sample,
+    undisturbed: Published,
+    *,
     request: pytest.FixtureRequest,
     tmp_path: Path,
-    *,
-    undisturbed: Published,
 ) -> None:
     home: Home = request.getfixturevalue("home" if where == "folder" else "bucket_home")
     from_archive = Home.folder(tmp_path / "from archive")
     with RecordServer(sample.folder) as server:
-        home.prepare(server.record_url, keep_bundles=True, **options)
+        home.prepare(server.record_url, keep_bundles=True, **first)
         from_archive.prepare(server.record_url, rendering=OTHER)
         assert published(home) == undisturbed
         wanted = [name for file in (IMAGES, MAPS) for name, _ in members(sample.folder / file)]
-        assert kept_members(home.files()) == sorted(name for name in wanted if name.endswith(BANDS))
-        kept = home.files().keys() - without_bundles(home.files()).keys()
+        kept = home.files()
+        assert kept_members(kept) == sorted(name for name in wanted if name.endswith(BANDS))
         for path in home.work.rglob(IMAGES):
             path.unlink()
         server.faults |= {path.name: [Fault(status=410)] * 99 for path in server.folder.iterdir()}
         server.requests.clear()
-        home.prepare(server.record_url, rendering=OTHER, **options)
+        home.prepare(server.record_url, rendering=OTHER, **second)
         assert {one.name for one in server.requests} == {RECORD}
     assert published(home) == Published.read(from_archive.destination)
-    assert home.files().keys() - without_bundles(home.files()).keys() == kept
+    assert kept_members(home.files()) == kept_members(kept)
 
 
 def test_a_damaged_bundle_is_an_error_and_then_extracted_again(
