@@ -33,6 +33,7 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 COUNTRIES: tuple[CountryName, ...] = get_args(CountryName)
 LABELS: tuple[str, ...] = tuple(name for name, _ in BEN19)
 Transfer = Literal["keep", "stream"]
+Runner = Literal["threads", "dask"]
 SubsetMasks = Literal["unchanged", MaskForm]
 FormatName = Literal["webdataset", "parquet"]
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)

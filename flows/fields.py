@@ -5,7 +5,15 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from pydantic import Field
 
-from bigearthnet.options import Packaging, Rendering, Selection, SubsetMasks, SubsetSelection, Transfer
+from bigearthnet.options import (
+    Packaging,
+    Rendering,
+    Runner,
+    Selection,
+    SubsetMasks,
+    SubsetSelection,
+    Transfer,
+)
 
 
 def titled(title: str, **limits: Any) -> Any:
@@ -34,6 +42,9 @@ Pixels = Annotated[Rendering, titled("Rendering"), _panel("Rendering")]
 MoreFormats = Annotated[Packaging, titled("Packaging"), _panel("Packaging")]
 Archives = Annotated[Transfer, titled("Transfer of the images' archive")]
 ConnectionsAtMost = Annotated[int, titled("Maximum number of connections", ge=1, le=4)]
+KeepBundles = Annotated[bool, titled("Keep bundles")]
+Converters = Annotated[Runner, titled("Runner of the conversion")]
+DaskScheduler = Annotated[str, titled("Dask scheduler [tcp://host:port]")]
 MaxRejected = Annotated[int, titled("Maximum number of rejected patches", ge=0)]
 WorkFolder = Annotated[str, titled("Work folder")]
 Credentials = Annotated[str, titled("AwsCredentials block")]

@@ -17,6 +17,7 @@ from bigearthnet.store import FolderStore
 from bigearthnet.work.workspace import Workspace, folder
 from flows import fields
 from tasks.check import check, was_made_there
+from tasks.cluster import connected
 from tasks.connect import Opened, open_destination, open_record, scratch_folders
 from tasks.convert import CONVERTERS
 from tasks.publish import publish_dataset, report
@@ -38,6 +39,9 @@ def prepare(
     packaging: fields.MoreFormats = Packaging(),  # noqa: B008 - frozen
     transfer: fields.Archives = "keep",
     connections: fields.ConnectionsAtMost = 2,
+    keep_bundles: fields.KeepBundles = False,
+    runner: fields.Converters = "threads",
+    dask_scheduler: fields.DaskScheduler = "",
     max_rejected: fields.MaxRejected = 0,
     work_dir: fields.WorkFolder = "~/bigearthnet/work",
     aws_credentials: fields.Credentials = "",
@@ -57,6 +61,11 @@ def prepare(
             over the network without storing it, only as far as needed.
         connections: Connections over which a large file is read at a time. Where the server limits them,
             fewer are used.
+        keep_bundles: Keep what is read of the archives in the destination, compressed (about 45 GB for all
+            patches). A later run with another rendering starts from it, without the images' archive.
+        runner: threads: convert on this machine. dask: convert on the workers of a Dask cluster, which share
+            the destination with this machine.
+        dask_scheduler: For dask: address of the scheduler. Empty: workers on this machine.
         max_rejected: Number of bad patches that may be left out before the run fails.
         work_dir: Folder for archives and temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
@@ -64,15 +73,20 @@ def prepare(
     wall, cpu = monotonic(), process_time()
     work = Workspace(folder(work_dir))
     store, run = open_destination(destination, aws_credentials, work), flow_run.name or "prepare"
-    with FolderStore(work.root).lock(run), store.lock(run) as lock, scratch_folders(work):
+    with (
+        FolderStore(work.root).lock(run),
+        store.lock(run) as lock,
+        scratch_folders(work),
+        connected(runner, dask_scheduler, aws_credentials, work) as cluster,
+    ):
         record_source = open_record(source, aws_credentials, work)
         opened = Opened(record_source, store, work, Connections(connections, work.root))
         record = resolve(opened.source)
         check(record, opened, transfer, joins=not was_made_there(store, selection, rendering, packaging))
         known = survey(record, opened, selection, rendering, packaging, transfer)
-        todo = find_finished(known)
+        todo = find_finished(known, keep_bundles=keep_bundles)
         announce(todo)
-        tiles = make_tiles(todo)
+        tiles = make_tiles(todo, cluster)
         require_few_rejected(tiles, known.plan.patches, max_rejected)
         card = publish_dataset(todo.publication(tiles), todo.cache, lock)
         converted = converted_patches(todo.jobs, tiles)

@@ -9,6 +9,7 @@ from prefect import get_run_logger, task
 from bigearthnet.archive.bundle import Index, index_archive
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset import find_published
+from bigearthnet.dataset.bundles import BundleCache
 from bigearthnet.dataset.freshness import option_changes
 from bigearthnet.dataset.jobs import Job, needs_images, plan_jobs
 from bigearthnet.dataset.publish import Publication, ZipDigest, zip_digests
@@ -47,6 +48,7 @@ class Todo:
 
     known: Survey
     cache: TileCache  # the finished tiles in the destination
+    bundles: BundleCache  # the bundles there
     jobs: Sequence[Job]  # one for each tile, in the order of the archives
     digests: Mapping[Kind, ZipDigest]  # of the zips that are put together anew; shards are added in order
 
@@ -111,16 +113,18 @@ def index(maps: LocalFile) -> Index:
     return found
 
 
-def find_finished(known: Survey) -> Todo:
-    """Find out what a published dataset and interrupted runs left in the destination, and what to do."""
+def find_finished(known: Survey, *, keep_bundles: bool) -> Todo:
+    """Find out what a published dataset and other runs left in the destination, and what to do."""
     store = known.opened.store
     with still_running(f"checking the files in {store.url}"):
         published = find_published(store)
     if published is not None:
         published = published.verified_as(known.recipe.source)
     cache = TileCache(store, published, known.opened.work.staging, streams=known.streams)
-    planned = plan_jobs(known.plan, known.recipe, cache)
-    return Todo(known, cache, planned, zip_digests(planned, cache))
+    bundles = BundleCache(store, known.recipe, keeps=keep_bundles, streams=known.streams)
+    bundles.remove_halves()
+    planned = plan_jobs(known.plan, known.recipe, cache, bundles)
+    return Todo(known, cache, bundles, planned, zip_digests(planned, cache))
 
 
 def announce(todo: Todo) -> None:
@@ -132,6 +136,8 @@ def announce(todo: Todo) -> None:
     to_store = known.opened.connections.room(to_fetch) + (0 if known.streams else to_fetch)
     published_patches = known.plan.patches * (1 + len(known.recipe.packaging.formats))
     room = space.estimate_room(missing, published_patches, to_store, work.root, store.folder, waiting=WAITING)
+    if todo.bundles.keeps and store.folder is not None:
+        room = {**room, store.folder: room[store.folder] + sum(missing) * space.BUNDLE_BYTES_A_PATCH}
     if published is not None:
         options = known.recipe.selection, known.recipe.rendering, known.recipe.packaging
         for change in option_changes(published.card, *options):

@@ -6,14 +6,17 @@ the disk.
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
-from bigearthnet.archive.reader import ArchiveReader
+from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.archive.tar import END_OF_ARCHIVE
 from bigearthnet.errors import ArchiveError
 from bigearthnet.names import IMAGES_ROOT, MAP, MAPS_ROOT, TILES_LIMIT, Root, parse_patch
@@ -21,6 +24,9 @@ from bigearthnet.store.disk import translate_os_errors
 
 _READ = 1 << 17
 _BUFFER = 1 << 20
+_PACKED = ".zst"
+_LEVEL = 1
+"""Of compression: higher ones take longer than the extraction itself, and save little."""
 
 Cells = npt.NDArray[np.uint16]
 """Cells of a tile as 100 × column + row, ascending: the order of the patch ids."""
@@ -64,25 +70,27 @@ class Extractor:
     maps: ArchiveReader
     bands: Collection[str]
 
-    def extract(self, request: TileRequest, folder: Path) -> Bundles:
+    def extract(self, request: TileRequest, folder: Path, *, packed: bool = False) -> Bundles:
         """Write the bundles of a tile into `folder`, reading on from the end of the last tile.
+
+        With `packed` they are compressed by zstd.
 
         Raises:
             ArchiveError: an archive is damaged, or not in the published form.
             StoreError: the folder cannot be written.
             SpaceError: the disk is full.
         """
-        tile = request.tile
+        tile, ending = request.tile, f".tar{_PACKED if packed else ''}"
         images = maps = None
         unknown: tuple[str, ...] = ()
         if request.images or request.known is not None:
-            images = folder / f"{tile}.images.tar"
+            images = folder / f"{tile}.images{ending}"
             others = copy_tile(self.images, request, request.images, self.bands, images)
             if request.known is not None:
                 known = frozenset(request.known.tolist())
                 unknown = tuple(patch_id for patch_id in others if cell_of(patch_id) not in known)
         if request.maps:
-            maps = folder / f"{tile}.maps.tar"
+            maps = folder / f"{tile}.maps{ending}"
             copy_tile(self.maps, request, request.maps, (MAP,), maps)
         return Bundles(images, maps, unknown)
 
@@ -103,7 +111,7 @@ def copy_tile(
     """
     tile, wanted, others = request.tile, frozenset(patch_ids), dict[str, None]()
     final = "~" if request.complete else max(patch_ids, default="")
-    with translate_os_errors("write", path), path.open("wb", buffering=_BUFFER) as sink:
+    with translate_os_errors("write", path), _create(path) as sink:
         for member, blocks in reader:
             if member.tile > tile or (member.tile == tile and member.patch_id > final):
                 reader.put_back(member, blocks)
@@ -153,13 +161,26 @@ def cell_of(patch_id: str) -> int:
     return 100 * patch.column + patch.row
 
 
+@contextmanager
+def _create(path: Path) -> Iterator[BinaryIO]:
+    """Open a new bundle, compressed if its name ends so."""
+    with path.open("wb", buffering=_BUFFER) as file:
+        if path.suffix != _PACKED:
+            yield file
+            return
+        compressor = zstandard.ZstdCompressor(_LEVEL, write_checksum=True)
+        with compressor.stream_writer(file, closefd=False) as packed:
+            yield packed
+
+
 def _files(bundle: Path | None, root: Root, patch_ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
     """Yield the files of each patch in one bundle."""
     if bundle is None:
         yield from ({} for _ in patch_ids)
         return
     with bundle.open("rb") as file:
-        reader = ArchiveReader(iter(lambda: file.read(_READ), b""), root, bundle.name)
+        plain = iter(lambda: file.read(_READ), b"")
+        reader = ArchiveReader(decompress(file) if bundle.suffix == _PACKED else plain, root, bundle.name)
         patches = groupby(reader, lambda read: read[0].patch_id)
         found, members = next(patches, ("", iter(())))
         for patch_id in patch_ids:

@@ -14,6 +14,7 @@ from bigearthnet.errors import BusyError
 from bigearthnet.work.workspace import Workspace
 from tasks.connect import scratch_folders
 from tests.support.archives import IMAGES
+from tests.support.kept import kept_members
 from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published, is_own, require_whole
 from tests.support.record_server import Fault, RecordServer
@@ -99,12 +100,14 @@ def test_killed_again_and_again(
     zygote: Zygote, small: RecordServer, home: Home, old: Home, new: tuple[Published, list[str]]
 ) -> None:
     shutil.copytree(old.destination, home.destination)
-    parameters = {"source": small.record_url, **home.options, "transfer": "stream"}
+    parameters = {"source": small.record_url, **home.options, "transfer": "stream", "keep_bundles": True}
     statuses = [KILLED]
     while statuses[-1] == KILLED:
         statuses.append(zygote.run("prepare", Kill(8 * len(statuses)), home.place.root, **parameters))
     assert statuses[-1] == 0
     assert len(statuses) > 4
+    assert len(kept_members(home.files())) == 3 * 5, "four bands and the map of each patch"
+    shutil.rmtree(home.destination / ".bundles")
     assert Published.read(home.destination) == new[0]
 
 

@@ -14,6 +14,8 @@ class Line:
     Attributes:
         breaks: for each of the next connections, bytes of answers after which it breaks; None for never.
         connections: how many there were.
+        holds: bytes of a request that does not pass any more, nor does what follows on its connection.
+        held: set when there was one.
     """
 
     def __init__(self, port: int) -> None:
@@ -22,6 +24,8 @@ class Line:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.breaks: deque[int | None] = deque()
         self.connections = 0
+        self.holds: bytes | None = None
+        self.held = threading.Event()
 
     @property
     def url(self) -> str:
@@ -51,18 +55,22 @@ class Line:
             self._sockets += [near, far]
             self.connections += 1
             budget = self.breaks.popleft() if self.breaks else None
-            for arguments in ((near, far, None), (far, near, budget)):
-                threading.Thread(target=_pass_on, args=arguments, daemon=True).start()
+            for arguments in ((near, far, None, self.holds), (far, near, budget, None)):
+                threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
 
-
-def _pass_on(source: socket.socket, target: socket.socket, budget: int | None) -> None:
-    with contextlib.suppress(OSError):
-        while budget != 0 and (data := source.recv(min(64 << 10, budget or 64 << 10))):
-            target.sendall(data)
-            if budget is not None:
-                budget -= len(data)
-    _cut(source)
-    _cut(target)
+    def _pass_on(
+        self, source: socket.socket, target: socket.socket, budget: int | None, holds: bytes | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while budget != 0 and (data := source.recv(min(64 << 10, budget or 64 << 10))):
+                if self.held.is_set() or (holds is not None and holds in data):
+                    self.held.set()
+                    continue
+                target.sendall(data)
+                if budget is not None:
+                    budget -= len(data)
+        _cut(source)
+        _cut(target)
 
 
 def _cut(end: socket.socket) -> None:

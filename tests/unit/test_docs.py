@@ -46,7 +46,8 @@ def values(schema: dict[str, Any]) -> str:
         return ", ".join(schema["enum"])
     if "maximum" in schema:
         return f"{schema['minimum']} to {schema['maximum']}"
-    kind = {"string": "text", "integer": "whole number", "number": "number"}[schema["type"]]
+    kinds = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true, false"}
+    kind = kinds[schema["type"]]
     return f"{kind}, {schema['minimum']} or more" if "minimum" in schema else kind
 
 
@@ -63,6 +64,7 @@ def table() -> str:
     for name, schema in fields.items():
         default = schema["default"]
         shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
+        shown = shown.lower() if isinstance(default, bool) else shown
         option = f"--{name.rpartition('.')[2]}".replace("_", "-")
         command = "DESTINATION" if name == "destination" else option
         shown = f"`{shown}`" if shown else "empty"
