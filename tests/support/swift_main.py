@@ -7,29 +7,66 @@ port of the S3 API once they answer, and ends with its standard input: also when
 """
 
 import getpass
+import json
+import os
+import signal
 import socket
-import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from swift.account import server as _account  # noqa: F401 - imported once, before the servers are forked
+from swift.common.middleware.s3api import s3api as _s3api  # noqa: F401
 from swift.common.ring import RingBuilder
+from swift.common.wsgi import run_wsgi
+from swift.container import server as _container  # noqa: F401
+from swift.obj import server as _obj  # noqa: F401
+from swift.proxy import server as _proxy  # noqa: F401
 
 STORES = ("account", "container", "object")
 START_SECONDS = 60
 
 # "copy" stands before "slo": in the other order, a copy of an object made of parts is one of its part list.
 PIPELINE = (
-    "catch_errors gatekeeper healthcheck listing_formats bulk s3api tempauth copy slo dlo "
+    "catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth copy slo dlo "
     "versioned_writes symlink"
 )
 OPTIONS = {
+    "cache": {"use": "call:swift_main:cache_filter"},
     "s3api": {"location": "us-east-1", "s3_acl": "false", "min_segment_size": 5 << 20},
     "tempauth": {"user_test_tester": "testing .admin", "user_test_reader": "reading"},
     "slo": {"max_manifest_segments": 10_000},
     "versioned_writes": {"allow_versioned_writes": "true", "allow_object_versioning": "true"},
 }
 Settings = dict[str, object]
+
+
+class Cache:
+    """Takes the place of memcached: accounts and buckets that are there. The proxy drops what it changes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, str] = {}
+
+    def get(self, key: str, **_: object) -> object:
+        return json.loads(self._kept.get(key, "null"))
+
+    def set(self, key: str, value: object, **_: object) -> None:
+        self._kept[key] = json.dumps(value)
+
+    def delete(self, key: str, **_: object) -> None:
+        self._kept.pop(key, None)
+
+
+def cache_filter(_: object, **__: object) -> Callable[..., object]:
+    """The factory of a middleware, as Paste calls it."""
+    cache = Cache()
+
+    def around(app: Callable[..., object]) -> Callable[..., object]:
+        return lambda environ, start: app(environ | {"swift.cache": cache}, start)
+
+    return around
 
 
 def free_ports(count: int) -> list[int]:
@@ -84,15 +121,15 @@ def configure(folder: Path, ports: list[int]) -> dict[str, Path]:
         name = f"{store}-server"
         sections = {"pipeline:main": {"pipeline": name}, f"app:{name}": {"use": f"egg:swift#{store}"}}
         path = folder / f"{store}.conf"
-        configs[f"swift-{name}"] = write_config(path, {"DEFAULT": common(folder, port), **sections})
+        configs[name] = write_config(path, {"DEFAULT": common(folder, port), **sections})
     proxy = {"use": "egg:swift#proxy", "allow_account_management": "true", "account_autocreate": "true"}
     sections = {
         "DEFAULT": common(folder, proxy_port),
         "pipeline:main": {"pipeline": f"{PIPELINE} proxy-server"},
         "app:proxy-server": proxy,
-        **{f"filter:{f}": {"use": f"egg:swift#{f}", **OPTIONS.get(f, {})} for f in PIPELINE.split()},
+        **{f"filter:{f}": {"use": f"egg:swift#{f}"} | OPTIONS.get(f, {}) for f in PIPELINE.split()},
     }
-    configs["swift-proxy-server"] = write_config(folder / "proxy.conf", sections)
+    configs["proxy-server"] = write_config(folder / "proxy.conf", sections)
     return configs
 
 
@@ -104,27 +141,38 @@ def listens(port: int) -> bool:
     return True
 
 
+def start(name: str, config: Path, log: Path) -> int:
+    """Fork a server, which writes to a log; returns its process id."""
+    if process := os.fork():
+        return process
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT, 0o644)
+        for stream in (1, 2):
+            os.dup2(file, stream)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        run_wsgi(str(config), name)
+    finally:
+        os._exit(1)
+
+
 def main(folder: Path) -> None:
     ports = free_ports(len(STORES) + 1)
-    programs = Path(sys.executable).parent
-    servers = []
+    servers: list[int] = []
     try:
         for name, config in configure(folder, ports).items():
-            log = (folder / f"{name}.log").open("wb")
-            command, no_input = [sys.executable, programs / name, config], subprocess.DEVNULL
-            servers.append(subprocess.Popen(command, stdin=no_input, stdout=log, stderr=subprocess.STDOUT))
+            servers.append(start(name, config, folder / f"{name}.log"))
         deadline = time.monotonic() + START_SECONDS
         while not all(map(listens, ports)):
-            if any(s.poll() is not None for s in servers) or time.monotonic() > deadline:
+            if any(os.waitpid(s, os.WNOHANG)[0] for s in servers) or time.monotonic() > deadline:
                 sys.exit(f"Swift did not start; see the logs in {folder}")
             time.sleep(0.1)
         print(ports[-1], flush=True)  # noqa: T201
         sys.stdin.read()
     finally:
         for server in servers:
-            server.kill()  # nothing of it is needed any more
-        for server in servers:
-            server.wait()
+            with suppress(OSError):  # it has ended before
+                os.kill(server, signal.SIGKILL)  # nothing of it is needed any more
+                os.waitpid(server, 0)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import json
 import re
 import zlib
 from base64 import b64decode
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,17 +17,13 @@ from rasterio.warp import transform
 
 from bigearthnet.dataset import page
 from bigearthnet.dataset.documents import DOCUMENTS
-from bigearthnet.dataset.draft import Draft
 from bigearthnet.dataset.index import index_bin
 from bigearthnet.dataset.manifest import SCHEMA
 from bigearthnet.dataset.page import page_html
 from bigearthnet.dataset.pairs import choose_pairs
-from bigearthnet.dataset.published import require_published
-from bigearthnet.dataset.tiles import FinishedTile, TileCache
 from bigearthnet.options import COUNTRIES, SPLITS
-from bigearthnet.plan.recipe import KINDS
-from bigearthnet.store import FolderStore
 from tests.support import archives
+from tests.support.drafts import draft_of
 from tests.support.pipeline import prepare
 from tests.support.published import INDEX, PAGE, member
 from tests.support.sample import Sample
@@ -48,22 +43,6 @@ def clc_sample(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path
 def folder(request: pytest.FixtureRequest, published_sample: Path) -> Path:
     found: Path = published_sample if request.param == "ben19" else request.getfixturevalue("clc_sample")
     return found
-
-
-@pytest.fixture
-def open_draft(tmp_path: Path) -> Callable[[Path], Draft]:
-    def open_draft(folder: Path) -> Draft:
-        """What the documents of a published dataset were made from."""
-        store = FolderStore(folder)
-        published = require_published(store)
-        cache = TileCache(store, published, tmp_path, streams=True)
-        tiles: list[FinishedTile] = []
-        for entry in published.card.tiles:
-            shards = {kind: cache.find(kind, entry.tile, entry.shard(kind).key, "") for kind in KINDS}
-            tiles.append({kind: shard for kind, shard in shards.items() if shard is not None})
-        return Draft(published.card, folder / "manifest.parquet", tiles, cache)
-
-    return open_draft
 
 
 def manifest(folder: Path) -> Rows:
@@ -136,10 +115,10 @@ def test_the_page_has_the_pictures_of_its_pairs(folder: Path) -> None:
 
 
 def test_a_tile_without_a_chosen_patch_is_on_the_map_alone(
-    published_sample: Path, open_draft: Callable[[Path], Draft], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, published_sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "_PAIRS", 2)
-    data = data_of(page_html(open_draft(published_sample)))
+    data = data_of(page_html(draft_of(published_sample, tmp_path)))
     assert (len(data["pairs"]), len(data["tiles"])) == (2, 4)
     for pair in data["pairs"]:
         assert b64decode(pair["pictures"][1]) == member(published_sample, "masks", pair["id"])
@@ -162,9 +141,9 @@ def test_the_map_has_the_corners_of_each_tile(published_sample: Path) -> None:
 
 
 def test_few_pairs_show_each_class_in_mixed_scenes_of_all_tiles(
-    published_sample: Path, open_draft: Callable[[Path], Draft]
+    tmp_path: Path, published_sample: Path
 ) -> None:
-    rows, draft = manifest(published_sample), open_draft(published_sample)
+    rows, draft = manifest(published_sample), draft_of(published_sample, tmp_path)
     tiles = [entry.tile for entry in draft.card.tiles]
     positions = {tile: [row for row in rows if row["tile"] == tile] for tile in tiles}
     total = {entry.value: entry.pixels["all"] for entry in draft.card.mask_classes if entry.pixels["all"]}
@@ -185,11 +164,11 @@ def test_few_pairs_show_each_class_in_mixed_scenes_of_all_tiles(
 
 
 def test_a_mixed_scene_of_a_tile_that_is_not_shown_yet_comes_first(
-    published_sample: Path, open_draft: Callable[[Path], Draft], tmp_path: Path
+    tmp_path: Path, published_sample: Path
 ) -> None:
     plain, half, mixed = ({3: 14_400}, {3: 7200, 4: 7200}, dict.fromkeys(range(2, 6), 3600))
     tiles = [[plain, half, mixed, mixed], [half, mixed], [half, mixed, plain]]
-    card = open_draft(published_sample).card
+    card = draft_of(published_sample, tmp_path).card
     entries = [card.tiles[0].model_copy(update={"patches": len(tile)}) for tile in tiles]
     counts = card.counts.model_copy(update={"tiles": 3, "patches": 9})
     card = card.model_copy(update={"tiles": tuple(entries), "counts": counts})
@@ -198,14 +177,12 @@ def test_a_mixed_scene_of_a_tile_that_is_not_shown_yet_comes_first(
         for tile in tiles:
             lists = [[{"value": v, "pixels": n} for v, n in patch.items()] for patch in tile]
             writer.write_table(pa.table({"class_pixels": lists}, schema))
-    draft = replace(open_draft(published_sample), card=card, manifest=tmp_path / "m.parquet")
+    draft = replace(draft_of(published_sample, tmp_path), card=card, manifest=tmp_path / "m.parquet")
     assert choose_pairs(draft, 3) == [(0, 2), (1, 1), (2, 1)]
 
 
-def test_text_of_others_stays_text_and_marks_stay_theirs(
-    published_sample: Path, open_draft: Callable[[Path], Draft]
-) -> None:
-    draft, title = open_draft(published_sample), '</title></script><img src="x"> {{script}} & ]]>'
+def test_text_of_others_stays_text_and_marks_stay_theirs(tmp_path: Path, published_sample: Path) -> None:
+    draft, title = draft_of(published_sample, tmp_path), '</title></script><img src="x"> {{script}} & ]]>'
     made = page_html(replace(draft, card=draft.card.model_copy(update={"title": title})))
     assert data_of(made)["title"] == title
     assert b"<img" not in made
@@ -219,8 +196,8 @@ def test_a_page_names_no_server(published_sample: Path) -> None:
     assert set(re.findall(r"\w+://[\w.]+[^\"' ]*", text.replace(r"https?:\/\/\S+", ""))) == {own}
 
 
-def test_the_same_draft_gives_the_same_documents(folder: Path, open_draft: Callable[[Path], Draft]) -> None:
-    draft = open_draft(folder)
+def test_the_same_draft_gives_the_same_documents(tmp_path: Path, folder: Path) -> None:
+    draft = draft_of(folder, tmp_path)
     assert {PAGE: page_html(draft), INDEX: index_bin(draft)} == {
         name: (folder / name).read_bytes() for name in DOCUMENTS if name in (PAGE, INDEX)
     }
