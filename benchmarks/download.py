@@ -1,6 +1,6 @@
 """An archive downloaded over one, two and four connections, from a server that gives each of them 2 MB/s.
 
-Blocks are smaller than those of a run, so that it takes seconds, and requests keep no pace.
+Blocks are smaller than those of a run, so that it takes 45 seconds, and requests keep no pace.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ from bigearthnet.source.zenodo import ZenodoSource
 from bigearthnet.work.workspace import Workspace
 
 _BYTES_A_SECOND: Final = 2e6
-_FILE_BYTES: Final = 24 << 20
-_BLOCK_BYTES: Final = 1 << 20
+_FILE_BYTES: Final = 48 << 20
+_BLOCK_BYTES: Final = 4 << 20
 _SENT_BYTES: Final = 32 << 10
 
 
@@ -43,7 +43,7 @@ class Download:
     cpu: float
 
 
-def downloads(folder: Path, rounds: int = 2) -> dict[int, Download]:
+def downloads(folder: Path, rounds: int = 1) -> dict[int, Download]:
     """Return what downloads over one, two and four connections take: medians over the rounds."""
     path = folder / "download.bin"
     path.write_bytes(os.urandom(_FILE_BYTES))
