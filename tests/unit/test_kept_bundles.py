@@ -1,15 +1,18 @@
 """Bundles in a store: found again whole and by those that they serve, or not at all."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
 
 from bigearthnet.archive.bundle import Bundles
 from bigearthnet.dataset.bundles import BundleCache, fetch
 from bigearthnet.dataset.jobs import Job
-from bigearthnet.errors import ChecksumError, InstallationError, StoreError
+from bigearthnet.errors import ChecksumError, InstallationError, StoreError, TransferError
 from bigearthnet.options import Rendering, Selection
 from bigearthnet.plan.recipe import KINDS, Recipe, RecordUsed
 from bigearthnet.plan.selection import TilePlan
@@ -145,3 +148,22 @@ def test_a_worker_that_would_make_other_bytes_refuses(monkeypatch: pytest.Monkey
     monkeypatch.setattr("bigearthnet.plan.recipe.version", lambda _: "0.0.1")
     with pytest.raises(InstallationError, match="other versions of this project or of zlib-ng"):
         convert_on_worker.fn(job, {}, None, made, "/nowhere", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FutureCancelledError("convert", "scheduler-connection-lost"), KilledWorker("convert", "worker", 3)],
+)
+def test_a_cluster_that_loses_a_tile_is_an_error_of_its_own(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The errors are those that Dask raises where the scheduler, or worker after worker, has died."""
+    from tasks import cluster  # noqa: PLC0415 - imports Prefect
+
+    class Lost:
+        def result(self) -> None:
+            raise error
+
+    monkeypatch.setattr(cluster, "still_running", lambda _: nullcontext())
+    with pytest.raises(TransferError, match=f"the cluster lost {TILE}: .*then run again"):
+        cluster.Cluster(None, "").wait(Lost(), TILE)  # type: ignore[arg-type]
