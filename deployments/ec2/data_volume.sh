@@ -79,8 +79,9 @@ ensure_data_volume() {
         say "formatting ${disks[0]}, which is blank: ext4 with label $LABEL"
         mkfs.ext4 -q -m 0 -L "$LABEL" "${disks[0]}"
     fi
+    # A machine without CPU credits may need minutes to find the disk; "nofail" lets it boot meanwhile.
     # By label: device names and serial numbers differ between Xen and Nitro instances.
-    add_to_fstab "LABEL=$LABEL $DATA ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2"
+    add_to_fstab "LABEL=$LABEL $DATA ext4 defaults,nofail,x-systemd.device-timeout=5min 0 2"
     systemctl daemon-reload
     mount --fstab "$FSTAB" "$DATA"
     say "${disks[0]} is mounted at $DATA"
