@@ -10,7 +10,6 @@ from bigearthnet.errors import (
     ArchiveError,
     BigEarthNetError,
     RejectedError,
-    SourceError,
     SpaceError,
     StoreError,
 )
@@ -130,12 +129,6 @@ def test_files_of_others_are_refused_and_untouched(
     fails(home, sample.folder, StoreError, top.replace(".", r"\."), **{which: str(tmp_path / "foreign")})
     found = [path for path in (tmp_path / "foreign").rglob("*") if path.is_file()]
     assert (found, path.read_text()) == ([path], "not ours")
-
-
-def test_another_file_with_the_name_of_the_card_is_left_alone(sample: Sample, home: Home) -> None:
-    home.prepare(sample.folder, selection={"max_patches": 1})
-    home.place.put("dataset.json", b'{"mine": 1}')
-    fails(home, sample.folder, SourceError, r"dataset\.json is not a card")
 
 
 @pytest.mark.parametrize("transfer", ["keep", "stream"])

@@ -128,13 +128,19 @@ REUSED: list[tuple[dict[str, Any], dict[str, Any], tuple[int, int]]] = [
 
 @pytest.mark.parametrize(("before", "after", "asked"), REUSED, ids=[f"{a} to {b}" for a, b, _ in REUSED])
 def test_what_is_published_is_reused_and_gives_the_bytes_of_a_fresh_run(
-    tmp_path: Path, sample: Sample, before: dict[str, Any], after: dict[str, Any], asked: tuple[int, int]
+    tmp_path: Path,
+    sample: Sample,
+    published_sample: Path,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    asked: tuple[int, int],
 ) -> None:
-    fresh = prepare(sample.folder, tmp_path / "fresh", **after)
+    fresh = tmp_path / "fresh" if after else published_sample
+    if after:
+        prepare(sample.folder, fresh, **after)
     prepare(sample.folder, tmp_path / "d", **before)
     reused = prepare(sample.folder, tmp_path / "d", **after)
-    assert contents(tmp_path / "d") == contents(tmp_path / "fresh")
-    assert reused.card == fresh.card
+    assert contents(tmp_path / "d") == contents(fresh)
     require_whole(tmp_path / "d")
     assert read(reused) == asked
 
@@ -267,6 +273,14 @@ def test_a_folder_in_the_way_is_found_before_the_old_card_goes(tmp_path: Path, s
     (folder / PREVIEW).rmdir()
     assert read(prepare(sample.folder, folder)) == (0, 0)
     require_whole(folder)
+
+
+def test_another_file_with_the_name_of_the_card_is_left_alone(tmp_path: Path, sample: Sample) -> None:
+    store = FolderStore(tmp_path / "d")
+    store.write(CARD, b'{"mine": 1}')
+    with pytest.raises(errors.SourceError, match=r"dataset\.json is not a card"):
+        prepare(sample.folder, tmp_path / "d")
+    assert store.read(CARD) == b'{"mine": 1}'
 
 
 def test_a_run_that_lost_its_lock_changes_nothing(tmp_path: Path, sample: Sample) -> None:
