@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -110,7 +111,8 @@ def test_a_limit_of_the_server_is_heeded_at_once_and_told_once(
     server.faults_at[IMAGES, BLOCK] = [limit]
     with open_file(source, file, 0, connections(tmp_path, most)) as reader:
         assert reader.read(BLOCK) + reader.read() == CONTENT
-        assert len(threads()) == left
+        while len(threads()) > left:  # until the timeout of the test: the end of a thread gives no event
+            time.sleep(0.01)
     number = "1 connection" if left == 1 else f"{left} connections"
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
         f'the server answered {status} ("Unusual traffic"); going on over {number}'
