@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,10 @@ def test_a_worker_that_would_make_other_bytes_refuses(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "error",
-    [FutureCancelledError("convert", "scheduler-connection-lost"), KilledWorker("convert", "worker", 3)],
+    [
+        FutureCancelledError("convert", "scheduler-connection-lost"),
+        KilledWorker("convert", SimpleNamespace(address="tcp://10.0.0.6:1"), 3),  # type: ignore[arg-type]
+    ],
 )
 def test_a_cluster_that_loses_a_tile_is_an_error_of_its_own(
     error: Exception, monkeypatch: pytest.MonkeyPatch
