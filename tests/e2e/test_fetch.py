@@ -28,7 +28,7 @@ from tests.support.published import (
 )
 from tests.support.runs import Home
 from tests.support.sample import Sample
-from tests.support.zygote import KILLED, Kill, Zygote
+from tests.support.zygote import KILLED, Kill, Zygote, steps_to_kill_at
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(900)]
 
@@ -112,27 +112,30 @@ def test_chosen_files_and_tiles_come_alone_and_the_rest_later(
     assert Published.read(dataset).sha256.items() <= Published.read(target).sha256.items()
 
 
-def test_killed_before_every_other_step_the_target_holds_the_old_or_the_new_dataset(
+def test_killed_before_a_step_the_target_holds_the_old_or_the_new_dataset(
     prefect_server: None, sample: Sample, dataset: Path, tmp_path: Path
 ) -> None:
     old = Home.folder(tmp_path / "old")
     old.prepare(sample.folder, selection={"max_patches": 1})
     before, after = Published.read(old.destination).sha256, Published.read(dataset).sha256
     with Zygote(tmp_path / "steps") as zygote:
-        status, at = KILLED, 0
-        while status == KILLED:
-            at += 2
-            target = tmp_path / f"{at}"
-            shutil.copytree(old.destination, target)
-            wanted = {"source": str(dataset), "destination": str(target)}
-            status = zygote.run("fetch", Kill(at), target, **wanted)
+
+        def run_killed(kill: Kill | None, target: Path) -> int:
+            return zygote.run("fetch", kill, target, source=str(dataset), destination=str(target))
+
+        target = shutil.copytree(old.destination, tmp_path / "undisturbed")
+        assert run_killed(None, target) == 0
+        steps = zygote.steps
+        window = next(at for at, step in enumerate(steps, 1) if step.endswith(f"/{CARD}"))
+        assert 10 < window < len(steps) - 5
+        for at in steps_to_kill_at(steps, window, 6):
+            target = shutil.copytree(old.destination, tmp_path / f"{at}")
+            assert run_killed(Kill(at), target) == KILLED, at
             if CARD in visible(target):
                 left = Published.read(target).sha256
                 assert (before if left[CARD] == before[CARD] else after).items() <= left.items(), at
-            assert status == 0 or zygote.run("fetch", None, target, **wanted) == 0
+            assert run_killed(None, target) == 0
             assert Published.read(target).sha256 == after, at
-    assert status == 0
-    assert at > 20
 
 
 def test_a_source_that_is_not_as_its_card_says_harms_nothing(

@@ -20,12 +20,12 @@ from tests.support.published import CARD, Published, is_own, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import DEADLINE_SECONDS, Home
 from tests.support.sample import Sample, make_sample
-from tests.support.zygote import KILLED, Kill, Zygote
+from tests.support.zygote import KILLED, Kill, Zygote, steps_to_kill_at
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(1800)]
 
-EVERY = 10
-"""A kill precedes every tenth step, and from the removal of the old card on each one (in a bucket, half)."""
+EVERY = 15
+"""A kill precedes every 15th step, and from the removal of the old card on the ends of series of steps."""
 OLD = {"stretch": "minmax", "mask_classes": "clc_l1"}
 BUCKET_STEP = r"(PUT|POST|DELETE) /bucket"
 
@@ -71,7 +71,7 @@ def test_killed_before_a_step_the_dataset_is_the_old_or_the_new_one(
     window = next(at for at, step in enumerate(steps, 1) if step.endswith(f"/{CARD}"))
     assert steps[window - 1].startswith("remove ")
     assert 50 < window < len(steps) - 5
-    for at in [*range(EVERY, window, EVERY), *range(window, len(steps) + 1)]:
+    for at in steps_to_kill_at(steps, window, EVERY):
         home = Home.folder(tmp_path / f"{at}")
         shutil.copytree(old.destination, home.destination)
         parameters = {"source": small.record_url, **home.options}
@@ -152,7 +152,7 @@ def test_killed_before_a_request_to_a_bucket_the_dataset_is_the_old_or_the_new_o
     steps = [step for step in zygote.steps if re.match(BUCKET_STEP, step)]
     _, window, *_ = (at for at, step in enumerate(steps, 1) if step.endswith("?delete"))
     assert 20 < window < len(steps) - 5, "after the trial, the card is deleted first, then all others come"
-    for at in [*range(EVERY, window, EVERY), *range(window, len(steps) + 1, 2)]:
+    for at in steps_to_kill_at(steps, window, EVERY):
         home = as_before(at)
         killed = zygote.run("prepare", Kill(at, BUCKET_STEP), tmp_path, **home.options, **wanted)
         assert killed == KILLED or at > len(steps) - 3

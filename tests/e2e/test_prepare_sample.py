@@ -14,11 +14,10 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.prepare import prepare
 from tests.support import pipeline
-from tests.support.archives import IMAGES, MAPS, codes, linked, members, pixels, rgb_reflectances
+from tests.support.archives import IMAGES, MAPS, codes, members, pixels, rgb_reflectances
 from tests.support.published import (
     CARD,
     FILES,
-    MANIFEST,
     ZIPS,
     Published,
     member,
@@ -112,24 +111,6 @@ def test_a_run_is_told_in_the_log_and_in_a_report(
     assert "](data:image/png;base64," in report
     digits = report.replace(" ", "")  # a digest has spaces, so that it can wrap
     assert all(file["sha256"] in digits for file in read_card(home.destination)["files"])
-
-
-def test_without_metadata_tiles_and_numbers_still_select(
-    sample: Sample, listed: dict[str, Any], home: Home, tmp_path: Path
-) -> None:
-    folder = linked(sample.folder, tmp_path / "record")
-    for path in folder.glob("*.parquet"):
-        path.unlink()
-    tile = sample.tiles[-1]
-    home.prepare(folder, selection={"tiles": [f"*{tile[-7:]}"], "max_patches": 2})
-    ids = patch_ids(home.destination, "images")
-    assert ids == sorted(patch_id for patch_id in listed if patch_id.startswith(tile))[:2]
-    rows = pq.read_table(home.destination / MANIFEST).to_pylist()
-    facts = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
-    assert [row["patch_id"] for row in rows] == ids
-    assert {row[fact] for row in rows for fact in facts} == {None}
-    card = read_card(home.destination)
-    assert (card["counts"]["splits"], card["images"].keys()) == ({}, {"all"})
 
 
 def test_the_embedded_sample_is_made_whole_after_a_crash(home: Home) -> None:

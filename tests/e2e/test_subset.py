@@ -1,7 +1,6 @@
 """Subsets of a published dataset: from folder and bucket, interrupted, of other masks, of subsets."""
 
 import hashlib
-import json
 import shutil
 from collections import Counter
 from itertools import pairwise
@@ -18,6 +17,7 @@ from bigearthnet.store.base import StoredFile
 from bigearthnet.store.reader import ResumingReader
 from flows.subset import subset
 from flows.sync import sync
+from tests.support.archives import linked
 from tests.support.places import BucketPlace
 from tests.support.published import (
     CARD,
@@ -255,14 +255,22 @@ def test_a_damaged_member_and_a_full_disk_leave_the_old_subset(
     assert all(name in before.sha256 or name.startswith(".tiles/") for name in left)
 
 
-def test_a_dataset_without_metadata_has_subsets(sample: Sample, home: Home, tmp_path: Path) -> None:
-    bare = shutil.copytree(sample.folder, tmp_path / "record")
+def test_without_metadata_tiles_months_and_numbers_still_select(
+    sample: Sample, dataset: Path, home: Home, tmp_path: Path
+) -> None:
+    """In prepare, and in a subset of what it has made."""
+    bare = linked(sample.folder, tmp_path / "record")
     for path in bare.glob("*.parquet"):
         path.unlink()
-    source = Home.folder(tmp_path / "bare")
-    source.prepare(bare)
+    source, tile = Home.folder(tmp_path / "bare"), sample.tiles[-1]
+    source.prepare(bare, selection={"tiles": [f"*{tile[-7:]}"], "max_patches": 7})
+    ids = [patch_id for patch_id in patch_ids(dataset, "images") if patch_id.startswith(tile)]
     run(source.destination, home, selection={"months": list(range(1, 13)), "max_patches": 5})
-    assert [row["split"] for row in rows(home.destination)] == [None] * 5
-    assert json.loads((home.destination / CARD).read_text())["counts"]["splits"] == {}
+    facts = ("split", "labels", "country", "contains_seasonal_snow", "contains_cloud_or_shadow")
+    for made, count in ((source.destination, 7), (home.destination, 5)):
+        assert [row["patch_id"] for row in rows(made)] == ids[:count]
+        assert {row[fact] for row in rows(made) for fact in facts} == {None}
+        card = read_card(made)
+        assert (card["counts"]["splits"], card["images"].keys()) == ({}, {"all"})
     with pytest.raises(SelectionError, match="prepared without the record's metadata"):
         run(source.destination, home, selection={"splits": ["train"]})

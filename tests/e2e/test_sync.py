@@ -47,20 +47,6 @@ def test_without_a_dataset_it_says_so_and_does_nothing(server: RecordServer, any
     assert not any_home.work.exists()
 
 
-def test_up_to_date_nothing_is_fetched_or_written(
-    server: RecordServer, any_home: Home, tmp_path: Path
-) -> None:
-    any_home.prepare(server.record_url, **MADE)
-    before = any_home.versions()
-    server.requests.clear()
-    another = any_home.beside(tmp_path / "another")
-    state = run(server.record_url, another)
-    assert (state.name, state.message) == ("Up to date", "The dataset is up to date.")
-    assert {request.name for request in server.requests} == {RECORD}
-    assert any_home.versions() == before
-    assert "| published files | all intact | all intact | same |" in artifact(state)
-
-
 def test_a_new_version_is_prepared_as_the_dataset_was_made(
     server: RecordServer, home: Home, tmp_path: Path
 ) -> None:
@@ -94,16 +80,23 @@ def test_a_folder_is_named_as_the_source_and_read_again_only_when_it_changed(
 
 
 @pytest.mark.parametrize(("where", "name"), [("home", MANIFEST), ("bucket_home", IMAGES_ZIP)])
-def test_what_is_missing_or_damaged_is_made_again_with_any_work_folder(
+def test_what_is_intact_stays_and_what_is_missing_or_damaged_is_made_again_with_any_work_folder(
     request: pytest.FixtureRequest, server: RecordServer, tmp_path: Path, *, where: str, name: str
 ) -> None:
     home: Home = request.getfixturevalue(where)
     home.prepare(server.record_url, **MADE, transfer="stream")
-    before, files = home.sha256(), home.files()
+    before, files, versions = home.sha256(), home.files(), home.versions()
+    another = home.beside(tmp_path / "another")
+    server.requests.clear()
+    state = run(server.record_url, another)
+    assert (state.name, state.message) == ("Up to date", "The dataset is up to date.")
+    assert {request.name for request in server.requests} == {RECORD}
+    assert home.versions() == versions
+    assert "| published files | all intact | all intact | same |" in artifact(state)
     if where == "home":
         home.place.open().delete([name])
     else:
         home.place.put(name, files[name][::-1])
-    state = run(server.record_url, home.beside(tmp_path / "another"))
+    state = run(server.record_url, another)
     assert f"missing or damaged: {name}" in artifact(state)
     assert home.sha256() == before

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, te
 from flows.fetch import fetch
 from flows.prepare import prepare
 from flows.subset import subset
+from tests.support.published import CARD
 from tests.support.runs import hurry
 
 KILLED = -signal.SIGKILL
@@ -44,6 +45,19 @@ class Kill:
     at: int
     match: str = ""
     by: signal.Signals = signal.SIGKILL
+
+
+def steps_to_kill_at(steps: Sequence[str], window: int, every: int) -> list[int]:
+    """Numbers of steps: one of so many, and from `window` on the first and last of those that are alike."""
+    kinds = ["", *map(_kind, steps), ""]
+    last = [at for at in range(window, len(steps) + 1) if kinds[at - 1 : at + 2] != [kinds[at]] * 3]
+    return [*range(every, window, every), *last]
+
+
+def _kind(step: str) -> object:
+    """What a step does, and whether it does so to the card, or to an unpublished tile."""
+    verb, _, path = step.partition(" ")
+    return verb, path.endswith(f"/{CARD}"), "/.tiles/" in path, re.findall(r"[?&](\w+)", path)
 
 
 class Zygote:
