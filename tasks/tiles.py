@@ -131,6 +131,7 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
         if known.streams:
             doing = "streaming" if opened.source.folder is None else "reading"
             on_bytes = byte_progress(f"{doing} {known.images.name}", known.images.size)
+            marks += todo.bundles.marks  # a run that was killed while it settled them has not verified all
             stream = Stream(opened.source, known.images, marks, on_bytes, opened.connections)
             chunks = decompress(stream)
         else:

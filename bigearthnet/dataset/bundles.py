@@ -5,7 +5,7 @@ Beside each bundle, a zstd-compressed tar, is its description, which is written 
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from bigearthnet.dataset.layout import BUNDLES, TILES
 from bigearthnet.dataset.published import sha256_of
 from bigearthnet.errors import ChecksumError, StoreError
 from bigearthnet.names import IMAGES_ARCHIVE, MAP, MAPS_ARCHIVE, RGB_BANDS
-from bigearthnet.plan.recipe import Kind, Recipe, digest_of
+from bigearthnet.plan.recipe import KINDS, Kind, Recipe, digest_of
 from bigearthnet.plan.selection import TilePlan
 from bigearthnet.source.stream import Mark
 from bigearthnet.store import Store
@@ -60,9 +60,14 @@ class BundleCache:
         self._there = {file.name for prefix in (BUNDLES, TILES) for file in store.list(prefix)}
         self._unverified: list[StoredBundle] = []
 
-    def find(self, tile: TilePlan, kinds: Iterable[Kind]) -> dict[Kind, StoredBundle]:
-        """Return the bundles of a tile that have all that the recipe needs of these kinds."""
-        found = {kind: self._find(kind, tile) for kind in kinds}
+    @property
+    def marks(self) -> list[Mark]:
+        """Positions in the stream that kept bundles were made from, which nothing has verified yet."""
+        return [one.mark for one in self._unverified if one.mark is not None]
+
+    def find(self, tile: TilePlan) -> dict[Kind, StoredBundle]:
+        """Return the bundles of a tile that have all that the recipe needs."""
+        found = {kind: self._find(kind, tile) for kind in KINDS}
         return {kind: bundle for kind, bundle in found.items() if bundle is not None}
 
     def add(self, tile: TilePlan, bundles: Bundles, mark: Mark | None) -> dict[Kind, StoredBundle]:

@@ -55,7 +55,8 @@ def plan_jobs(plan: Plan, recipe: Recipe, cache: TileCache, bundles: BundleCache
         shards = {kind: shard for kind, shard in found.items() if shard is not None}
         last = plan.reads_to_the_end and tile is plan.tiles[-1]
         job = Job(tile, last, keys, shards)
-        jobs.append(job if bundles is None else replace(job, bundles=bundles.find(tile, job.missing)))
+        stored = {} if bundles is None else bundles.find(tile)
+        jobs.append(replace(job, bundles={kind: one for kind, one in stored.items() if kind in job.missing}))
     return jobs
 
 

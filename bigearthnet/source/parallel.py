@@ -31,6 +31,8 @@ _BLOCKS_A_CONNECTION: Final = 2
 _READ_BYTES: Final = 512 << 10
 """Collected before they are written and told, as both cost more CPU for each small piece that arrives."""
 _JOIN_SECONDS: Final = 5.0
+_WAKE_SECONDS: Final = 1.0
+"""Python sees a signal that comes just before a thread waits, such as a cancellation, only after the wait."""
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +181,7 @@ class ParallelReader(io.RawIOBase):
                 block = self._blocks.get(start)
                 if block is not None and block.end > self.position:
                     return block
-                self._changed.wait()
+                self._changed.wait(_WAKE_SECONDS)
 
     # What follows runs in the threads.
 

@@ -54,7 +54,7 @@ def cache_of(
 
 
 def found(tmp_path: Path, made: Recipe, of: TilePlan, **options: bool) -> set[str]:
-    return set(cache_of(tmp_path, made, **options).find(of, KINDS))
+    return set(cache_of(tmp_path, made, **options).find(of))
 
 
 def test_bundles_serve_the_renderings_that_need_no_more_than_they_have(
@@ -67,7 +67,7 @@ def test_bundles_serve_the_renderings_that_need_no_more_than_they_have(
     assert found(tmp_path, recipe(), here) == set(), "they would not be kept"
     kept = cache_of(tmp_path).add(here, extracted, None)
     assert found(tmp_path, recipe(bands="infrared"), here) == both
-    assert cache_of(tmp_path, keeps=False).find(here, KINDS) == kept
+    assert cache_of(tmp_path, keeps=False).find(here) == kept
     for other in (plan(1), plan(1, 3), plan(1, 2, whole=False)):
         assert found(tmp_path, recipe(), other) == set()
     assert found(tmp_path, recipe(md5="1" * 32), here) == set()
@@ -113,7 +113,7 @@ def test_bundles_of_a_stream_are_for_streams_alone_until_it_is_verified(
     cache_of(tmp_path).add(plan(1), extracted, MARK)
     assert found(tmp_path, recipe(), plan(1), streams=False) == {"masks"}
     cache = cache_of(tmp_path)
-    job = Job(plan(1), False, {}, {}, cache.find(plan(1), KINDS))
+    job = Job(plan(1), False, {}, {}, cache.find(plan(1)))
     assert job.marks == [MARK]
     cache.settle(verified=verified)
     assert found(tmp_path, recipe(), plan(1), streams=False) == {"masks", *(["images"] if verified else [])}
