@@ -15,14 +15,19 @@ from bigearthnet.source.record import DOCUMENT_BYTES, Size, parse_json
 from bigearthnet.tile.convert import Rejected
 
 FORMAT: Final = "bigearthnet-prefect/3"
+_NAME_CHARACTERS: Final = 200
+"""Of a file: disks take 255 bytes a part, and messages have the name."""
 
 
 def _require_plain(name: str) -> str:
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in path.parts)
     plain = path.parts[:1] not in ((), (CARD,)) and not path.is_absolute() and not hidden
-    if not plain or name != str(path) or not name.isprintable():
-        raise ValueError("must be a path below the card's folder without hidden parts, '.' and '..'")
+    if not plain or name != str(path) or not name.isprintable() or len(name) > _NAME_CHARACTERS:
+        raise ValueError(
+            f"must be a path below the card's folder, of at most {_NAME_CHARACTERS} characters, without "
+            "hidden parts, '.' and '..'"
+        )
     return name
 
 

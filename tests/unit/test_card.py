@@ -40,7 +40,20 @@ def name(text: str) -> Callable[[Json], object]:
     return lambda card: card["files"][0].update(name=text)
 
 
-NAMES = ("../x", "tiles/../../x", "/etc/x", "//x", "", ".", "..", "./x", "tiles//x", "tiles/", ".lock")
+NAMES = (
+    "x" * 201,
+    "../x",
+    "tiles/../../x",
+    "/etc/x",
+    "//x",
+    "",
+    ".",
+    "..",
+    "./x",
+    "tiles//x",
+    "tiles/",
+    ".lock",
+)
 MORE_NAMES = (".tiles/x", "tiles/.x", "dataset.json", "dataset.json/x", "x\x00y", "x\ny")
 DIGESTS = ("../../x", "", "0" * 63, "0" * 65, "0" * 64 + "\n", "G" * 64, "A" * 64)
 
