@@ -13,6 +13,7 @@ from bigearthnet.errors import ChecksumError, plain
 from bigearthnet.names import PATCH_PATTERN
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.store.disk import translate_os_errors
+from bigearthnet.zips.format import LIMIT_32
 
 BOUND_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _CHANNELS = ("red", "green", "blue")
@@ -84,6 +85,9 @@ def read_rows(
         right = all(pc.all(each, min_count=0).as_py() for each in (are_ids, ascend))
         if not right or any(table.column(name).null_count for name in _STATED & {*names}):
             raise pa.ArrowInvalid("a value is missing, or the patch ids are not in their form and order")
+        sizes = [table.column(name) for name in names if name.endswith("_size")]
+        if any((pc.max(size).as_py() or 0) >= LIMIT_32 for size in sizes):
+            raise pa.ArrowInvalid("a PNG has 4 GiB or more")
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise ChecksumError(f"{where} is damaged ({plain(error)}). {advice}") from error
     return table
