@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,17 +30,14 @@ def replace_dataset(
     old = _noted(store) if published is None else {file.name for file in published.card.files}
     if more := old.union(names) - FILES:  # every card names the others
         store.write(REPLACED, json.dumps(sorted(more)).encode())
-    if published is not None:
-        store.delete([CARD])
-    changed = False
-    try:
+    with ExitStack() as on_error:
+        if published is not None:
+            store.delete([CARD])
+            on_error.callback(store.write, CARD, published.data, create=True)
         for commit in commits:
             commit()
-            changed = True
-    except BaseException:
-        if published is not None and not changed:
-            store.write(CARD, published.data, create=True)
-        raise
+            on_error.pop_all()
+        on_error.pop_all()
     if card is not None:
         store.delete(sorted(more.difference(names)))
         store.write(CARD, card, create=True)  # a run that has taken over may have written one
