@@ -4,7 +4,7 @@ from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT
 from bigearthnet.options import Transfer
 from bigearthnet.progress import human_bytes
-from bigearthnet.source.local import bytes_to_download, find_local, is_streamed
+from bigearthnet.source.local import bytes_to_download, find_local, is_stored
 from bigearthnet.source.opening import Source
 from bigearthnet.source.record import Record
 from bigearthnet.store import Store
@@ -17,10 +17,8 @@ _FIRST_BYTES = 256 << 10  # one block of zstd has up to 128 KiB
 def try_disk(record: Record, source: Source, work: Workspace, transfer: Transfer) -> str:
     """Make sure that the work folder has room for the record's files; raises SpaceError."""
     images = record.require(IMAGES_ARCHIVE)
-    kept = [
-        file for file in record.files if file != images or not is_streamed(images, source, work, transfer)
-    ]
-    needed = sum(bytes_to_download(source, file, work) for file in kept)
+    stored = [file for file in record.files if file != images or is_stored(images, source, transfer)]
+    needed = sum(bytes_to_download(source, file, work) for file in stored)
     space.require_inodes(work.root)
     space.require_space(work.root, needed, "the record's files", "or use transfer: stream")
     free = human_bytes(space.free_bytes(work.root))

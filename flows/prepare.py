@@ -22,7 +22,7 @@ from tasks.connect import Opened, open_destination, open_record, scratch_folders
 from tasks.convert import CONVERTERS
 from tasks.publish import publish_dataset, report
 from tasks.record import resolve
-from tasks.survey import announce, find_finished, survey
+from tasks.survey import survey
 from tasks.tiles import make_tiles
 
 
@@ -84,9 +84,7 @@ def prepare(
         record = resolve(opened.source)
         check(record, opened, transfer, joins=not was_made_there(store, selection, rendering, packaging))
         known = survey(record, opened, selection, rendering, packaging, transfer)
-        todo = find_finished(known, keep_bundles=keep_bundles)
-        announce(todo)
-        tiles = make_tiles(todo, cluster)
+        todo, tiles = make_tiles(known, cluster, keep_bundles=keep_bundles)
         require_few_rejected(tiles, known.plan.patches, max_rejected)
         card = publish_dataset(todo.publication(tiles), todo.cache, lock)
         converted = converted_patches(todo.jobs, tiles)

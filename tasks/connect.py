@@ -116,18 +116,22 @@ def scratch_folders(work: Workspace) -> Iterator[None]:
 
     The caller has the lock of the work folder.
     """
-    folders = (work.bundles, work.tiles, work.staging)
     try:
         with translate_os_errors("write", work.root):
-            for one in folders:
-                rmtree(one, ignore_errors=True)
-                one.mkdir(parents=True)
+            clear_scratch(work)
             for draft in work.md5s.glob(f"*{NEW}"):  # of a note, left by a killed run
                 draft.unlink()
         yield
     finally:
-        for one in folders:
+        for one in work.scratch:
             rmtree(one, ignore_errors=True)
+
+
+def clear_scratch(work: Workspace) -> None:
+    """Empty the folders that are of use to one run."""
+    for one in work.scratch:
+        rmtree(one, ignore_errors=True)
+        one.mkdir(parents=True)
 
 
 def _open_bucket(text: str, aws_credentials: str, region: str | None = None) -> "S3Store":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from prefect import get_run_logger, task
 
@@ -20,7 +20,7 @@ from bigearthnet.plan.metadata import Metadata, read_metadata
 from bigearthnet.plan.recipe import Kind, Recipe, RecordUsed
 from bigearthnet.plan.selection import Plan, plan_tiles
 from bigearthnet.progress import counted
-from bigearthnet.source.local import LocalFile, bytes_to_download, is_streamed
+from bigearthnet.source.local import LocalFile, bytes_to_download, is_stored, is_streamed
 from bigearthnet.source.record import Record, RecordFile
 from bigearthnet.work import space
 from tasks.connect import Opened
@@ -36,13 +36,19 @@ class Survey:
     opened: Opened
     images: RecordFile  # the images' archive
     maps: LocalFile  # the reference maps' archive
-    streams: bool  # the images' archive is verified while it is read, and not kept
+    streams: bool  # the images' archive is verified while it is read
+    stores: bool  # it comes into the work folder
     metadata: Metadata | None  # None without the record's metadata files
     plan: Plan  # the tiles to make
     recipe: Recipe  # what the dataset is made of
 
+    @property
+    def reads_all(self) -> bool:
+        """True if a stream is read to its end, where it is verified."""
+        return self.stores or self.plan.reads_to_the_end
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Todo:
     """What a run has to do."""
 
@@ -52,10 +58,11 @@ class Todo:
     jobs: Sequence[Job]  # one for each tile, in the order of the archives
     digests: Mapping[Kind, ZipDigest]  # of the zips that are put together anew; shards are added in order
 
-    @property
-    def needs_images(self) -> bool:
-        """True if images have to be made."""
-        return any(needs_images(job, self.cache) for job in self.jobs)
+    @cached_property
+    def reads_images(self) -> bool:
+        """True if the images' archive is read: to make images, or to verify what earlier runs have made."""
+        unverified = any(job.marks for job in self.jobs) and self.known.reads_all
+        return unverified or any(needs_images(job, self.cache) for job in self.jobs)
 
     def publication(self, tiles: Sequence[FinishedTile]) -> Publication:
         """What is to be published when the tiles are made."""
@@ -82,14 +89,14 @@ def survey(
     )
     images, maps_file = record.require(IMAGES_ARCHIVE), record.require(MAPS_ARCHIVE)
     tables = [file for file in record.files if file.name in METADATA_FILES]
-    streams = is_streamed(images, source, opened.work, transfer)
     maps = fetch(maps_file)
     local_tables = [fetch(file) for file in tables]
     metadata = read_metadata([table.path for table in local_tables]) if local_tables else None
     planned = plan_tiles(index(maps), metadata, selection)
-    complete = not streams or planned.reads_to_the_end
+    stores = is_stored(images, source, transfer)
     images_md5 = images.md5 or fetch(images).file.md5
-    used = images.used(images_md5, complete=complete)
+    streams = is_streamed(images, source, opened.work)
+    used = images.used(images_md5, complete=not streams or stores or planned.reads_to_the_end)
     made_of = RecordUsed(
         kind=record.kind,
         record=record.record_id,
@@ -98,7 +105,7 @@ def survey(
         files=(used, *(local.file for local in (maps, *local_tables))),
     )
     recipe = Recipe(made_of, selection, rendering, packaging)
-    return Survey(opened, images, maps, streams, metadata, planned, recipe)
+    return Survey(opened, images, maps, streams, stores, metadata, planned, recipe)
 
 
 @task(name="index", task_run_name="index {maps.file.name}", persist_result=False)
@@ -132,8 +139,8 @@ def announce(todo: Todo) -> None:
     known, published, logger = todo.known, todo.cache.published, get_run_logger()
     source, store, work = known.opened.source, known.opened.store, known.opened.work
     missing = [len(job.plan.cells) for job in todo.jobs if job.missing]
-    to_fetch = bytes_to_download(source, known.images, work) if todo.needs_images else 0
-    to_store = known.opened.connections.room(to_fetch) + (0 if known.streams else to_fetch)
+    to_fetch = bytes_to_download(source, known.images, work) if todo.reads_images else 0
+    to_store = known.opened.connections.room(to_fetch) + (to_fetch if known.stores else 0)
     published_patches = known.plan.patches * (1 + len(known.recipe.packaging.formats))
     room = space.estimate_room(missing, published_patches, to_store, work.root, store.folder, waiting=WAITING)
     if todo.bundles.keeps and store.folder is not None:
@@ -146,6 +153,6 @@ def announce(todo: Todo) -> None:
         "%s of %s (%s finished before) into %s: %s",
         *(counted(known.plan.patches, "patch"), counted(len(todo.jobs), "tile")),
         *(len(todo.jobs) - len(missing), store.url),
-        space.describe_needs(to_fetch, room, streams=known.streams),
+        space.describe_needs(to_fetch, room, stores=known.stores),
     )
     space.require_room(room)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect import get_run_logger
+from prefect import get_run_logger, task
 from prefect.futures import PrefectFuture, wait
 
 from bigearthnet.archive.bundle import Extractor
@@ -15,13 +15,14 @@ from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.dataset.bundles import StoredBundle
 from bigearthnet.dataset.jobs import Job, plan_tile, plan_whole_tile, starts_from_bundles
 from bigearthnet.dataset.tiles import FinishedTile
-from bigearthnet.errors import ArchiveError, ChecksumError
+from bigearthnet.errors import ArchiveError, ChangedError, ChecksumError
 from bigearthnet.names import IMAGES_ROOT, MAPS_ROOT
 from bigearthnet.plan.recipe import Kind
 from bigearthnet.progress import Tally
-from bigearthnet.source.local import note_verified
+from bigearthnet.source.local import begin_local, keep_verified
 from bigearthnet.source.stream import Mark, Stream
 from tasks.cluster import Cluster
+from tasks.connect import clear_scratch
 from tasks.convert import (
     WAITING,
     convert,
@@ -32,7 +33,7 @@ from tasks.convert import (
 )
 from tasks.heartbeat import byte_progress
 from tasks.record import download
-from tasks.survey import Todo
+from tasks.survey import Survey, Todo, announce, find_finished
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,12 +47,35 @@ class _Pending:
     sent: bool = False  # to a cluster
 
 
-def make_tiles(todo: Todo, cluster: Cluster | None) -> list[FinishedTile]:
+def make_tiles(
+    known: Survey, cluster: Cluster | None, *, keep_bundles: bool
+) -> tuple[Todo, list[FinishedTile]]:
+    """Find out what is not finished, and make it; once more if what arrived was damaged or has changed.
+
+    Returns:
+        What there was to do, and the tiles.
+    """
+    source, logger = known.opened.source, get_run_logger()
+    try:
+        return _make_tiles(known, cluster, keep_bundles=keep_bundles)
+    except (ChecksumError, ChangedError) as error:
+        if source.folder is not None:
+            raise
+        logger.warning("%s Trying once more.", error)
+    clear_scratch(known.opened.work)
+    return _make_tiles(known, cluster, keep_bundles=keep_bundles)
+
+
+def _make_tiles(
+    known: Survey, cluster: Cluster | None, *, keep_bundles: bool
+) -> tuple[Todo, list[FinishedTile]]:
     """Extract and convert what is not finished, here or on a cluster.
 
     Extraction waits while conversion is behind. Tiles are finished in the order of the archives, whichever
     was converted first, so that digests and zips are the same on any number of machines.
     """
+    todo = find_finished(known, keep_bundles=keep_bundles)
+    announce(todo)
     finished: list[FinishedTile] = []
     pending: deque[_Pending] = deque()
     with _open_archives(todo) as (extractor, stream):
@@ -74,7 +98,7 @@ def make_tiles(todo: Todo, cluster: Cluster | None) -> list[FinishedTile]:
                 finish_oldest()
         finally:  # no task of this machine may go on when the folders are unlocked
             wait([one.made for one in pending if one.made is not None and not one.sent])
-    return finished
+    return todo, finished
 
 
 def _begin(
@@ -124,15 +148,12 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
 
     Yields what reads them, and the images' stream if their archive is not on this machine.
     """
-    known, opened, stream = todo.known, todo.known.opened, None
+    known, opened = todo.known, todo.known.opened
+    stream: Stream | None = None
     chunks: Iterator[bytes] = iter(())
-    marks = [mark for job in todo.jobs for mark in job.marks]
-    if todo.needs_images or (marks and known.plan.reads_to_the_end):
+    if todo.reads_images:
         if known.streams:
-            doing = "streaming" if opened.source.folder is None else "reading"
-            on_bytes = byte_progress(f"{doing} {known.images.name}", known.images.size)
-            marks += todo.bundles.marks  # a run that was killed while it settled them has not verified all
-            stream = Stream(opened.source, known.images, marks, on_bytes, opened.connections)
+            stream = _open_stream(todo)
             chunks = decompress(stream)
         else:
             local = download(known.images, opened.source, opened.work, opened.connections)
@@ -140,11 +161,14 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
     images = ArchiveReader(chunks, IMAGES_ROOT, known.images.name)
     maps = ArchiveReader(decompress(known.maps.open()), MAPS_ROOT, known.maps.file.name)
     try:
-        yield Extractor(images, maps, todo.bundles.bands), stream
-        if stream is not None and known.plan.reads_to_the_end:
-            stream.verify()
-            note_verified(opened.source, known.images, opened.work)
-            todo.bundles.settle(verified=True)
+        try:
+            yield Extractor(images, maps, todo.bundles.bands), stream
+        except ArchiveError:
+            if stream is not None and known.stores:  # the md5 tells what is damaged: the archive, or the copy
+                verify(stream, todo)
+            raise
+        if stream is not None and known.reads_all:
+            verify(stream, todo)
     except (ArchiveError, ChecksumError):
         if stream is not None:  # what was read before may be as wrong
             todo.cache.clear()
@@ -153,3 +177,24 @@ def _open_archives(todo: Todo) -> Iterator[tuple[Extractor, Stream | None]]:
     finally:
         if stream is not None:
             stream.close()
+
+
+def _open_stream(todo: Todo) -> Stream:
+    known, opened = todo.known, todo.known.opened
+    partial = begin_local(opened.source, known.images, opened.work) if known.stores else None
+    doing = "downloading" if known.stores else "streaming" if opened.source.folder is None else "reading"
+    on_bytes = byte_progress(f"{doing} {known.images.name}", known.images.size)
+    # A run that was killed while it settled the bundles has not verified all of them.
+    marks = [*(mark for job in todo.jobs for mark in job.marks), *todo.bundles.marks]
+    return Stream(opened.source, known.images, marks, on_bytes, opened.connections, partial)
+
+
+@task(name="verify", task_run_name="verify {todo.known.images.name}", persist_result=False)
+def verify(stream: Stream, todo: Todo) -> None:
+    """Read the rest of the images' archive, compare its md5, and keep what was downloaded of it."""
+    known, opened = todo.known, todo.known.opened
+    stream.verify()
+    todo.cache.vouch(stream.marks)
+    todo.bundles.settle(verified=True)
+    keep_verified(opened.source, known.images, opened.work, stream.partial)
+    get_run_logger().info("%s: md5 as in the record (%s)", known.images.name, known.images.md5)

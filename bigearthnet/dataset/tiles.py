@@ -1,10 +1,12 @@
 """Finished tiles: shards that a published zip holds, or that a run left in `.tiles/` for the next one.
 
-Below `.tiles/<key>/` are a shard, its rows and, written last, the description of both.
+Below `.tiles/<key>/` are a shard, its rows and, written last, the description of both. `.tiles/verified.json`
+lists the marks of a stream that was read to its end and right.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -28,6 +30,7 @@ from bigearthnet.tile.rows import SCHEMAS, column, read_rows
 _DESCRIPTION: Final = "tile.json"
 _SHARD: Final = "members"
 _ROWS: Final = "rows.parquet"
+_VERIFIED: Final = f"{TILES}verified.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class _Description:
 
 
 _DESCRIPTIONS = TypeAdapter(_Description)
+_MARKS = TypeAdapter(list[Mark])
 
 
 class TileCache:
@@ -120,6 +124,10 @@ class TileCache:
         self.store.write(_name(key, _DESCRIPTION), _DESCRIPTIONS.dump_json(description))
         return Shard(made.tile, kind, key, Range(stored, 0, stored.size), made.patches, made.rejected, mark)
 
+    def vouch(self, marks: Iterable[Mark]) -> None:
+        """Note that shards with these marks are verified, so that the next run can do without the stream."""
+        self.store.write(_VERIFIED, _MARKS.dump_json(sorted({*marks, *self._verified})))
+
     def clear(self) -> None:
         """Remove all unpublished shards."""
         self.store.delete([file.name for file in self.store.list(TILES)])
@@ -136,11 +144,19 @@ class TileCache:
             found = _DESCRIPTIONS.validate_json(self.store.read(description.name) or b"")
         except ValidationError:  # cut off, or by another version
             return None
-        unverified = found.mark is not None and not self._streams
+        mark = None if found.mark in self._verified else found.mark
+        unverified = mark is not None and not self._streams
         if unverified or (shard.size, rows.size) != (found.size, found.rows_size):
             return None
         source = Range(shard, 0, shard.size)
-        return Shard(tile, kind, key, source, found.patches, found.rejected, found.mark)
+        return Shard(tile, kind, key, source, found.patches, found.rejected, mark)
+
+    @cached_property
+    def _verified(self) -> frozenset[Mark]:
+        if _VERIFIED in self._staged:
+            with suppress(ValidationError):  # of another version
+                return frozenset(_MARKS.validate_json(self.store.read(_VERIFIED) or b""))
+        return frozenset()
 
     @cached_property
     def _staged(self) -> dict[str, StoredFile]:

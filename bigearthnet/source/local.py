@@ -9,7 +9,7 @@ from bigearthnet.source.download import fetch_file, find_file, md5_of
 from bigearthnet.source.opening import Source
 from bigearthnet.source.parallel import ONE, Connections
 from bigearthnet.source.record import RecordFile, SourceFile
-from bigearthnet.store.base import StoredFile
+from bigearthnet.store.base import Partial, StoredFile
 from bigearthnet.store.disk import known_digest, note_digest, translate_os_errors
 from bigearthnet.store.folder import FolderStore
 from bigearthnet.store.reader import ResumingReader
@@ -44,22 +44,39 @@ def find_local(source: Source, file: RecordFile, work: Workspace) -> LocalFile |
     return LocalFile(path, file.used(md5), found.etag)
 
 
-def is_streamed(images: RecordFile, source: Source, work: Workspace, transfer: Transfer) -> bool:
-    """Return True if the images' archive is verified while it is read, and not kept.
+def is_streamed(images: RecordFile, source: Source, work: Workspace) -> bool:
+    """Return True if the images' archive is verified while it is read.
 
-    That in a folder is, unless its md5 is known: then nothing is left to verify. One without a stated md5 is
-    not: nothing could verify a stream of it.
+    One without a stated md5 is not: nothing could verify a stream of it. Nor is one on this machine whose md5
+    is known, or which an earlier run has downloaded.
     """
-    if source.folder is not None:
-        return images.md5 is not None and _known_md5(source.folder / images.name, images.etag, work) is None
-    return transfer == "stream" and images.md5 is not None
+    if images.md5 is None:
+        return False
+    if source.folder is None:
+        return _folder(source, images, work).head(images.name) is None
+    return _known_md5(source.folder / images.name, images.etag, work) is None
 
 
-def note_verified(source: Source, file: RecordFile, work: Workspace) -> None:
-    """Note that a file in a folder was read to its end, and has the md5 that is stated."""
-    if source.folder is not None and file.md5 is not None:
-        with translate_os_errors("write", work.md5s):
-            note_digest(source.folder / file.name, file.etag, file.md5, work.md5s)
+def is_stored(images: RecordFile, source: Source, transfer: Transfer) -> bool:
+    """Return True if the images' archive comes into the work folder; one without a stated md5 does always."""
+    return source.folder is None and (transfer == "keep" or images.md5 is None)
+
+
+def begin_local(source: Source, file: RecordFile, work: Workspace) -> Partial:
+    """Return what an earlier run has downloaded of a file, to go on with it in a stream."""
+    return _folder(source, file, work).resume(file.name, file.size, file.version)
+
+
+def keep_verified(source: Source, file: RecordFile, work: Workspace, partial: Partial | None) -> None:
+    """Keep a file that a stream has read to its end, or note that the one in the source's folder is right."""
+    if partial is not None:
+        etag = partial.commit().etag
+    elif source.folder is not None:
+        etag = file.etag
+    else:
+        return
+    with translate_os_errors("write", work.md5s):
+        note_digest(_folder(source, file, work).folder / file.name, etag, str(file.md5), work.md5s)
 
 
 def bytes_to_download(source: Source, file: RecordFile, work: Workspace) -> int:

@@ -53,9 +53,9 @@ def require_room(room: Room, advice: str = "or select fewer patches, or use tran
         require_space(folder, on_disk, "archives, tiles and the dataset", advice)
 
 
-def describe_needs(to_fetch: int, room: Room, *, streams: bool) -> str:
+def describe_needs(to_fetch: int, room: Room, *, stores: bool) -> str:
     """Return a line such as `58.9 GiB to download; disk: about 60.1 GiB of 80.0 GiB free in /data/work`."""
-    doing = "up to {} to stream" if streams else "{} to download"
+    doing = "{} to download" if stores else "up to {} to stream"
     fetch = doing.format(human_bytes(to_fetch)) if to_fetch else "nothing to download"
     folders = [
         f"about {human_bytes(size)} of {human_bytes(free_bytes(folder))} free in {folder}"

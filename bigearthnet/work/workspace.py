@@ -24,6 +24,7 @@ class Workspace:
         self.bundles = root / "bundles"  # wait to be converted
         self.tiles = root / "tiles"  # shards and rows that were just converted
         self.staging = root / "staging"  # manifest, preview and central directories before they are published
+        self.scratch = self.bundles, self.tiles, self.staging
 
 
 def folder(text: str) -> Path:

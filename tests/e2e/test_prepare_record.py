@@ -62,7 +62,7 @@ def test_wrong_bytes_are_removed_and_fetched_once_more(
     server: RecordServer, home: Home, undisturbed: Published
 ) -> None:
     server.checksums[IMAGES] = f"md5:{'0' * 32}"
-    with pytest.raises(ChecksumError, match=rf"{IMAGES} arrived with md5 .* record says 0{{32}}"):
+    with pytest.raises(ChecksumError, match=rf"{IMAGES} has md5 .* should have 0{{32}}"):
         home.prepare(server.record_url)
     assert asked(server) == [(None, 200)] * 2
     assert not list(home.work.rglob(f"{IMAGES}*"))
@@ -184,6 +184,72 @@ def test_a_stream_that_failed_is_read_anew_and_its_tiles_are_kept(
     assert Published.read(home.destination) == undisturbed
 
 
+@pytest.mark.parametrize("damage", ["none", "one byte", "all bytes"])
+def test_tiles_are_made_while_the_archive_is_downloaded_and_a_later_run_goes_on(
+    server: RecordServer,
+    home: Home,
+    undisturbed: Published,
+    *,
+    sample: Sample,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    server.faults[IMAGES] = [Fault(break_after=size(sample) * 5 // 6), *OUTAGE]
+    with pytest.raises(TransferError, match=IMAGES):
+        home.prepare(server.record_url)
+    kept = staged(home)
+    assert 0 < len(kept) < len(sample.tiles), "made of what had arrived"
+    (part,) = home.work.rglob("*.part")
+    arrived = part.stat().st_size
+    assert part.read_bytes() == (sample.folder / IMAGES).read_bytes()[:arrived]
+    if damage != "none":  # as after a power cut
+        with part.open("r+b") as file:
+            file.seek(arrived - 1 if damage == "one byte" else 0)
+            file.write(b"\0" if damage == "one byte" else bytes(arrived))
+    server.faults.clear()
+    server.requests.clear()
+    caplog.set_level("INFO")
+    home.prepare(server.record_url)
+    rest, whole = (f"bytes={arrived}-", 206), (None, 200)
+    assert asked(server) == {"none": [rest], "one byte": [rest, whole], "all bytes": [whole]}[damage]
+    assert ("Trying once more" in caplog.text) is (damage != "none")
+    if damage == "none":
+        assert f"({len(kept)} finished before)" in caplog.text
+    assert Published.read(home.destination) == undisturbed
+    assert set(verifications(home).values()) == {"md5 as in the record"}
+    (archive,) = home.work.rglob(f"{IMAGES}*")
+    assert archive.read_bytes() == (sample.folder / IMAGES).read_bytes()
+    server.requests.clear()
+    home.prepare(server.record_url, rendering={"bands": "infrared"})
+    assert asked(server) == [], "a later rendering has the archive"
+
+
+def test_the_whole_archive_is_kept_for_later_runs_also_when_only_some_patches_are_wanted(
+    server: RecordServer, home: Home, undisturbed: Published
+) -> None:
+    home.prepare(server.record_url, selection={"max_patches": 5})
+    assert verifications(home)[IMAGES] == "md5 as in the record"
+    assert asked(server) == [(None, 200)]
+    home.prepare(server.record_url, transfer="stream")
+    assert asked(server) == [(None, 200)], "what is there is not streamed"
+    assert Published.read(home.destination) == undisturbed
+
+
+@pytest.mark.parametrize("transfer", ["keep", "stream"])
+def test_a_stream_that_was_verified_is_not_read_again_if_the_run_failed_behind_it(
+    home: Home, sample: Sample, tmp_path: Path, transfer: str
+) -> None:
+    folder = linked(sample.folder, tmp_path / "record")
+    rewrite(folder / MAPS, lambda name, old: b"" if f"/{sample.tiles[-1]}" in name else old)
+    with RecordServer(folder) as another:
+        with pytest.raises(RejectedError):
+            home.prepare(another.record_url, transfer=transfer)
+        another.requests.clear()
+        home.prepare(another.record_url, transfer="stream", max_rejected=sample.patches)
+        assert another.requests_for(IMAGES) == []
+    require_whole(home.destination)
+
+
 def test_an_unverified_stream_is_read_to_its_end_before_its_tiles_are_published(
     server: RecordServer, home: Home, sample: Sample, tmp_path: Path
 ) -> None:
@@ -192,13 +258,9 @@ def test_an_unverified_stream_is_read_to_its_end_before_its_tiles_are_published(
     with RecordServer(folder) as another:
         with pytest.raises(RejectedError):
             home.prepare(another.record_url, transfer="stream")
-        rejected = sample.patches - sum(
-            json.loads(data)["patches"]
-            for name, data in home.files().items()
-            if "-images-" in name and name.endswith("tile.json")
-        )
+        (home.destination / ".tiles" / "verified.json").unlink()  # as if it was killed just before
         another.checksums[IMAGES] = f"md5:{another.md5(IMAGES)}"
-        another.faults[IMAGES] = [Fault(flip=size(sample) // 2)]
+        another.faults[IMAGES] = [Fault(flip=size(sample) // 2)] * 2
         with pytest.raises(ChecksumError, match=IMAGES):
-            home.prepare(another.record_url, transfer="stream", max_rejected=rejected)
+            home.prepare(another.record_url, transfer="stream", max_rejected=sample.patches)
     assert not home.is_published()

@@ -12,7 +12,7 @@ from bigearthnet.source.local import (
     ensure_local,
     find_local,
     is_streamed,
-    note_verified,
+    keep_verified,
 )
 from bigearthnet.source.record import RecordFile
 from bigearthnet.source.stored import StoredSource
@@ -134,17 +134,17 @@ def test_a_file_that_changes_after_it_was_verified_is_not_read(
 def test_an_archive_in_a_folder_whose_md5_is_stated_is_streamed_until_it_is_verified(
     folder: StoredSource, server: RecordServer, work: Workspace
 ) -> None:
-    assert not is_streamed(folder.record().require(IMAGES), folder, work, "stream"), "no md5 is stated"
+    assert not is_streamed(folder.record().require(IMAGES), folder, work), "no md5 is stated"
     (server.folder / f"{IMAGES}.md5").write_text(f"{MD5}  {IMAGES}\n")
     file = folder.record().require(IMAGES)
-    assert is_streamed(file, folder, work, "keep")
+    assert is_streamed(file, folder, work)
     stream = Stream(folder, file, [], lambda _: None)
     stream.verify()
-    note_verified(folder, file, work)
-    assert not is_streamed(file, folder, work, "stream")
+    keep_verified(folder, file, work, None)
+    assert not is_streamed(file, folder, work)
     assert find_local(folder, file, work) == ensure_local(folder, file, work, lambda _: None)
     (server.folder / IMAGES).write_bytes(CONTENT)
-    assert is_streamed(folder.record().require(IMAGES), folder, work, "keep"), "it was written anew"
+    assert is_streamed(folder.record().require(IMAGES), folder, work), "it was written anew"
 
 
 def test_a_file_in_a_folder_that_is_not_the_records_is_refused_and_stays(
