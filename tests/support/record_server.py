@@ -10,6 +10,7 @@ of every request, and does wrong what a test asks it to:
 
 import hashlib
 import json
+import math
 import re
 import ssl
 import sys
@@ -82,6 +83,7 @@ class RecordServer(ThreadingHTTPServer):
         latest: URL of the record that it names as its latest version: a path for itself, "" for none.
         first_bytes: names of the files whose first bytes alone were asked for, as a check does; no faults.
         stalled: set as soon as an answer stalls.
+        bytes_a_second: rate of each answer.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class RecordServer(ThreadingHTTPServer):
         self.checksums: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.stalled = threading.Event()
+        self.bytes_a_second = math.inf
         self.closing = threading.Event()
         super().__init__(("127.0.0.1", 0), _Handler)
         if tls is not None:
@@ -233,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(sent), size):
             self.wfile.write(sent[start : start + size])
             request.sent += len(sent[start : start + size])
-            self.server.closing.wait(fault.drip_seconds)
+            self.server.closing.wait(fault.drip_seconds + size / self.server.bytes_a_second)
         if fault.stall_after is not None:
             self.server.stalled.set()
             self.server.closing.wait()
