@@ -198,7 +198,7 @@ def test_needs_are_described_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4 << 30))
     room = {tmp_path: 1 << 30}
     disk = f"disk: about 1.0 GiB of 4.0 GiB free in {tmp_path}"
-    assert space.describe_needs(5 << 20, room, streams=False) == f"5.0 MiB to download; {disk}"
-    both = space.describe_needs(5 << 20, room | {Path("/d"): 2 << 30}, streams=True)
+    assert space.describe_needs(5 << 20, room, stores=True) == f"5.0 MiB to download; {disk}"
+    both = space.describe_needs(5 << 20, room | {Path("/d"): 2 << 30}, stores=False)
     assert both == f"up to 5.0 MiB to stream; {disk}, about 2.0 GiB of 4.0 GiB free in /d"
-    assert space.describe_needs(0, room, streams=True) == f"nothing to download; {disk}"
+    assert space.describe_needs(0, room, stores=False) == f"nothing to download; {disk}"
