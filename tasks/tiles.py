@@ -61,7 +61,7 @@ def make_tiles(
     except (ChecksumError, ChangedError) as error:
         if source.folder is not None:
             raise
-        logger.warning("%s Trying once more.", error)
+        logger.warning("%s The run begins once more by itself.", error)
     clear_scratch(known.opened.work)
     return _make_tiles(known, cluster, keep_bundles=keep_bundles)
 

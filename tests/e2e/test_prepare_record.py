@@ -212,7 +212,7 @@ def test_tiles_are_made_while_the_archive_is_downloaded_and_a_later_run_goes_on(
     home.prepare(server.record_url)
     rest, whole = (f"bytes={arrived}-", 206), (None, 200)
     assert asked(server) == {"none": [rest], "one byte": [rest, whole], "all bytes": [whole]}[damage]
-    assert ("Trying once more" in caplog.text) is (damage != "none")
+    assert ("begins once more" in caplog.text) is (damage != "none")
     if damage == "none":
         assert f"({len(kept)} finished before)" in caplog.text
     assert Published.read(home.destination) == undisturbed
