@@ -15,12 +15,14 @@ pytestmark = pytest.mark.e2e
 SILENT = "Mark runs without heartbeats as Crashed"
 WINDOW_SECONDS = 10
 """The least that Prefect allows. It is 90 s in automations.yaml; heartbeats come every 30 s, here 1 s."""
+TIMEOUT = {"PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "35"}
+"""90 s in pyproject.toml; more than the half minute in which a run that has begun is cancelled."""
 
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, subprocess.Popen[str]]]:
     """What is served, and the process that serves it."""
-    with serving(tmp_path_factory.mktemp("served")) as (served, process):
+    with serving(tmp_path_factory.mktemp("served"), **TIMEOUT) as (served, process):
         shorten_window(served)
         yield served, process
 
