@@ -23,6 +23,7 @@ from tests.support import archives
 from tests.support.pipeline import prepare
 from tests.support.places import BucketPlace
 from tests.support.published import MANIFEST, ZIPS, member
+from tests.support.reading import read_pixels
 from tests.support.record_server import Fault, RecordServer
 from tests.support.sample import Sample
 
@@ -78,11 +79,6 @@ def test_val_is_validation_and_no_split_is_all(published_sample: Path, expected:
     assert len(BigEarthNet(published_sample)) == 24
     with pytest.raises(ValueError, match=r"no patches of split 'tests', but \{'train'"):
         BigEarthNet(published_sample, "tests")
-
-
-def read_pixels(dataset: BigEarthNet, index: int) -> tuple[int, int]:
-    image, mask = dataset[index]
-    return int(image.sum()), int(mask.sum())
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "threads"])
