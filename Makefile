@@ -37,8 +37,8 @@ deploy: export PREFECT_API_URL ?= http://127.0.0.1:$(PORT)/api
 deploy: setup  ## refresh the deployments on the server; RESET=1 sets them to what prefect.yaml says
 	@$(BIN)/bigearthnet deploy $(if $(RESET),--reset)
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+test: setup  ## run all tests, in one process more than there are cores: many wait for servers
+	$(BIN)/python -m pytest --numprocesses $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadfile --no-loadscope-reorder
 
 test-unit: setup  ## run the tests that take seconds
 	$(BIN)/python -m pytest --numprocesses auto tests/unit

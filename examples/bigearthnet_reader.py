@@ -14,6 +14,7 @@ threads can read, also those of PyTorch's DataLoader. All rows take 13 MB.
 import itertools
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -118,11 +119,12 @@ class BigEarthNet:
     def manifest(self, columns: Sequence[str] | None = None) -> Any:
         """Read the manifest's rows of this split, in the order of the indices, as a pyarrow Table."""
         filters = None if self.split is None else [("split", "=", self.split)]
-        return pq.read_table(self._files.open(MANIFEST), columns=columns, filters=filters)
+        with _FORKS:
+            return pq.read_table(self._files.open(MANIFEST), columns=columns, filters=filters)
 
     def _read_rows(self) -> list[Array]:
         """Offsets and sizes of all patches of the split, a row group at a time."""
-        with pq.ParquetFile(self._files.open(MANIFEST)) as file:
+        with _FORKS, pq.ParquetFile(self._files.open(MANIFEST)) as file:
             columns = [np.empty(file.metadata.num_rows, dtype) for dtype in _COLUMNS.values()]
             filled = 0
             for group in range(file.num_row_groups):
@@ -158,8 +160,43 @@ class _Folder:
             return file.read(size)
 
 
+class _Forks:
+    """Forks wait for the end of each block that is in use, and new blocks for the end of a fork.
+
+    pyarrow's S3 client holds a lock while it reads. A child that was forked meanwhile would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._entry = threading.Lock()
+        self._left = threading.Condition()
+        self._used = 0
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(before=self._pause, after_in_parent=self._go_on, after_in_child=self._go_on)
+
+    def __enter__(self) -> None:
+        with self._entry, self._left:
+            self._used += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._left:
+            self._used -= 1
+            self._left.notify_all()
+
+    def _pause(self) -> None:
+        self._entry.acquire()
+        self._left.acquire()
+        self._left.wait_for(lambda: not self._used)
+
+    def _go_on(self) -> None:
+        self._left.release()
+        self._entry.release()
+
+
+_FORKS = _Forks()
+
+
 class _Bucket:
-    """Each process opens the files itself: pyarrow's S3 client does not survive a fork."""
+    """Each process opens the files itself: pyarrow's S3 client cannot be used after a fork."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -177,8 +214,9 @@ class _Bucket:
         return self._opened[key]
 
     def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
-        file = self.open(name)
-        data: bytes = file.read_at(file.size() if size < 0 else size, offset)
+        with _FORKS:
+            file = self.open(name)
+            data: bytes = file.read_at(file.size() if size < 0 else size, offset)
         return data
 
 

@@ -40,3 +40,11 @@ def published_sample(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("published") / "dataset"
     prepare(sample.folder, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_codes(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with CLC codes as masks, which have 16 bits; not to be changed."""
+    folder = tmp_path_factory.mktemp("published-codes") / "dataset"
+    prepare(sample.folder, folder, rendering={"mask_classes": "clc"})
+    return folder

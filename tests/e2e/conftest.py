@@ -51,3 +51,13 @@ def undisturbed(prefect_server: None, sample: Sample, tmp_path_factory: pytest.T
     with RecordServer(sample.folder) as server:
         home.prepare(server.record_url)
     return Published.read(home.destination)
+
+
+@pytest.fixture(scope="session")
+def prepared_codes(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a dataset of the whole sample, with CLC codes as masks; not to be changed."""
+    home = Home.folder(tmp_path_factory.mktemp("prepared-codes"))
+    done = home.prepare(sample.folder, rendering={"mask_classes": "clc"})
+    assert done["destination"] == str(home.destination)
+    assert (done["patches"], done["rejected"]) == (sample.patches, 0)
+    return home.destination

@@ -15,7 +15,6 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import BaseModel
 
 from deployments.cli import EXAMPLES, FLOWS, main
-from tests.unit.test_docs import blocks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # a slow core starts the server in minutes
 
@@ -174,27 +173,6 @@ def test_the_sample_fits_on_a_screen(home: Path, tmp_path: Path) -> None:
     assert len(files) == 4
     assert all(file.exists() for file in files)
     assert "make dataset" in output
-
-
-def test_the_python_of_the_docs_lets_nobody_in(home: Path, tmp_path: Path) -> None:
-    """As a person runs it, without a server: the one that Prefect starts knows all credentials."""
-    aws = next(code for code in blocks(ROOT / "deployments" / "aws" / "README.md", "sh") if ".save(" in code)
-    save = aws.partition("settings.apply()")[2].rstrip("\n'")
-    code = f"""
-{blocks(ROOT / "README.md", "python")[-1]}
-{save}
-import httpx
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    asked = str(client.api_url).rstrip("/") + "/block_documents/filter"
-status = httpx.post(asked, json={{"include_secrets": True}}).status_code
-print(status, AwsCredentials.load("bigearthnet").region_name)
-"""
-    environment = clean(PREFECT_HOME=str(home))
-    command = (sys.executable, "-c", code)
-    shown = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=True).stdout
-    assert shown == b"401 eu-central-1\n"
-    assert (tmp_path / "sample-dataset" / "dataset.json").exists()
 
 
 def test_ctrl_c_ends_a_run_quietly(home: Path, tmp_path: Path) -> None:

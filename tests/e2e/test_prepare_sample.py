@@ -13,7 +13,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.prepare import prepare
-from tests.support import pipeline
 from tests.support.archives import IMAGES, MAPS, codes, members, pixels, rgb_reflectances
 from tests.support.published import (
     CARD,
@@ -33,7 +32,6 @@ from tests.unit.test_docs import README, blocks
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick")]
 
 Pixels = npt.NDArray[Any]
-CLC = {"mask_classes": "clc"}
 
 
 @pytest.fixture(scope="module")
@@ -49,41 +47,30 @@ def listed(sample: Sample) -> dict[str, dict[str, Any]]:
     return {row["patch_id"]: row for table in tables for row in table.to_pylist()}
 
 
-@pytest.fixture(scope="module")
-def everything(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole sample."""
-    home = Home.folder(tmp_path_factory.mktemp("everything"))
-    done = home.prepare(sample.folder, rendering=CLC)
-    assert done["destination"] == str(home.destination)
-    assert (done["patches"], done["rejected"]) == (sample.patches, 0)
-    return home.destination
-
-
 def scaled(values: Pixels, low: float, high: float) -> Pixels:
     return np.rint(np.clip((values - low) / (high - low), 0, 1) * 255)
 
 
 def test_every_patch_is_in_both_zips_with_the_right_pixels(
-    everything: Path, source: dict[str, bytes], listed: dict[str, Any]
+    prepared_codes: Path, source: dict[str, bytes], listed: dict[str, Any]
 ) -> None:
-    assert set(Published.read(everything).sha256) == FILES
-    assert all(unzip_tests(everything / name) for name, _ in ZIPS.values())
-    assert patch_ids(everything, "images") == patch_ids(everything, "masks") == sorted(listed)
+    assert set(Published.read(prepared_codes).sha256) == FILES
+    assert all(unzip_tests(prepared_codes / name) for name, _ in ZIPS.values())
+    assert patch_ids(prepared_codes, "images") == patch_ids(prepared_codes, "masks") == sorted(listed)
     for patch_id in listed:
-        image = pixels(member(everything, "images", patch_id))
+        image = pixels(member(prepared_codes, "images", patch_id))
         assert image.dtype == np.uint8
         np.testing.assert_array_equal(image, scaled(rgb_reflectances(source, patch_id), 0, 3000))
-        mask = pixels(member(everything, "masks", patch_id))
+        mask = pixels(member(prepared_codes, "masks", patch_id))
         assert mask.dtype == np.uint16
         np.testing.assert_array_equal(mask, codes(source, patch_id))
 
 
 def test_all_files_are_those_that_the_parts_make_without_prefect(
-    everything: Path, sample: Sample, tmp_path: Path
+    prepared_codes: Path, published_codes: Path
 ) -> None:
     """Unit tests compare such manifests and cards with the record's own files."""
-    pipeline.prepare(sample.folder, tmp_path / "d", rendering=CLC)
-    card, expected = require_whole(everything), require_whole(tmp_path / "d")
+    card, expected = require_whole(prepared_codes), require_whole(published_codes)
     differing = {key for key in card | expected if card.get(key) != expected.get(key)}
     assert differing == {"title", "source", "files"}
     titled = {a["name"] for a, b in zip(card["files"], expected["files"], strict=True) if a != b}

@@ -50,10 +50,8 @@ def prepared(sample: Sample, folder: Path, **parameters: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dataset(prefect_server: None, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset with CORINE codes as masks, in a folder; not to be changed."""
-    folder = tmp_path_factory.mktemp("published")
-    return prepared(sample, folder, rendering={"mask_classes": "clc"})
+def dataset(prepared_codes: Path) -> Path:
+    return prepared_codes
 
 
 @pytest.fixture(scope="module")

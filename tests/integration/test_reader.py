@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -22,6 +23,7 @@ from tests.support import archives
 from tests.support.pipeline import prepare
 from tests.support.places import BucketPlace
 from tests.support.published import MANIFEST, ZIPS, member
+from tests.support.reading import read_pixels
 from tests.support.record_server import Fault, RecordServer
 from tests.support.sample import Sample
 
@@ -79,11 +81,6 @@ def test_val_is_validation_and_no_split_is_all(published_sample: Path, expected:
         BigEarthNet(published_sample, "tests")
 
 
-def read_pixels(dataset: BigEarthNet, index: int) -> tuple[int, int]:
-    image, mask = dataset[index]
-    return int(image.sum()), int(mask.sum())
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn", "threads"])
 def test_workers_of_any_kind_read_the_same(published_sample: Path, expected: Any, method: str) -> None:
     dataset, pairs = BigEarthNet(published_sample, "train"), expected["train"]
@@ -100,21 +97,47 @@ def test_workers_of_any_kind_read_the_same(published_sample: Path, expected: Any
     assert found == [sums[i] for i in asked]
 
 
-def test_a_bucket_is_read_also_by_spawned_workers(
-    published_sample: Path, expected: Any, bucket: BucketPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def bucket_url(published_sample: Path, bucket: BucketPlace, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The published sample in a bucket, which this process and its children may read."""
     for path in published_sample.iterdir():
         if path.is_file():
             bucket.put(path.name, path.read_bytes())
     endpoint = bucket.client.meta.endpoint_url.removeprefix("http://")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test:tester")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    url = f"s3://{bucket.bucket}/{bucket.prefix}?endpoint_override={endpoint}&scheme=http&region=us-east-1"
-    dataset = BigEarthNet(url, "train")
+    return f"s3://{bucket.bucket}/{bucket.prefix}?endpoint_override={endpoint}&scheme=http&region=us-east-1"
+
+
+def test_a_bucket_is_read_also_by_workers_of_any_kind(bucket_url: str, expected: Any) -> None:
+    dataset = BigEarthNet(bucket_url, "train")
     require_same(dataset, expected["train"])
     sums = [(int(image.sum()), int(mask.sum())) for image, mask in expected["train"]]
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        assert list(pool.map(partial(read_pixels, dataset), range(len(dataset)))) == sums
+    for method in ("fork", "spawn"):
+        with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
+            assert list(pool.map(partial(read_pixels, dataset), range(len(dataset)))) == sums
+
+
+def test_workers_that_are_forked_while_threads_read_a_bucket_read_too(bucket_url: str) -> None:
+    dataset, ended = BigEarthNet(bucket_url, "train"), threading.Event()
+
+    def read_until_the_end() -> None:
+        while not ended.is_set():
+            dataset[0]
+
+    with ThreadPoolExecutor(3) as threads:
+        reading = [threads.submit(read_until_the_end) for _ in range(3)]
+        for _ in range(5):
+            worker = multiprocessing.get_context("fork").Process(target=dataset.__getitem__, args=(1,))
+            worker.start()
+            worker.join(30)
+            status = worker.exitcode
+            worker.kill()
+            if status != 0:
+                break
+        ended.set()
+    assert status == 0, "it hangs" if status is None else "it failed"
+    assert [one.exception() for one in reading] == [None] * 3
 
 
 def test_links_that_have_ended_are_named(links: tuple[Path, RecordServer]) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from moto import mock_aws
 
 from bigearthnet.store import FolderStore
 from bigearthnet.store.s3 import S3Store
-from tests.support.s3_server import S3Server, memory_folder, running
+from tests.support.s3_server import S3Server, memory_folder, running, session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -114,7 +113,7 @@ def moto_place() -> Iterator[BucketPlace]:
     with mock_aws():
         config = Config(retries={"mode": "standard", "total_max_attempts": 3})
         keys = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anybody"}
-        client = boto3.client("s3", region_name="us-east-1", config=config, **keys)
+        client = session().client("s3", region_name="us-east-1", config=config, **keys)
         put_server_clock_ahead(BucketPlace(client, ""), 0)  # moto says no time at all
         yield new_bucket(client)
 

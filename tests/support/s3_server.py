@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
@@ -44,9 +45,15 @@ class S3Server:
         return make_client(url or self.url, access_key or self.access_key, secret_key or self.secret_key)
 
 
+@cache
+def session() -> boto3.Session:
+    """One for all tests: a new one reads the description of S3 anew, for longer than all else takes."""
+    return boto3.Session()
+
+
 def make_client(url: str, access_key: str, secret_key: str) -> "S3Client":
     """A client for a server that is no Amazon's: bucket names in the path, signature version 4."""
-    return boto3.client(
+    return session().client(
         "s3",
         endpoint_url=url,
         region_name=REGION,

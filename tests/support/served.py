@@ -6,9 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,10 +104,11 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Served(Api):
-    """A server on `port`; `folder` is the person's home folder, and holds Prefect's."""
+    """A server on `port`; `folder` is the person's home folder, and holds Prefect's; `settings` go before."""
 
     port: int
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -130,6 +131,7 @@ class Served(Api):
             "PREFECT_HOME": str(self.home),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
+            **self.settings,
         }
 
     def serve(self) -> subprocess.Popen[str]:
@@ -181,9 +183,9 @@ class Served(Api):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[Served, subprocess.Popen[str]]]:
+def serving(folder: Path, **settings: str) -> Iterator[tuple[Served, subprocess.Popen[str]]]:
     """`serve`, with everything up; it ends with the block, and leaves no process."""
-    served = Served(free_port(), folder)
+    served = Served(free_port(), folder, settings)
     process = served.serve()
     try:
         wait_until_up(served, process)

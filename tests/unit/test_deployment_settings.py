@@ -50,6 +50,11 @@ def test_heartbeats_fit_their_automation_and_what_a_person_sets_goes_before() ->
     assert environment(1, {name: "60"})[name] == "60"
 
 
+def test_a_run_that_hangs_while_it_is_cancelled_is_cancelled_within_three_minutes() -> None:
+    name = "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS"
+    assert int(environment(1, {})[name]) < 150
+
+
 def test_no_setting_makes_an_archive_be_read_on_behind_a_failure() -> None:
     program = "from tasks.convert import extract; print(extract.retries)"
     variables = os.environ | {"PREFECT_TASKS_DEFAULT_RETRIES": "3"}

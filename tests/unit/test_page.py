@@ -24,24 +24,14 @@ from bigearthnet.dataset.pairs import choose_pairs
 from bigearthnet.options import COUNTRIES, SPLITS
 from tests.support import archives
 from tests.support.drafts import draft_of
-from tests.support.pipeline import prepare
 from tests.support.published import INDEX, PAGE, member
-from tests.support.sample import Sample
 
 Rows = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def clc_sample(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample with codes of 45 classes in masks of 16 bits."""
-    folder = tmp_path_factory.mktemp("clc") / "dataset"
-    prepare(sample.folder, folder, rendering={"mask_classes": "clc"})
-    return folder
-
-
 @pytest.fixture(params=["ben19", "clc"])
 def folder(request: pytest.FixtureRequest, published_sample: Path) -> Path:
-    found: Path = published_sample if request.param == "ben19" else request.getfixturevalue("clc_sample")
+    found: Path = published_sample if request.param == "ben19" else request.getfixturevalue("published_codes")
     return found
 
 
