@@ -25,8 +25,9 @@ WORST: Final = 10
 _PIXELS: Final = PATCH_PIXELS**2
 _COLUMNS: Final = (
     *(*SUM_COLUMNS, *SQUARE_COLUMNS, "black", "saturated", "unlabelled"),
-    *("labels_agree", "labels", "class_pixels", "image_crc32", "image_size"),
+    *("labels_agree", "labels", "class_pixels"),
 )
+_KEY_COLUMNS: Final = ("image_crc32", "image_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,29 +130,30 @@ def quality_png(draft: Draft) -> bytes:
 def _check(draft: Draft) -> Mapping[CheckName, _Found]:
     form = draft.card.parameters.rendering.mask_classes
     measured = [_measure(rows, form) for _, rows in draft.rows(_COLUMNS)]
-    values = {name: np.concatenate([one[name] for one, _ in measured]) for name in measured[0][0]}
-    worst = {name: CHECKS[name].worst(of_check) for name, of_check in values.items()}
-    values["duplicates"], pairs = _duplicates(draft, np.concatenate([keys for _, keys in measured]))
-    worst["duplicates"] = [*pairs]
-    return {
-        name: _Found(
-            checked=int((~np.isnan(values[name])).sum()),
-            bad=int(check.is_bad(values[name]).sum()),
-            worst=_places(draft, worst[name]),
-            values=[round(float(values[name][i]), 6) for i in worst[name]],
-            same_as=_places(draft, pairs.values()) if name == "duplicates" else [],
+    found = {}
+    for name, check in CHECKS.items():  # one after the other, so that little memory is needed
+        if name == "duplicates":
+            values, same_as = _duplicates(draft)
+            worst = [*same_as]
+        else:
+            values, same_as = np.concatenate([one.pop(name) for one in measured]), {}
+            worst = check.worst(values)
+        found[name] = _Found(
+            checked=int((~np.isnan(values)).sum()),
+            bad=int(check.is_bad(values).sum()),
+            worst=_places(draft, worst),
+            values=[round(float(values[i]), 6) for i in worst],
+            same_as=_places(draft, same_as.values()),
         )
-        for name, check in CHECKS.items()
-    }
+    return found
 
 
-def _measure(rows: pa.Table, form: MaskForm) -> tuple[dict[CheckName, Values], npt.NDArray[np.uint64]]:
-    """Return the values of all checks but duplicates, and a key of the image of each patch."""
+def _measure(rows: pa.Table, form: MaskForm) -> dict[CheckName, Values]:
+    """Return the values of all checks but duplicates."""
     sums, squares = (
         np.stack([rows.column(name).to_numpy().astype(np.uint64) for name in names])
         for names in (SUM_COLUMNS, SQUARE_COLUMNS)
     )
-    crc32s, sizes = (rows.column(name).to_numpy().astype(np.uint64) for name in ("image_crc32", "image_size"))
     values: dict[CheckName, npt.NDArray[np.generic]] = {
         # In integers until the root, so that one colour gives 0.
         "constant": np.sqrt((_PIXELS * squares - sums**2).max(axis=0)) / _PIXELS,
@@ -160,7 +162,7 @@ def _measure(rows: pa.Table, form: MaskForm) -> tuple[dict[CheckName, Values], n
         "unlabelled": rows.column("unlabelled").to_numpy(),
         "labels": _differing_classes(rows, form),
     }
-    return {name: found.astype(np.float32) for name, found in values.items()}, crc32s << 32 | sizes
+    return {name: found.astype(np.float32) for name, found in values.items()}
 
 
 def _differing_classes(rows: pa.Table, form: MaskForm) -> npt.NDArray[np.float64]:
@@ -181,13 +183,18 @@ def _differing_classes(rows: pa.Table, form: MaskForm) -> npt.NDArray[np.float64
     return differing
 
 
-def _duplicates(draft: Draft, keys: npt.NDArray[np.uint64]) -> tuple[Values, dict[int, int]]:
-    """Find patches with the same key.
+def _duplicates(draft: Draft) -> tuple[Values, dict[int, int]]:
+    """Find patches whose images have the same CRC-32 and size.
 
     Returns:
-        The number of patches with the key of each; of the largest groups whose first two patches have the
+        The number of such patches for each patch; of the largest groups whose first two patches have the
         same bytes, these two.
     """
+    columns = (
+        [rows.column(name).to_numpy().astype(np.uint64) for name in _KEY_COLUMNS]
+        for _, rows in draft.rows(_KEY_COLUMNS)
+    )
+    keys = np.concatenate([crc32s << 32 | sizes for crc32s, sizes in columns])
     once, counts = np.unique(keys, return_counts=True)
     twins = np.flatnonzero(np.isin(keys, once[counts > 1]))
     _, first, group, sizes = np.unique(
