@@ -88,7 +88,7 @@ def _growth(folder: Path, _: argparse.Namespace) -> object:
     print("\nCPU and peak memory of the flow's process")
     found, before = [], (0, 0.0)
     for patches in GROWTH:
-        run = _run(sample_of(folder, patches), folder / f"growth-{patches}")
+        run = _run(sample_of(folder, patches, level=1), folder / f"growth-{patches}")
         more = 1000 * (run["cpu_seconds"] - before[1]) / (patches - before[0])
         before = patches, run["cpu_seconds"]
         print(

@@ -6,15 +6,18 @@ from pathlib import Path
 
 from bigearthnet.names import Patch
 from bigearthnet.sample import make_sample
-from bigearthnet.sample.archives import Drawn, draw_patch
+from bigearthnet.sample.archives import ZSTD_LEVEL, Drawn, draw_patch
 
 _DRAWN = 64
 """Different patches of a tile. zstd finds no repetition of a patch so far away."""
 
 
-def sample_of(folder: Path, patches: int, tiles: int = 4) -> Path:
-    """Return a sample in `folder`, made if it is not there; sizes of the tiles are as 1 : 2 : 3 and so on."""
-    sample = folder / f"sample-{patches}-{tiles}"
+def sample_of(folder: Path, patches: int, tiles: int = 4, level: int = ZSTD_LEVEL) -> Path:
+    """Return a sample in `folder`, made if it is not there; sizes of the tiles are as 1 : 2 : 3 and so on.
+
+    `level` is that of zstd: 1 makes a sample in a third of the time, and 10 % larger.
+    """
+    sample = folder / f"sample-{patches}-{tiles}-{level}"
     if not sample.exists():
         print(f"making a sample of {patches:,} patches ...", flush=True)
         sizes = [2 * patches * n // (tiles * (tiles + 1)) for n in range(1, tiles)]
@@ -23,6 +26,7 @@ def sample_of(folder: Path, patches: int, tiles: int = 4) -> Path:
             sample,
             [*sizes, patches - sum(sizes)],
             lambda patch: _drawn(patch.tile, next(turns) % _DRAWN),
+            level,
         )
     return sample
 

@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from prefect import get_run_logger, task
 from prefect.futures import PrefectFuture, wait
+from prefect.utilities.annotations import opaque
 
 from bigearthnet.archive.bundle import Extractor
 from bigearthnet.archive.reader import ArchiveReader, decompress
@@ -34,6 +35,8 @@ from tasks.convert import (
 from tasks.heartbeat import byte_progress
 from tasks.record import download
 from tasks.survey import Survey, Todo, announce, find_finished
+
+_Parameter = TypeVar("_Parameter")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +117,7 @@ def _begin(
     else:
         request, conversion = plan_tile(job, todo.cache)
         stores = False
-    extracted = extract(extractor, request, work.bundles, packed=stores)
+    extracted = extract(extractor, _unvisited(request), work.bundles, packed=stores)
     read_now = stream.mark() if stream is not None and extracted.images is not None else None
     mark = max([*job.marks, *filter(None, [read_now])], default=None)
     added: Mapping[Kind, StoredBundle] = {}
@@ -127,8 +130,13 @@ def _begin(
         sent = {"job": job, "stored": stored, "mark": mark, "recipe": recipe, "destination": store.url}
         return _Pending(job, cluster.submit(convert_on_worker, **sent), mark, stored, sent=True)
     folder = work.tiles / job.plan.tile
-    made = convert.submit(conversion, extracted, job.bundles, store, recipe.rendering, folder)
+    made = convert.submit(_unvisited(conversion), extracted, job.bundles, store, recipe.rendering, folder)
     return _Pending(job, made, mark, job.bundles)
+
+
+def _unvisited(parameter: _Parameter) -> _Parameter:
+    """Keep Prefect from looking for futures in a parameter: it visits each patch id four times."""
+    return cast(_Parameter, opaque(parameter))
 
 
 def _finish(one: _Pending, todo: Todo, cluster: Cluster | None) -> FinishedTile:

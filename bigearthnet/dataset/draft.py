@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from bigearthnet.plan.recipe import Kind
 from bigearthnet.tile.rows import column
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Draft:
     """A dataset without its documents."""
 
@@ -36,10 +37,16 @@ class Draft:
         with self.cache.store.open(source.file, start, start + size) as reader:
             return reader.read()
 
-    def png(self, kind: Kind, tile: int, nth: int) -> bytes:
-        """Read an image or mask: the `nth` of the tile with that index."""
-        group = sum(entry.patches > 0 for entry in self.card.tiles[:tile])
-        columns = [column(kind, "offset"), column(kind, "size")]
+    def rows_of(self, patches: Sequence[tuple[int, int]], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield columns of the rows of patches, each given by its tile's index and its place in the tile."""
+        tiles = [index for index, entry in enumerate(self.card.tiles) if entry.patches]
         with pq.ParquetFile(self.manifest) as manifest:
-            row = manifest.read_row_group(group, columns, use_threads=False).slice(nth, 1).to_pylist()[0]
-        return self.read(kind, tile, *(row[name] for name in columns))
+            for tile, nth in patches:
+                rows = manifest.read_row_group(tiles.index(tile), list(columns), use_threads=False)
+                yield rows.slice(nth, 1).to_pylist()[0]
+
+    def pngs(self, kind: Kind, patches: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield images or masks of patches, given as for `rows_of`."""
+        places = self.rows_of(patches, [column(kind, "offset"), column(kind, "size")])
+        for (tile, _), place in zip(patches, places, strict=True):
+            yield self.read(kind, tile, *place.values())

@@ -23,18 +23,22 @@ _BACKGROUND = 255
 def preview_png(draft: Draft) -> bytes:
     """Return a contact sheet of patches from all over the dataset, as a PNG."""
     palette = colours(draft.card.parameters.rendering.mask_classes)
-    places = pick([tile["images"].patches for tile in draft.tiles])
-    return contact_sheet([read_pair(draft, palette, tile, nth) for tile, nth in places])
+    return contact_sheet(read_pairs(draft, palette, pick([tile["images"].patches for tile in draft.tiles])))
 
 
-def read_pair(draft: Draft, palette: Sheet, tile: int, nth: int) -> Pair:
-    """Return an image and its mask, whose values have the colours of `palette`."""
-    pngs = [np.frombuffer(draft.png(kind, tile, nth), np.uint8) for kind in KINDS]
-    image, mask = cv2.imdecode(pngs[0], cv2.IMREAD_COLOR), cv2.imdecode(pngs[1], cv2.IMREAD_UNCHANGED)
-    if image is None or mask is None:
-        name = draft.tiles[tile]["images"].tile
-        raise ArchiveError(f"a shard of {name} holds no PNGs. Prepare the dataset again.")
-    return image[..., ::-1].astype(np.uint8), palette[mask]
+def read_pairs(draft: Draft, palette: Sheet, patches: Sequence[tuple[int, int]]) -> list[Pair]:
+    """Return images and masks, whose values have the colours of `palette`, of patches as for `rows_of`."""
+    pairs = []
+    for (tile, _), *pngs in zip(patches, *(draft.pngs(kind, patches) for kind in KINDS), strict=True):
+        image, mask = (
+            cv2.imdecode(np.frombuffer(png, np.uint8), mode)
+            for png, mode in zip(pngs, (cv2.IMREAD_COLOR, cv2.IMREAD_UNCHANGED), strict=True)
+        )
+        if image is None or mask is None:
+            name = draft.tiles[tile]["images"].tile
+            raise ArchiveError(f"a shard of {name} holds no PNGs. Prepare the dataset again.")
+        pairs.append((image[..., ::-1].astype(np.uint8), palette[mask]))
+    return pairs
 
 
 def pick(counts: Sequence[int], limit: int = 9) -> list[tuple[int, int]]:

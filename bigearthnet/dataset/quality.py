@@ -1,6 +1,8 @@
 """Find patches that a person should look at before training, by the columns of the manifest."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -10,8 +12,7 @@ import pyarrow.compute as pc
 
 from bigearthnet.classes import MaskForm, label_bits
 from bigearthnet.dataset.draft import Draft
-from bigearthnet.dataset.preview import Pair, colours, contact_sheet, place, read_pair
-from bigearthnet.dataset.published import tile_rows
+from bigearthnet.dataset.preview import Pair, colours, contact_sheet, place, read_pairs
 from bigearthnet.names import PATCH_PIXELS
 from bigearthnet.options import LABELS, Frozen
 from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
@@ -19,14 +20,14 @@ from bigearthnet.tile.rows import SQUARE_COLUMNS, SUM_COLUMNS
 Values = npt.NDArray[np.float32]
 CheckName = Literal["constant", "black", "saturated", "unlabelled", "labels", "duplicates"]
 
-_ID: Final = pa.schema([("patch_id", pa.string())])
 WORST: Final = 10
 """Number of patches that are named and shown for each check."""
 _PIXELS: Final = PATCH_PIXELS**2
 _COLUMNS: Final = (
     *(*SUM_COLUMNS, *SQUARE_COLUMNS, "black", "saturated", "unlabelled"),
-    *("labels_agree", "labels", "class_pixels", "image_crc32", "image_size"),
+    *("labels_agree", "labels", "class_pixels"),
 )
+_KEY_COLUMNS: Final = ("image_crc32", "image_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +88,31 @@ class Quality(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    values: Values  # of each patch, in the order of the manifest; NaN where the manifest does not tell
-    worst: list[int]  # indices of patches
-    same_as: list[int]  # of duplicates, an index for each of the worst
+    """What a check found; patches are given by their tile's index and their place in the tile."""
+
+    checked: int
+    bad: int
+    worst: list[tuple[int, int]]
+    values: list[float]  # of the worst
+    same_as: list[tuple[int, int]]  # of duplicates, a patch for each of the worst
 
 
 def quality_json(draft: Draft) -> bytes:
     """Return what all checks found, with the worst patches of each."""
 
-    def named(found: _Found, i: int) -> WorstPatch:
-        same_as = _patch_id(draft, found.same_as[i]) if found.same_as else None
-        value = round(float(found.values[found.worst[i]]), 6)
-        return WorstPatch(patch_id=_patch_id(draft, found.worst[i]), value=value, same_as=same_as)
+    def ids(patches: Sequence[tuple[int, int]]) -> list[str]:
+        return [row["patch_id"] for row in draft.rows_of(patches, ["patch_id"])]
 
-    checks = tuple(
-        CheckResult(
-            name=name,
-            measure=CHECKS[name].measure,
-            limit=CHECKS[name].limit,
-            low_is_bad=CHECKS[name].low_is_bad,
-            checked=int((~np.isnan(found.values)).sum()),
-            bad=int(CHECKS[name].is_bad(found.values).sum()),
-            worst=tuple(named(found, i) for i in range(len(found.worst))),
+    checks = []
+    for name, found in _check(draft).items():
+        same_as: Sequence[str | None] = ids(found.same_as) or [None] * len(found.worst)
+        worst = (
+            WorstPatch(patch_id=patch_id, value=value, same_as=other)
+            for patch_id, value, other in zip(ids(found.worst), found.values, same_as, strict=True)
         )
-        for name, found in _check(draft).items()
-    )
-    quality = Quality(patches=draft.card.counts.patches, checks=checks)
+        numbers = {"checked": found.checked, "bad": found.bad, "worst": tuple(worst)}
+        checks.append(CheckResult.model_validate({"name": name, **asdict(CHECKS[name]), **numbers}))
+    quality = Quality(patches=draft.card.counts.patches, checks=tuple(checks))
     return quality.model_dump_json(indent=1).encode() + b"\n"
 
 
@@ -121,26 +121,39 @@ def quality_png(draft: Draft) -> bytes:
     palette = colours(draft.card.parameters.rendering.mask_classes)
     pairs: list[Pair | None] = []
     for found in _check(draft).values():
-        pairs += [read_pair(draft, palette, *_place(draft, patch)) for patch in found.worst]
+        pairs += read_pairs(draft, palette, found.worst)
         pairs += [None] * (WORST - len(found.worst))
     return contact_sheet(pairs, WORST)
 
 
-def _check(draft: Draft) -> dict[CheckName, _Found]:
+@lru_cache(maxsize=1)  # both documents need it
+def _check(draft: Draft) -> Mapping[CheckName, _Found]:
     form = draft.card.parameters.rendering.mask_classes
     measured = [_measure(rows, form) for _, rows in draft.rows(_COLUMNS)]
-    values = {name: np.concatenate([one[name] for one, _ in measured]) for name in measured[0][0]}
-    found = {name: _Found(of_check, CHECKS[name].worst(of_check), []) for name, of_check in values.items()}
-    return found | {"duplicates": _duplicates(draft, np.concatenate([keys for _, keys in measured]))}
+    found = {}
+    for name, check in CHECKS.items():  # one after the other, so that little memory is needed
+        if name == "duplicates":
+            values, same_as = _duplicates(draft)
+            worst = [*same_as]
+        else:
+            values, same_as = np.concatenate([one.pop(name) for one in measured]), {}
+            worst = check.worst(values)
+        found[name] = _Found(
+            checked=int((~np.isnan(values)).sum()),
+            bad=int(check.is_bad(values).sum()),
+            worst=_places(draft, worst),
+            values=[round(float(values[i]), 6) for i in worst],
+            same_as=_places(draft, same_as.values()),
+        )
+    return found
 
 
-def _measure(rows: pa.Table, form: MaskForm) -> tuple[dict[CheckName, Values], npt.NDArray[np.uint64]]:
-    """Return the values of all checks but duplicates, and a key of the image of each patch."""
+def _measure(rows: pa.Table, form: MaskForm) -> dict[CheckName, Values]:
+    """Return the values of all checks but duplicates."""
     sums, squares = (
         np.stack([rows.column(name).to_numpy().astype(np.uint64) for name in names])
         for names in (SUM_COLUMNS, SQUARE_COLUMNS)
     )
-    crc32s, sizes = (rows.column(name).to_numpy().astype(np.uint64) for name in ("image_crc32", "image_size"))
     values: dict[CheckName, npt.NDArray[np.generic]] = {
         # In integers until the root, so that one colour gives 0.
         "constant": np.sqrt((_PIXELS * squares - sums**2).max(axis=0)) / _PIXELS,
@@ -149,7 +162,7 @@ def _measure(rows: pa.Table, form: MaskForm) -> tuple[dict[CheckName, Values], n
         "unlabelled": rows.column("unlabelled").to_numpy(),
         "labels": _differing_classes(rows, form),
     }
-    return {name: found.astype(np.float32) for name, found in values.items()}, crc32s << 32 | sizes
+    return {name: found.astype(np.float32) for name, found in values.items()}
 
 
 def _differing_classes(rows: pa.Table, form: MaskForm) -> npt.NDArray[np.float64]:
@@ -170,26 +183,32 @@ def _differing_classes(rows: pa.Table, form: MaskForm) -> npt.NDArray[np.float64
     return differing
 
 
-def _duplicates(draft: Draft, keys: npt.NDArray[np.uint64]) -> _Found:
-    """Find patches with the same key; the largest groups are listed if the first two have the same bytes."""
+def _duplicates(draft: Draft) -> tuple[Values, dict[int, int]]:
+    """Find patches whose images have the same CRC-32 and size.
+
+    Returns:
+        The number of such patches for each patch; of the largest groups whose first two patches have the
+        same bytes, these two.
+    """
+    columns = (
+        [rows.column(name).to_numpy().astype(np.uint64) for name in _KEY_COLUMNS]
+        for _, rows in draft.rows(_KEY_COLUMNS)
+    )
+    keys = np.concatenate([crc32s << 32 | sizes for crc32s, sizes in columns])
     once, counts = np.unique(keys, return_counts=True)
     twins = np.flatnonzero(np.isin(keys, once[counts > 1]))
     _, first, group, sizes = np.unique(
         keys[twins], return_index=True, return_inverse=True, return_counts=True
     )
     pairs = [twins[group == one][:2].tolist() for one in np.lexsort((first, -sizes))[:WORST]]
-    same = [pair for pair in pairs if len({draft.png("images", *_place(draft, one)) for one in pair}) == 1]
+    same = {
+        one: other for one, other in pairs if len({*draft.pngs("images", _places(draft, (one, other)))}) == 1
+    }
     values = np.ones(len(keys), np.float32)
     values[twins] = sizes[group]
-    return _Found(values, [one for one, _ in same], [other for _, other in same])
+    return values, same
 
 
-def _place(draft: Draft, patch: int) -> tuple[int, int]:
-    return place(np.cumsum([entry.patches for entry in draft.card.tiles]), patch)
-
-
-def _patch_id(draft: Draft, patch: int) -> str:
-    tile, nth = _place(draft, patch)
-    rows = tile_rows(draft.manifest, draft.card, draft.card.tiles[tile].tile, _ID)
-    found: str = rows.column("patch_id")[nth].as_py()
-    return found
+def _places(draft: Draft, patches: Iterable[int]) -> list[tuple[int, int]]:
+    ends = np.cumsum([entry.patches for entry in draft.card.tiles])
+    return [place(ends, patch) for patch in patches]

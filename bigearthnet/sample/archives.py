@@ -26,7 +26,7 @@ from bigearthnet.sample.landscape import Land, Region, draw
 
 SAMPLE_TITLE: Final = "Drawn sample in the form of BigEarthNet v2"
 _TILE_SIDE: Final = 91  # patches along the side of a tile of 109.8 km
-_ZSTD_LEVEL: Final = 6  # of the published archives
+ZSTD_LEVEL: Final = 6  # of the published archives
 _MTIME: Final = 1704067200  # 2024-01-01 UTC
 
 _ALPINE = Region(45, (211, 211, 231, 242, 321, 243))
@@ -56,7 +56,10 @@ Drawn = tuple[Land, Mapping[str, bytes]]
 
 
 def make_sample(
-    folder: Path, sizes: Sequence[int] = (10, 20, 30), draw: Callable[[Patch], Drawn] | None = None
+    folder: Path,
+    sizes: Sequence[int] = (10, 20, 30),
+    draw: Callable[[Patch], Drawn] | None = None,
+    level: int = ZSTD_LEVEL,
 ) -> None:
     """Write the four record files into `folder`, in place of those of an earlier sample.
 
@@ -67,6 +70,7 @@ def make_sample(
         folder: made if it does not exist.
         sizes: number of patches in each of the first `TILES`, up to 8,281.
         draw: draws a patch, in place of `draw_patch`.
+        level: of zstd; that of the published archives by default.
     """
     folder.mkdir(parents=True, exist_ok=True)
     maps: list[tuple[str, bytes]] = []
@@ -82,8 +86,8 @@ def make_sample(
 
     with TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
         made = Path(temporary)
-        write_archive(made / names.IMAGES_ARCHIVE, images())
-        write_archive(made / names.MAPS_ARCHIVE, maps)
+        write_archive(made / names.IMAGES_ARCHIVE, images(), level)
+        write_archive(made / names.MAPS_ARCHIVE, maps, level)
         for name, listed in zip(names.METADATA_FILES, rows.values(), strict=True):
             table = pa.Table.from_pylist(listed, _SCHEMA)
             pq.write_table(table, made / name, compression="zstd", store_schema=False)
@@ -111,9 +115,9 @@ def draw_patch(patch: Patch) -> Drawn:
     return land, geotiffs(land.bands | {MAP: land.codes}, int(patch.tile[-5:-3]), corner)
 
 
-def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+def write_archive(path: Path, members: Iterable[tuple[str, bytes]], level: int = ZSTD_LEVEL) -> None:
     """Write members (path and content), in the order given, as published: GNU tar in one zstd frame."""
-    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
     with (
         path.open("wb") as file,
         compressor.stream_writer(file, closefd=False) as frame,

@@ -32,9 +32,11 @@ def encode_image(pixels: Bytes2D) -> bytes:
     raw = pixels.reshape(height, width * channels)
     left, above = np.zeros_like(raw), _above(raw)
     left[:, channels:] = raw[:, :-channels]
-    mean = (left & above) + ((left ^ above) >> 1)  # rounded down, without a wider type
+    mean = left ^ above  # rounded down, without a wider type: (left ^ above) >> 1 + (left & above)
+    mean >>= 1
+    mean += np.bitwise_and(left, above, out=left)
     header = _HEADER.pack(width, height, 8, _RGB, 0, 0, 0)
-    return _png(header, _AVERAGE, raw - mean, zlib_ng.Z_HUFFMAN_ONLY)
+    return _png(header, _AVERAGE, np.subtract(raw, mean, out=mean), zlib_ng.Z_HUFFMAN_ONLY)
 
 
 def encode_mask(pixels: npt.NDArray[Any]) -> bytes:

@@ -138,7 +138,8 @@ class RecordServer(ThreadingHTTPServer):
         return sorted(path.name for path in self.folder.iterdir() if path.is_file())
 
     def md5(self, name: str) -> str:
-        return hashlib.md5((self.folder / name).read_bytes()).hexdigest()  # noqa: S324
+        with (self.folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
 
     def document(self) -> bytes:
         """The record's JSON."""
@@ -208,18 +209,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_error((faults.pop(0).status if faults else None) or 407)
 
     def _send_file(self, request: Request, fault: Fault, path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        if fault.flip is not None:
-            content[fault.flip] ^= 0xFF
+        size = path.stat().st_size
+        start, stop, status, headers = 0, size, 200, dict[str, str | None]()
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if not match or fault.ignore_range:
-            return self._send(request, fault, 200, content, {})
-        start, size = int(match[1]), len(content)
-        stop = min(int(match[2] or size), size - 1) + 1
-        if start >= size:
-            return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
-        found = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
-        return self._send(request, fault, 206, content[start:stop], found)
+        if match and not fault.ignore_range:
+            start = int(match[1])
+            stop = min(int(match[2] or size), size - 1) + 1
+            if start >= size:
+                return self._send(request, fault, 416, b"", {"Content-Range": f"bytes */{size}"})
+            status, headers = 206, {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        with path.open("rb") as file:
+            file.seek(start)
+            content = bytearray(file.read(stop - start))
+        if fault.flip is not None and start <= fault.flip < stop:
+            content[fault.flip - start] ^= 0xFF
+        return self._send(request, fault, status, content, headers)
 
     def _send(
         self, request: Request, fault: Fault, status: int, body: bytes, headers: Mapping[str, str | None]

@@ -163,6 +163,18 @@ def test_rejected_and_unknown_patches_are_listed_in_their_order(tmp_path: Path, 
     assert list(pngs(tmp_path, "images")) == list(pngs(tmp_path, "masks")) == [third, fifth]
 
 
+def test_in_how_many_groups_patches_are_converted_changes_nothing(
+    tmp_path: Path, whole: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second, _, fourth, _ = whole
+    files = whole | {second: without(MAP)(whole[second]), fourth: having("B02", b"")(whole[fourth])}
+    made = convert(tmp_path / "one", files)
+    assert [one.patch_id for one in made.rejected] == [second, fourth]
+    monkeypatch.setattr("bigearthnet.tile.convert._GROUP", 2)
+    assert convert(tmp_path / "three", files) == made
+    assert outcome(tmp_path / "three") == outcome(tmp_path / "one")
+
+
 def test_a_tile_of_bad_patches_becomes_two_empty_shards(tmp_path: Path, whole: Files) -> None:
     made = convert(tmp_path, {}, whole)
     assert (made.patches, [one.patch_id for one in made.rejected]) == (0, list(whole))
