@@ -50,8 +50,8 @@ def matching(names: Collection[str], patterns: Collection[str], what: str) -> li
     """
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
     if unknown:
-        some = ", ".join(list(names)[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}: {some}.")
+        some = (", such as " if len(names) > _NAMES_SHOWN else ": ") + ", ".join(list(names)[:_NAMES_SHOWN])
+        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}{some}.")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
