@@ -49,10 +49,9 @@ def start_temporary_server() -> None:
     folder = str(Path(prefect.__file__).parents[1])
     uvicorn = ("-m", "uvicorn", "--app-dir", folder, "--factory", "prefect.server.api.server:create_app")
     options = ("--host", HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on")
-    environment = os.environ | _FOR_A_COMMAND | settings.to_environment_variables(exclude_unset=True)
     server = subprocess.Popen(  # noqa: S603 - arguments of our own
         [sys.executable, *uvicorn, *options],
-        env=environment,
+        env=os.environ | _FOR_A_COMMAND,
         start_new_session=True,
         preexec_fn=end_with_parent,  # noqa: PLW1509 - there are no threads
     )
