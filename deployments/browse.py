@@ -34,8 +34,10 @@ def browse(source: str, *, port: Annotated[int, Field(ge=0, le=65535)] = 0) -> N
 
     try:
         server = make_server(source, port)
-    except (BigEarthNetError, OSError) as error:
+    except BigEarthNetError as error:
         sys.exit(f"bigearthnet browse: {error}")
+    except OSError as error:
+        sys.exit(f"bigearthnet browse: cannot use port {port}: {error.strerror}. Choose another --port.")
     with server:
         print(f"Open http://{HOST}:{server.server_port}/{PAGE}. Press Ctrl-C to end.", flush=True)
         try:
@@ -49,7 +51,8 @@ def make_server(source: str, port: int) -> ThreadingHTTPServer:
 
     Raises:
         SourceError: there is no dataset, files of it are missing, or it has no page.
-        OSError: the port is not free, or the store cannot be used.
+        StoreError, TransferError: the store cannot be used.
+        OSError: the port cannot be used.
     """
     from bigearthnet.dataset import CARD, require_published  # noqa: PLC0415 - as above
     from bigearthnet.dataset.layout import PAGE  # noqa: PLC0415

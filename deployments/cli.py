@@ -1,12 +1,13 @@
 """The command line: `bigearthnet --help`. Its options are the parameters of the flows."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import import_module
 from importlib.metadata import version
-from inspect import signature
+from inspect import cleandoc, signature
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App, CycloptsError, Parameter
@@ -130,6 +131,8 @@ def _command(name: str) -> Callable[..., None]:
     def run(*values: Any, **options: Any) -> None:
         _run(name, flow, signature(flow.fn).bind(*values, **options).arguments)
 
+    # The help would break lines where the docstring does, and where the terminal's width ends.
+    run.__doc__ = re.sub(r"(?<=\S)\n(?=\S)|\n {8}", " ", cleandoc(flow.fn.__doc__ or ""))
     return run
 
 
@@ -175,7 +178,9 @@ def _plain(error: CycloptsError) -> str:
         return str(error)
     option = getattr(getattr(error, "argument", None), "name", "")
     text = explain(cause)
-    return f"{option}: {text}" if option.startswith("--") else text
+    if option.startswith("--"):
+        return f"{option}: {text}"
+    return re.sub(r"^\w+(?=:)", lambda field: "--" + field[0].replace("_", "-"), text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,13 @@ _WITHOUT_NEWS: Final = (
     "Created task run",
     "Finished in state",  # the UI shows states; the error of a failed run has a line of its own
     "Stopping temporary server",
+    "Running 1 deployment pull step",
+    "Executing deployment step",
+    "Deployment step 'set_working_directory' completed",
+    "All deployment steps completed",
 )
+_AGAIN: Final = "Engine execution exited with unexpected exception"
+"""Logged by the process of a worker's run, after the flow has logged its error."""
 _CRASH: Final = "Crash detected!"
 
 
@@ -40,7 +46,7 @@ class RunLines(logging.Filter):
             record.msg, record.args = str(error), ()
             if not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
                 record.exc_info = record.exc_text = None
-            return not of_task  # the flow fails with the same error, and logs it
+            return not of_task and not message.startswith(_AGAIN)  # the flow logs the same error
         return True
 
 

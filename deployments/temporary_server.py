@@ -3,7 +3,6 @@
 import atexit
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import prefect
 from prefect.context import refresh_global_settings_context
 from prefect.settings import get_current_settings
 
+from deployments.processes import end_with_parent
 from deployments.settings import HOST
 
 _PAUSE_SECONDS: Final = 0.1
@@ -33,8 +33,9 @@ _FOR_A_COMMAND: Final = {
 def start_temporary_server() -> None:
     """Start a Prefect server that ends with this process, unless there is another one to use.
 
-    The terminal sends Ctrl-C to every process of a command. The server must not end by it: the client would
-    try for minutes to report the end of the run to it. So it inherits a blocked signal.
+    The terminal sends Ctrl-C, and programs such as `timeout` send SIGTERM, to all processes of a command. The
+    server must not end by it: the client would try for minutes to report the end of the run to it. So it has
+    a session of its own.
 
     Raises:
         RuntimeError: it does not start.
@@ -48,13 +49,13 @@ def start_temporary_server() -> None:
     folder = str(Path(prefect.__file__).parents[1])
     uvicorn = ("-m", "uvicorn", "--app-dir", folder, "--factory", "prefect.server.api.server:create_app")
     options = ("--host", HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on")
-    environment = os.environ | _FOR_A_COMMAND | settings.to_environment_variables(exclude_unset=True)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        server = subprocess.Popen([sys.executable, *uvicorn, *options], env=environment)  # noqa: S603 - own words
-        atexit.register(_stop, server)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    server = subprocess.Popen(  # noqa: S603 - arguments of our own
+        [sys.executable, *uvicorn, *options],
+        env=os.environ | _FOR_A_COMMAND,
+        start_new_session=True,
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - there are no threads
+    )
+    atexit.register(_stop, server)
     # Counted, not timed: on a busy machine, the server gets as little of it as this process.
     tries = round(settings.server.ephemeral.startup_timeout_seconds / _PAUSE_SECONDS)
     while not _answers(port):

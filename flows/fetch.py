@@ -42,7 +42,7 @@ def fetch(
         published = read_published(store)
         chosen, entries = choose(published.card, files, tiles)
         check_destination(target)
-        missing = find_missing(chosen, target)
+        missing = find_missing(chosen, target) if chosen else ()
         arrived = {}
         for file in missing:
             arrived[file.name] = target.resume(file.name, file.size, file.sha256)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from bigearthnet.source.download import Mirror
@@ -32,7 +32,7 @@ def mirror(
     Args:
         source: Zenodo record id, URL or DOI; URL of a record's JSON; or folder or s3://bucket/prefix that
             holds the archives. The record of BigEarthNet v2 is 10891137.
-        destination: Empty s3://bucket/prefix for the copy, which can then be the source of prepare.
+        destination: Where to copy them, with nothing else in it. It can then be the source of prepare.
         connections: Connections over which a large file is read at a time. Where the server limits them,
             fewer are used.
         work_dir: Folder for up to 512 MiB that are on their way over several connections.
@@ -43,12 +43,14 @@ def mirror(
         opened = open_record(source, aws_credentials)
         record = resolve(opened)
         check_destination(store)
-        waiting = max(at_most.room(file.size) for file in record.files)
-        require_space(at_most.folder, waiting, "bytes on their way", "or use one connection")
+        if opened.folder is None:
+            waiting = max(at_most.room(file.size) for file in record.files)
+            require_space(at_most.folder, waiting, "bytes on their way", "or use one connection")
         target = Mirror(store, at_most)
         files = sorted(
             record.files, key=lambda file: file.size
         )  # what is complete is read again by a later run
         sent = sum(copy_to_mirror(file, opened, target) for file in files)
         target.finish(record)
+        get_run_logger().info("%s: holds the record, and can be the source of prepare", store.url)
     return {"destination": store.url, "files": len(record.files), "bytes_sent": sent}

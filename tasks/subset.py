@@ -19,7 +19,7 @@ from bigearthnet.options import Packaging, Rendering, SubsetMasks, SubsetSelecti
 from bigearthnet.plan.metadata import Metadata
 from bigearthnet.plan.recipe import Kind, Recipe
 from bigearthnet.plan.selection import Plan
-from bigearthnet.progress import Tally
+from bigearthnet.progress import Tally, counted
 from bigearthnet.store import Store
 from bigearthnet.tile import ConvertedTile
 from bigearthnet.work import space
@@ -66,8 +66,9 @@ def choose(
     jobs = plan_jobs(plan, recipe, cache)
     missing = [len(job.plan.cells) for job in jobs if job.missing]
     get_run_logger().info(
-        "%s patches of %s tiles (%s finished before) of %s into %s",
-        *(f"{plan.patches:,}", len(jobs), len(jobs) - len(missing), source.url, store.url),
+        "%s of %s (%s finished before) of %s into %s",
+        *(counted(plan.patches, "patch"), counted(len(jobs), "tile")),
+        *(len(jobs) - len(missing), source.url, store.url),
     )
     room = space.estimate_room(missing, plan.patches, 0, work.root, store.folder, waiting=0)
     space.require_room(room, "or select fewer patches")

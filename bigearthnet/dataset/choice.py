@@ -174,8 +174,7 @@ def _has_any(rows: pa.Table, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _nothing_found(card: Card, selection: SubsetSelection) -> str:
-    asked = ", ".join(f"{k} = {v}" for k, v in selection.model_dump(exclude_defaults=True).items())
-    said = f"no patch matches {asked or 'an empty selection'}. "
+    said = f"no patch matches {selection.asked_for}. "
     if selection.needs_metadata and not card.counts.splits:
         return said + (
             "The dataset was prepared without the record's metadata: select by tiles, months and unlabelled "

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bigearthnet.dataset.card import Card, PublishedFile, TileEntry
 from bigearthnet.dataset.layout import ZIPS
-from bigearthnet.dataset.published import Published, find_published, intact
+from bigearthnet.dataset.published import Published, find_intact, find_published
 from bigearthnet.dataset.replace import forget_old_files, replace_dataset
 from bigearthnet.errors import ChecksumError, SelectionError
 from bigearthnet.plan.recipe import Kind
@@ -50,14 +50,14 @@ def matching(names: Collection[str], patterns: Collection[str], what: str) -> li
     """
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
     if unknown:
-        some = ", ".join(list(names)[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}: {some}.")
+        some = (", such as " if len(names) > _NAMES_SHOWN else ": ") + ", ".join(list(names)[:_NAMES_SHOWN])
+        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}{some}.")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def missing_files(files: Sequence[PublishedFile], target: Store) -> tuple[PublishedFile, ...]:
     """Return the files that are not in the target, or differ there."""
-    return tuple(file for file in files if intact(file, target) is None)
+    return tuple(file for file in files if find_intact(file, target) is None)
 
 
 def copy_file(

@@ -6,7 +6,7 @@ from typing import Final
 
 from bigearthnet.dataset.card import Card
 from bigearthnet.dataset.published import Published
-from bigearthnet.dataset.report import escape, table
+from bigearthnet.dataset.report import escape
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Packaging, Rendering, Selection
 from bigearthnet.source.record import Record
@@ -60,10 +60,10 @@ def decision(findings: Sequence[Finding]) -> str:
 
 def comparison_markdown(findings: Sequence[Finding], destination: str) -> str:
     """Return what was compared and decided, as Markdown."""
-    head = ("compared", "published", "now", "")
-    state = {True: "differs", False: "same"}
-    rows = [(one.what, one.published, one.now, state[one.differs]) for one in findings]
-    return f"# {destination}\n\n{escape(decision(findings))}\n\n{table(head, rows)}\n"
+    # A list: no table of the long names and digests fits beside Prefect's side panel.
+    lines = (str(one) if one.differs else f"{one.what}: {one.published}, as before" for one in findings)
+    listed = "\n".join(f"- {escape(line)}" for line in lines)
+    return f"# {escape(destination)}\n\n{escape(decision(findings))}\n\n{listed}\n"
 
 
 def record_of(card: Card) -> str:
@@ -99,13 +99,8 @@ def option_changes(card: Card, selection: Selection, rendering: Rendering, packa
 
 
 def _options(*models: Selection | Rendering | Packaging) -> dict[str, str]:
-    return {
-        name: ", ".join(map(str, value)) or ("none" if name == "formats" else "all")
-        if isinstance(value, tuple)
-        else str(value)
-        for model in models
-        for name, value in model.model_dump().items()
-    }
+    shown = {name: text for model in models for name, text in model.in_words().items()}
+    return {name: text or ("none" if name == "formats" else "all") for name, text in shown.items()}
 
 
 def _edition(record_id: str, version: str) -> str:

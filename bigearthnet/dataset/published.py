@@ -65,7 +65,7 @@ def find_published(store: Store, *, digests: bool = True) -> Published | None:
     if data is None:
         return None
     card = parse_card(data, f"{store.url}/{CARD}")
-    found = {file.name: intact(file, store, digests=digests) for file in card.files}
+    found = {file.name: find_intact(file, store, digests=digests) for file in card.files}
     return Published(card, data, {name: there for name, there in found.items() if there is not None})
 
 
@@ -129,7 +129,7 @@ def tile_rows(manifest: Path, card: Card, tile: str, columns: pa.Schema = SCHEMA
     return rows
 
 
-def intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:
+def find_intact(file: PublishedFile, store: Store, *, digests: bool = True) -> StoredFile | None:
     """Return the file in the store that has the size and, with `digests`, the SHA-256 of the card."""
     found = store.head(file.name)
     if found is None or found.size != file.size or (digests and store.digest(found) != file.sha256):

@@ -111,6 +111,5 @@ def _nothing_found(selection: Selection, known: Index, metadata: Metadata) -> st
     if metadata:
         countries = sorted({COUNTRIES[i] for rows in metadata.values() for i in np.unique(rows["country"])})
         there += f", the countries {', '.join(countries)} and the splits {', '.join(SPLITS)}"
-    asked = ", ".join(f"{k} = {v}" for k, v in selection.model_dump(exclude_defaults=True).items())
     hints = [hint for pattern in selection.tiles if (hint := pattern_hint(pattern, tiles))]
-    return " ".join([f"no patch matches {asked or 'an empty selection'}. The source has {there}.", *hints])
+    return " ".join([f"no patch matches {selection.asked_for}. The source has {there}.", *hints])

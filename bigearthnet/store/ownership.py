@@ -36,9 +36,9 @@ def require_unused(names: Iterable[str], url: str) -> None:
     own = {"", LOCK, MARKER, *_FOREIGN}  # the marker, as another run may begin in the same moment
     others = sorted(name for name in names if name.partition("/")[0] not in own)
     if others:
-        shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        shown = plain(", ".join(others[:_SHOWN])) + (", ..." if len(others) > _SHOWN else "")
         raise StoreError(
-            f"cannot write to {url}: it holds files that this program did not put there ({plain(shown)}). "
+            f"cannot write to {url}: it holds files that this program did not put there ({shown}). "
             "Choose an empty or a new one."
         )
 

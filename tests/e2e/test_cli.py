@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,11 @@ ROUTINE = re.compile("Finished in state|Beginning flow run|Created task run|Stop
 
 MISTAKES = {
     ("prepare", "--splits", "val"): "validation",
-    ("prepare", "--max-patches", "-5"): "cannot be negative",
+    ("prepare", "--max-patches", "-5"): "--max-patches: the number of patches cannot be negative",
     ("prepare", "--max-rejected", "-1"): "--max-rejected",
     ("prepare", "--percentiles", "5", "5"): "percentiles",
-    ("subset", "a", "b", "--with-labels", "pasture"): "Pastures",
+    ("subset", "a", "b", "--with-labels", "pasture"): "Did you mean Pastures?",
+    ("subset", "a", "b", "--with-labels", "water"): "Did you mean Inland waters or Marine waters?",
     ("mirror", "10891137"): "--destination",
     ("serve", "--port", "0"): "--port",
     ("prepair",): "prepare",
@@ -88,6 +90,9 @@ def test_help_has_each_option_and_examples(here: None, name: str, capsys: pytest
     main([name, "--help"])
     output = capsys.readouterr().out
     assert set(re.findall(r"--[a-z-]+(?= )", output.split("Examples:")[0])) == options(name)
+    about = output.split("╭")[0].splitlines()
+    for line, following in pairwise(about):
+        assert not (line and following) or len(f"{line.rstrip()} {following.split()[0]}") > 80, line
     examples = [line for line in EXAMPLES.splitlines() if line.startswith(f"bigearthnet {name} ")]
     assert examples
     for line in examples:
@@ -175,15 +180,18 @@ def test_the_sample_fits_on_a_screen(home: Path, tmp_path: Path) -> None:
     assert "make dataset" in output
 
 
-def test_ctrl_c_ends_a_run_quietly(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_to_all_its_processes_ends_a_run_quietly(
+    home: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(400)
         source = f"http://127.0.0.1:{silent.getsockname()[1]}/api/records/1"
         arguments = ("prepare", str(tmp_path / "d"), "--source", source, "--work-dir", str(tmp_path / "w"))
         process = bigearthnet(*arguments, home=home)
         with silent.accept()[0]:
-            os.killpg(process.pid, signal.SIGINT)
-            code, output, errors = ended(process)
-    assert (code, output) == (130, "")
+            os.killpg(process.pid, number)
+            ended_with, output, errors = ended(process)
+    assert (ended_with, output) == (code, "")
     assert not [line for line in errors if ROUTINE.search(line) or "rror" in line]
-    assert "run the same command again" in errors[-1].lower()
+    assert ("run the same command again" in errors[-1].lower()) is (number == signal.SIGINT)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bigearthnet.errors import BusyError, CredentialsError, SourceError
+from bigearthnet.errors import BusyError, CredentialsError, SourceError, SpaceError
+from bigearthnet.source import parallel
+from bigearthnet.work import space
 from flows.mirror import mirror
 from tests.support.archives import IMAGES, MAPS, linked
 from tests.support.places import BucketPlace
@@ -75,3 +77,21 @@ def test_what_cannot_be_mirrored(
     with pytest.raises(SourceError, match=MAPS):
         mirror(str(folder), url(bucket), aws_credentials=block)
     assert all(name.startswith(".") for name in bucket.files())
+
+
+def test_only_what_comes_over_several_connections_waits_on_the_disk(
+    server: RecordServer,
+    bucket: BucketPlace,
+    *,
+    block: str,
+    sample: Sample,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(space, "free_bytes", lambda _: 0)
+    options = {"work_dir": str(tmp_path / "work"), "aws_credentials": block}
+    with pytest.raises(SpaceError, match=r"bytes on their way.* use one connection"):
+        mirror(server.record_url, url(bucket), **options)
+    mirror(str(sample.folder), url(bucket), **options)
+    require_whole(bucket, sample.folder)

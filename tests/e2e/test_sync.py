@@ -92,7 +92,7 @@ def test_what_is_intact_stays_and_what_is_missing_or_damaged_is_made_again_with_
     assert (state.name, state.message) == ("Up to date", "The dataset is up to date.")
     assert {request.name for request in server.requests} == {RECORD}
     assert home.versions() == versions
-    assert "| published files | all intact | all intact | same |" in artifact(state)
+    assert "- published files: all intact, as before" in artifact(state)
     if where == "home":
         home.place.open().delete([name])
     else:

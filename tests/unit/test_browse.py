@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigearthnet.errors import SourceError
-from deployments.browse import byte_range, make_server
+from deployments.browse import browse, byte_range, make_server
 from tests.support.published import CARD, FILES, IMAGES_ZIP, PAGE
 
 
@@ -148,3 +149,10 @@ def test_the_command_says_where_and_ends_by_ctrl_c(published_sample: Path, tmp_p
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said.startswith(f"bigearthnet browse: there is no dataset in {tmp_path}: it has no {CARD}.")
+
+
+def test_a_port_that_is_in_use_is_named(published_sample: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(SystemExit) as end:
+        browse(str(published_sample), port=(port := other.getsockname()[1]))
+    said = f"bigearthnet browse: cannot use port {port}: Address already in use. Choose another --port."
+    assert str(end.value) == said

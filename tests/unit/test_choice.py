@@ -202,9 +202,9 @@ def test_patches_without_a_class_come_last(manifest: Path, card: Card, rows: lis
 @pytest.mark.parametrize(
     ("selection", "splits", "said"),
     [
-        ({"months": [3]}, {"train": 1}, r"no patch matches months = \(3,\). The dataset has 24 patches"),
+        ({"months": [3]}, {"train": 1}, "no patch matches months = 3. The dataset has 24 patches"),
         ({"splits": ["test"], "months": [3]}, {}, "prepared without the record's metadata: select by tiles"),
-        ({"tiles": ["*_T29*"]}, {"train": 1}, r"no tiles match \*_T29\*. The dataset has 4: S2A"),
+        ({"tiles": ["*_T29*"]}, {"train": 1}, r"no tiles match \*_T29\*. The dataset has 4, such as S2A"),
     ],
 )
 def test_nothing_that_matches_is_said_in_words(
@@ -218,7 +218,7 @@ def test_nothing_that_matches_is_said_in_words(
 @pytest.mark.parametrize(
     ("selection", "said"),
     [
-        ({"with_labels": ["forest"]}, "with_labels: there is no 'forest'. Choose from Urban fabric, "),
+        ({"with_labels": ["rice"]}, "with_labels: there is no 'rice'. Choose from Urban fabric, "),
         ({"without_labels": ["Urban"]}, "without_labels: there is no 'Urban'. Did you mean Urban fabric?"),
         ({"months": [13]}, "months: Input should be less than or equal to 12"),
         ({"max_unlabelled": 2}, "max_unlabelled: Input should be less than or equal to 1"),

@@ -67,13 +67,13 @@ def test_each_change_is_a_reason(record: Record, published: Published) -> None:
         assert freshness.decision(found) == f"The dataset will be prepared again: {change}."
 
 
-def test_the_comparison_is_shown_as_a_table(record: Record, published: Published) -> None:
+def test_the_comparison_is_listed(record: Record, published: Published) -> None:
     text = freshness.comparison_markdown(compared(replace(record, version="3"), published), "s3://a/b")
     assert text.startswith("# s3://a/b\n\nThe dataset will be prepared again: record: 1 2.0.0 → 1 3.\n")
-    assert "| record | 1 2.0.0 | 1 3 | differs |" in text
+    assert "- record: 1 2.0.0 → 1 3\n" in text
     foreign = freshness.comparison_markdown(compared(replace(record, version="<img> [a](b)"), published), "x")
     assert not re.search(r"<img|[^\\]\[", foreign)
-    assert text.count("| same |") == len(record.files) + 1
+    assert text.count(", as before\n") == len(record.files) + 1
     text = freshness.comparison_markdown(compared(replace(record, version="![](//x)"), published), "a")
     assert "![](" not in text
 

@@ -25,7 +25,7 @@ def test_forms_show_titles_and_descriptions() -> None:
         (Selection, {"max_patches": -5}, "max_patches: the number of patches cannot be negative (-5)."),
         (Selection, {"max_patches": "-5"}, "max_patches: the number of patches cannot be negative (-5). U"),
         (Selection, {"patches": 3}, "patches: Extra inputs are not permitted"),
-        (Selection, {"splits": ["s"], "patches": 3}, "splits: there is no 's'. Choose from train, vali"),
+        (Selection, {"splits": ["x"], "patches": 3}, "splits: there is no 'x'. Choose from train, vali"),
         (Rendering, {"stretch": "gamma"}, "stretch: Input should be 'reflectance', 'percentile' or 'minmax'"),
         (Rendering, {"reflectance_max": 0}, "reflectance_max: Input should be greater than or equal to 1"),
         (Rendering, {"percentiles": [98, 2]}, "percentiles: the first must be below the second"),

@@ -29,7 +29,13 @@ def fail(error: BaseException, logger: logging.Logger, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["Finished in state Completed()", "Finished in state Failed('x')", "Beginning flow run 'a'"]
+    "message",
+    [
+        "Finished in state Completed()",
+        "Finished in state Failed('x')",
+        "Beginning flow run 'a'",
+        "Executing deployment step: set_working_directory",
+    ],
 )
 def test_lines_without_news_are_dropped(caplog: pytest.LogCaptureFixture, message: str) -> None:
     TASK.info(message)
@@ -41,6 +47,7 @@ def test_an_expected_error_is_one_line_with_a_traceback_at_debug(caplog: pytest.
     error = SourceError("there is no folder /x. Name another one.")
     fail(error, TASK, "Task run failed with exception: SourceError(...) - Retries are exhausted")
     fail(error, FLOW, "Encountered exception during execution: SourceError(...)")
+    fail(error, FLOW, "Engine execution exited with unexpected exception")  # in the process of a worker's run
     (record,) = caplog.records
     assert (record.levelname, record.message, record.exc_info) == ("ERROR", str(error), None)
     caplog.set_level(logging.DEBUG, "prefect")
