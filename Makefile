@@ -12,7 +12,7 @@ export UV_PYTHON_DOWNLOADS := never
 .PHONY: help setup run dataset serve deploy test test-unit test-host lint format bench bench-compare campaign fuzz test-examples clean purge
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: .venv/.done  ## install everything into .venv
 

@@ -1,6 +1,7 @@
 """Progress of long work, as text. The clock is passed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import islice
 
 _FIRST_SECONDS = 10
 _EVERY_SECONDS = 60
@@ -63,6 +64,11 @@ def counted(count: int, noun: str) -> str:
     """Write a number with its noun, such as `1 tile` or `2,000 patches`."""
     ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
     return f"{count:,} {noun}{ending}"
+
+
+def some(names: Collection[str], most: int = 3) -> str:
+    """Write the first of several names, such as `a, b, c, ...`."""
+    return ", ".join(islice(names, most)) + (", ..." if len(names) > most else "")
 
 
 def human_bytes(count: float) -> str:

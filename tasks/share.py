@@ -8,10 +8,9 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from bigearthnet.dataset import links
+from bigearthnet.progress import counted, some
 from bigearthnet.store.s3 import S3Store
 from tasks import policy
-
-_NAMES_LOGGED = 10
 
 
 @task(name="share", task_run_name="share files of {store.url}", **policy.TRANSFER)
@@ -31,8 +30,7 @@ def share_files(
     if show_in_ui:
         text = links.links_as_markdown(store.url, made, ends_at)
         create_markdown_artifact(text, key="links", description=f"Links until {until}")
-    shown = ", ".join(names[:_NAMES_LOGGED]) + (", ..." if len(names) > _NAMES_LOGGED else "")
-    logger.info("%s links, valid until %s: %s", len(made), until, shown)
+    logger.info("%s, valid until %s: %s", counted(len(made), "link"), until, some(names, 10))
     logger.info("The links are in %s, which only its owner can read.", path)
     if warning := links.early_end(made, asked_for, credentials_end):
         logger.warning(warning)

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial as bind
 from io import BufferedReader
-from typing import Final
 
 import pyarrow as pa
 
@@ -15,13 +14,12 @@ from bigearthnet.dataset.published import Published, find_intact, find_published
 from bigearthnet.dataset.replace import forget_old_files, replace_dataset
 from bigearthnet.errors import ChecksumError, SelectionError
 from bigearthnet.plan.recipe import Kind
+from bigearthnet.progress import some
 from bigearthnet.store import Partial, Store, StoredFile
 from bigearthnet.store.transfer import OnBytes, complete
 from bigearthnet.tile.rows import members
 from bigearthnet.zips.format import local_header
 from bigearthnet.zips.join import CentralDirectory
-
-_NAMES_SHOWN: Final = 3
 
 
 def choose(
@@ -50,8 +48,9 @@ def matching(names: Collection[str], patterns: Collection[str], what: str) -> li
     """
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
     if unknown:
-        some = (", such as " if len(names) > _NAMES_SHOWN else ": ") + ", ".join(list(names)[:_NAMES_SHOWN])
-        raise SelectionError(f"no {what} match {', '.join(unknown)}. The dataset has {len(names)}{some}.")
+        raise SelectionError(
+            f"no {what} match {', '.join(unknown)}. The dataset has {len(names)} ({some(names)})."
+        )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 

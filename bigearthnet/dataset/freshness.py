@@ -9,6 +9,7 @@ from bigearthnet.dataset.published import Published
 from bigearthnet.dataset.report import escape
 from bigearthnet.errors import SourceError
 from bigearthnet.options import Packaging, Rendering, Selection
+from bigearthnet.progress import some
 from bigearthnet.source.record import Record
 
 _ABSENT: Final = "not there"
@@ -46,7 +47,7 @@ def compare_with_record(
     }
     before_id, now_id = _edition(made_of.record, made_of.version), _edition(record.record_id, record.version)
     files = [Finding(name, before.get(name, _ABSENT), now.get(name, _ABSENT)) for name in before | now]
-    missing = ", ".join(file.name for file in published.missing)
+    missing = some([file.name for file in published.missing], 10)
     state = f"missing or damaged: {missing}" if missing else "all intact"
     edition, intact = Finding("record", before_id, now_id), Finding("published files", "all intact", state)
     return [edition, *files, intact]

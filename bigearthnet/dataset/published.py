@@ -15,6 +15,7 @@ from bigearthnet.dataset.layout import BESIDE, CARD, FILES, MANIFEST, ZIPS
 from bigearthnet.dataset.manifest import SCHEMA
 from bigearthnet.errors import ChecksumError, SourceError
 from bigearthnet.plan.recipe import KINDS, Recipe, RecordUsed
+from bigearthnet.progress import some
 from bigearthnet.store import Store, StoredFile
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.rows import column, read_rows
@@ -81,7 +82,7 @@ def require_published(store: Store) -> Published:
             f"there is no dataset in {store.url}: it has no {CARD}. Check the name, or publish it first."
         )
     if published.missing:
-        names = ", ".join(file.name for file in published.missing)
+        names = some([file.name for file in published.missing], 10)
         raise SourceError(f"{store.url} lacks files that its card names: {names}. Publish it again.")
     return published
 

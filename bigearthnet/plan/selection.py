@@ -10,7 +10,7 @@ from bigearthnet.errors import SelectionError
 from bigearthnet.names import pattern_hint
 from bigearthnet.options import COUNTRIES, SPLITS, Selection
 from bigearthnet.plan.metadata import NO_ROWS, Metadata, Rows, patch_id
-from bigearthnet.progress import counted
+from bigearthnet.progress import counted, some
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +107,7 @@ def _matching(rows: Rows, selection: Selection) -> Cells:
 
 def _nothing_found(selection: Selection, known: Index, metadata: Metadata) -> str:
     tiles = sorted(known)
-    there = f"{counted(len(tiles), 'tile')} ({', '.join(tiles[:3])}{', ...' if len(tiles) > 3 else ''})"
+    there = f"{counted(len(tiles), 'tile')} ({some(tiles)})"
     if metadata:
         countries = sorted({COUNTRIES[i] for rows in metadata.values() for i in np.unique(rows["country"])})
         there += f", the countries {', '.join(countries)} and the splits {', '.join(SPLITS)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bigearthnet.errors import StoreError, plain
+from bigearthnet.progress import some
 
 LOCK: Final = ".lock"
 MARKER: Final = ".bigearthnet"
@@ -19,7 +20,6 @@ TRIAL: Final = ".trial"
 MARKER_TEXT: Final = b"Made by bigearthnet-prefect, which replaces and removes files here.\n"
 
 _FOREIGN: Final = frozenset({"lost+found", ".DS_Store"})  # put there by the system, also into an empty folder
-_SHOWN: Final = 3
 
 
 def is_reserved(name: str) -> bool:
@@ -36,7 +36,7 @@ def require_unused(names: Iterable[str], url: str) -> None:
     own = {"", LOCK, MARKER, *_FOREIGN}  # the marker, as another run may begin in the same moment
     others = sorted(name for name in names if name.partition("/")[0] not in own)
     if others:
-        shown = plain(", ".join(others[:_SHOWN])) + (", ..." if len(others) > _SHOWN else "")
+        shown = some([plain(name) for name in others])
         raise StoreError(
             f"cannot write to {url}: it holds files that this program did not put there ({shown}). "
             "Choose an empty or a new one."

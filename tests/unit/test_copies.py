@@ -71,8 +71,8 @@ def test_files_and_tiles_are_chosen_by_patterns(
 @pytest.mark.parametrize(
     ("names", "patterns", "said"),
     [
-        ("aAb", ["a", "c", "d"], "no links match c, d. The dataset has 3: a, A, b."),
-        ("abcd", ["A*"], "no links match A*. The dataset has 4, such as a, b, c."),
+        ("aAb", ["a", "c", "d"], "no links match c, d. The dataset has 3 (a, A, b)."),
+        ("abcd", ["A*"], "no links match A*. The dataset has 4 (a, b, c, ...)."),
     ],
 )
 def test_a_pattern_without_a_match_is_named_with_what_there_is(

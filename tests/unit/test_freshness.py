@@ -74,6 +74,7 @@ def test_the_comparison_is_listed(record: Record, published: Published) -> None:
     foreign = freshness.comparison_markdown(compared(replace(record, version="<img> [a](b)"), published), "x")
     assert not re.search(r"<img|[^\\]\[", foreign)
     assert text.count(", as before\n") == len(record.files) + 1
+    assert "|" not in text, "a table runs under the side panel of the UI"
     text = freshness.comparison_markdown(compared(replace(record, version="![](//x)"), published), "a")
     assert "![](" not in text
 
