@@ -9,7 +9,7 @@ from tests.support.places import new_bucket
 from tests.support.published import Published
 from tests.support.record_server import RecordServer
 from tests.support.runs import Home, hurry, save_block
-from tests.support.sample import Sample
+from tests.support.sample import Sample, make_sample
 
 
 @pytest.fixture
@@ -40,6 +40,14 @@ def any_home(request: pytest.FixtureRequest) -> Home:
 @pytest.fixture
 def server(sample: Sample) -> Iterator[RecordServer]:
     """The sample as a record over HTTP."""
+    with RecordServer(sample.folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordServer]:
+    """A record of 3 patches in 2 tiles, for tests of many runs."""
+    sample = make_sample(tmp_path_factory.mktemp("small") / "record", 1, 2)
     with RecordServer(sample.folder) as server:
         yield server
 

@@ -82,7 +82,7 @@ def test_a_dataset_that_is_there_is_not_checked_by_an_upload(
 
     def sent(**parameters: Any) -> int:
         sizes.clear()
-        bucket_home.prepare(server.record_url, **parameters)
+        bucket_home.prepare(server.record_url, selection={"max_patches": 2}, **parameters)
         return sum(sizes)
 
     assert sent() > 5 * MIB

@@ -19,7 +19,7 @@ from tests.support.places import BucketPlace
 from tests.support.published import CARD, Published, is_own, require_whole
 from tests.support.record_server import Fault, RecordServer
 from tests.support.runs import DEADLINE_SECONDS, Home
-from tests.support.sample import Sample, make_sample
+from tests.support.sample import Sample
 from tests.support.zygote import KILLED, Kill, Zygote, steps_to_kill_at
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("quick"), pytest.mark.timeout(1800)]
@@ -34,14 +34,6 @@ BUCKET_STEP = r"(PUT|POST|DELETE) /bucket"
 def zygote(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     with Zygote(tmp_path_factory.mktemp("zygote") / "steps") as zygote:
         yield zygote
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordServer]:
-    """A record of 3 patches in 2 tiles."""
-    sample = make_sample(tmp_path_factory.mktemp("small") / "record", 1, 2)
-    with RecordServer(sample.folder) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

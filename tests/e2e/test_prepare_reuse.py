@@ -39,17 +39,18 @@ def identities(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_second_run_writes_nothing_from_any_machine_but_what_is_gone_or_written_over(
-    server: RecordServer, any_home: Home, undisturbed: Published, tmp_path: Path
+    small: RecordServer, any_home: Home, tmp_path: Path
 ) -> None:
-    any_home.prepare(server.record_url, **STREAM)
+    any_home.prepare(small.record_url, **STREAM)
+    undisturbed = fresh(small, tmp_path)
     assert any_home.sha256() == undisturbed
     before = any_home.versions() | identities(any_home.work)
-    server.requests.clear()
-    any_home.prepare(server.record_url, **STREAM)
-    assert {request.name for request in server.requests} == {RECORD}
+    small.requests.clear()
+    any_home.prepare(small.record_url, **STREAM)
+    assert {request.name for request in small.requests} == {RECORD}
     assert any_home.versions() | identities(any_home.work) == before
-    any_home.beside(tmp_path / "another").prepare(server.record_url, **STREAM)
-    assert server.requests_for(IMAGES) == []
+    any_home.beside(tmp_path / "another").prepare(small.record_url, **STREAM)
+    assert small.requests_for(IMAGES) == []
     assert any_home.versions().items() <= before.items()
     for name, is_gone, requested in (
         (IMAGES_ZIP, True, {IMAGES}),
@@ -60,9 +61,9 @@ def test_a_second_run_writes_nothing_from_any_machine_but_what_is_gone_or_writte
         any_home.place.open().delete([name])
         if not is_gone:  # but by somebody who does not know what it is
             any_home.place.put(name, bytes(size))
-        server.requests.clear()
-        any_home.prepare(server.record_url, **STREAM)
-        assert {request.name for request in server.requests} == {RECORD, *requested}
+        small.requests.clear()
+        any_home.prepare(small.record_url, **STREAM)
+        assert {request.name for request in small.requests} == {RECORD, *requested}
         assert any_home.sha256() == undisturbed
 
 

@@ -84,7 +84,8 @@ def test_what_is_intact_stays_and_what_is_missing_or_damaged_is_made_again_with_
     request: pytest.FixtureRequest, server: RecordServer, tmp_path: Path, *, where: str, name: str
 ) -> None:
     home: Home = request.getfixturevalue(where)
-    home.prepare(server.record_url, **MADE, transfer="stream")
+    few = {"selection": {**MADE["selection"], "max_patches": 4}}
+    home.prepare(server.record_url, **(MADE | few), transfer="stream")
     before, files, versions = home.sha256(), home.files(), home.versions()
     another = home.beside(tmp_path / "another")
     server.requests.clear()
