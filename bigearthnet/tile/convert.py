@@ -15,7 +15,7 @@ from bigearthnet.plan.recipe import Kind
 from bigearthnet.store.disk import translate_os_errors
 from bigearthnet.tile.raster import Georeference, decode, georeference
 from bigearthnet.tile.render import render_image, render_mask
-from bigearthnet.tile.rows import BOUND_COLUMNS, SUFFIXES, column, write_rows
+from bigearthnet.tile.rows import BOUND_COLUMNS, SUFFIXES, Rows, column
 from bigearthnet.zips.shard import ShardWriter
 
 _GROUP: Final = 16
@@ -82,7 +82,7 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
         folder.mkdir(parents=True, exist_ok=True)
     rejected = dict.fromkeys(bundles.unknown, "neither a reference map nor metadata of it")
     rejected |= wanted.rejected
-    rows: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in wanted.kinds}
+    rows = {kind: Rows(kind) for kind in wanted.kinds}
     renderer, patches = _Renderer(rendering, wanted.held), 0
     with ExitStack() as stack:
         writers = {kind: stack.enter_context(ShardWriter(folder / shard_file(kind))) for kind in wanted.kinds}
@@ -92,9 +92,9 @@ def convert_tile(wanted: Conversion, bundles: Bundles, rendering: Rendering, fol
                 patches += 1
                 for kind, writer in writers.items():
                     row, png = made[kind]
-                    rows[kind].append(_add(writer, kind, row, png or wanted.held[kind].read(row)))
+                    rows[kind].add(_add(writer, kind, row, png or wanted.held[kind].read(row)))
     for kind in wanted.kinds:
-        write_rows(rows[kind], kind, folder / rows_file(kind))
+        rows[kind].write(folder / rows_file(kind))
     return ConvertedTile(wanted.tile, patches, tuple(Rejected(*one) for one in sorted(rejected.items())))
 
 
