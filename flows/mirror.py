@@ -33,8 +33,8 @@ def mirror(
         source: Zenodo record id, URL or DOI; URL of a record's JSON; or folder or s3://bucket/prefix that
             holds the archives. The record of BigEarthNet v2 is 10891137.
         destination: Where to copy them, with nothing else in it. It can then be the source of prepare.
-        connections: Connections over which a large file is read at a time. Where the server limits them,
-            fewer are used.
+        connections: Connections over which a large file is read at a time, 1 to 4. Where the server limits
+            them, fewer are used.
         work_dir: Folder for up to 512 MiB that are on their way over several connections.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
     """

@@ -59,8 +59,8 @@ def prepare(
         packaging: More formats to publish the dataset in, beside its zips.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
             over the network without storing it, only as far as needed.
-        connections: Connections over which a large file is read at a time. Where the server limits them,
-            fewer are used.
+        connections: Connections over which a large file is read at a time, 1 to 4. Where the server limits
+            them, fewer are used.
         keep_bundles: Keep what is read of the archives in the destination, compressed (about 45 GB for all
             patches). A later run with another rendering starts from it, without the images' archive.
         runner: threads: convert on this machine. dask: convert on the workers of a Dask cluster, which share

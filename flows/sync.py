@@ -49,8 +49,8 @@ def sync(
             a dataset that was made from a folder or bucket.
         transfer: keep: store the images' archive (63 GB) in the work folder, for later runs. stream: read it
             over the network without storing it, only as far as needed.
-        connections: Connections over which a large file is read at a time. Where the server limits them,
-            fewer are used.
+        connections: Connections over which a large file is read at a time, 1 to 4. Where the server limits
+            them, fewer are used.
         max_rejected: Number of bad patches that may be left out before the run fails.
         work_dir: Folder for archives and temporary files.
         aws_credentials: An AwsCredentials block, for S3. Empty: an instance role or your AWS configuration.
