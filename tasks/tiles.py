@@ -111,7 +111,7 @@ def _begin(
 
 
 def _unvisited(parameter: _Parameter) -> _Parameter:
-    """Keep Prefect from looking for futures in a parameter: it visits each patch id four times."""
+    """Keep Prefect from looking for futures in a parameter: it visits each patch id several times."""
     return cast(_Parameter, opaque(parameter))
 
 
