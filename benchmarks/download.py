@@ -79,7 +79,7 @@ def _download(file: RecordFile, work: Path, most: int) -> Download:
 def _server(path: Path) -> Iterator[str]:
     """Serve a file from a process of its own, whose CPU does not count; yields its URL."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "benchmarks.download", path]
+    command = [sys.executable, "-m", "benchmarks.download", str(path)]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as server:
         assert server.stdin is not None  # noqa: S101 - both are pipes
         assert server.stdout is not None  # noqa: S101

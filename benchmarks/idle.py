@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.processes import descendants
+from tests.support.served import SERVER, WORKER
 from tests.support.services import host_services
 
 _SETTLE_SECONDS = 60.0
@@ -22,15 +24,25 @@ class Idle:
 
 def idle(seconds: float) -> Idle:
     """Measure for so many seconds."""
-    with tempfile.TemporaryDirectory() as home, host_services(Path(home), {}) as services:
+    with tempfile.TemporaryDirectory() as home, host_services(Path(home)):
         time.sleep(_SETTLE_SECONDS)
-        numbers = (services.server, services.worker)
+        numbers = [_process(SERVER), _process(WORKER)]
         before = [_cpu_seconds(number) for number in numbers]
         time.sleep(seconds)
         server, worker = (
             100 * (_cpu_seconds(number) - was) / seconds for number, was in zip(numbers, before, strict=True)
         )
         return Idle(server, worker)
+
+
+def _process(part: str) -> int:
+    """Return the id of the child whose command line has this text."""
+    (found,) = (
+        number
+        for number in descendants(os.getpid())
+        if part in Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
+    )
+    return found
 
 
 def _cpu_seconds(number: int) -> float:

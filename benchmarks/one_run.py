@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bigearthnet.options import Transfer
 
-def main(record_url: str, destination: str, work_dir: str, transfer: str) -> None:
+
+def main(record_url: str, destination: str, work_dir: str, transfer: Transfer) -> None:
     """Run it against the Prefect server, and the S3 server, that the environment names."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sent = _count_bytes_to(urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).port)
@@ -37,4 +39,4 @@ def _count_bytes_to(port: int | None) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:])  # type: ignore[arg-type]  # what prepare does not know, it refuses

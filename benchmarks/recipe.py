@@ -6,10 +6,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAPS_ARCHIVE, MAPS_ROOT, RGB_BANDS
+
+Pixels = npt.NDArray[np.generic]
 
 
 def recipe_cpu_seconds(sample: Path, folder: Path) -> float:
@@ -35,17 +38,17 @@ def _to_pngs(folder: Path) -> None:
         _write(folder / "masks" / f"{patch.name}_mask.png", codes[np.newaxis])
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path) -> Pixels:
     with rasterio.open(path) as dataset:
-        return dataset.read(1)
+        return np.asarray(dataset.read(1))
 
 
-def _stretched(band: np.ndarray) -> np.ndarray:
+def _stretched(band: Pixels) -> Pixels:
     low, high = band.min(), band.max()
-    return ((band - low) / max(high - low, 1) * 255).astype(np.uint8)
+    return np.asarray((band - low) / max(high - low, 1) * 255).astype(np.uint8)
 
 
-def _write(path: Path, pixels: np.ndarray) -> None:
+def _write(path: Path, pixels: Pixels) -> None:
     count, height, width = pixels.shape
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a PNG is not meant to have one
     with rasterio.open(

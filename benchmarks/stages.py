@@ -19,7 +19,7 @@ from bigearthnet.archive.bundle import Bundles, Extractor, TileRequest, patch_fi
 from bigearthnet.archive.reader import ArchiveReader, decompress
 from bigearthnet.classes import clc_positions, mask_values
 from bigearthnet.dataset.publish import ZipDigest
-from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAP, MAPS_ARCHIVE, MAPS_ROOT, RGB_BANDS
+from bigearthnet.names import IMAGES_ARCHIVE, IMAGES_ROOT, MAP, MAPS_ARCHIVE, MAPS_ROOT, RGB_BANDS, Root
 from bigearthnet.options import Rendering
 from bigearthnet.plan.recipe import KINDS, Kind
 from bigearthnet.source.download import md5_of
@@ -36,6 +36,7 @@ _TURNS = 9
 _BUFFER = 1 << 18
 _RENDERING = Rendering()
 _BANDS = RGB_BANDS[_RENDERING.bands]
+_ARCHIVES: tuple[tuple[str, Root], ...] = ((IMAGES_ARCHIVE, IMAGES_ROOT), (MAPS_ARCHIVE, MAPS_ROOT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def extractor(sample: Path) -> Iterator[Extractor]:
     with ExitStack() as stack:
         images, maps = (
             ArchiveReader(decompress(stack.enter_context((sample / name).open("rb"))), root, name)
-            for name, root in ((IMAGES_ARCHIVE, IMAGES_ROOT), (MAPS_ARCHIVE, MAPS_ROOT))
+            for name, root in _ARCHIVES
         )
         yield Extractor(images, maps, _BANDS)
 

@@ -21,7 +21,7 @@ SAMPLE, SHARE, NIGHTLY = "prepare/prepare-sample", "share/share-links", "sync/ni
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with host_services(tmp_path_factory.mktemp("host")) as served:
+    with host_services(tmp_path_factory.mktemp("host"), PREFECT_WORKER_QUERY_SECONDS="1") as served:
         yield served
 
 

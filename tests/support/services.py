@@ -41,33 +41,32 @@ def unit_values(unit: str, name: str) -> list[str]:
 
 
 @contextmanager
-def host_services(home: Path) -> Iterator[Served]:
+def host_services(home: Path, **settings: str) -> Iterator[Served]:
     """Start server and worker, with the deployments; both get SIGTERM at the end of the block.
 
-    `home` is used as /data and as /var/lib.
+    `home` is used as /data and as /var/lib; `settings` go before those of the host.
     """
     served = Served(free_port(), home)
     secret = login(served.home)
     known = {
         "PREFECT_SERVER_API_AUTH_STRING": secret,
         "PREFECT_API_AUTH_STRING": secret,
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "BIGEARTHNET_ROOTS": str(home),
     }
 
-    def settings(unit: str) -> dict[str, str]:
+    def of(unit: str) -> dict[str, str]:
         host = {
             name: value.replace(str(PORT), str(served.port)).replace("/var/lib", str(home))
             for name, value in host_environment(unit).items()
         }
-        return served.environment | host | known
+        return served.environment | host | known | settings
 
     for unit in ("server", "worker"):  # as systemd does
         (home / unit_values(unit, "StateDirectory")[0]).mkdir(mode=0o700)
-    with _running("server", settings("server")):
+    with _running("server", of("server")):
         eventually(lambda: httpx.get(f"{served.url}/api/health").is_success, "server", 240)
-        subprocess.run(_command("deploy"), cwd=ROOT, env=settings("deploy"), check=True, capture_output=True)
-        with _running("worker", settings("worker")):
+        subprocess.run(_command("deploy"), cwd=ROOT, env=of("deploy"), check=True, capture_output=True)
+        with _running("worker", of("worker")):
             yield served
 
 
