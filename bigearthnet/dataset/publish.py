@@ -114,10 +114,8 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
         stage(MANIFEST, [scratch / MANIFEST], sha256_of(scratch / MANIFEST))
         card = build_card(what.recipe, what.asked_for, rejected, entries, statistics, files)
         draft = Draft(card, scratch / MANIFEST, what.tiles, cache)
-        for name, make in DOCUMENTS.items():
-            document = make(draft)
-            with translate_os_errors("write", scratch):
-                (scratch / name).write_bytes(document)
+        for name in DOCUMENTS:
+            _write_document(draft, name, scratch)
             stage(name, [scratch / name], sha256_of(scratch / name))
         kept = keep_files(published, card)
         files += [file for some in kept.values() for file in some]
@@ -133,6 +131,13 @@ def publish(what: Publication, cache: TileCache, lock: Lock) -> Card:
     cache.clear()
     forget_old_files(store)
     return card
+
+
+def _write_document(draft: Draft, name: str, scratch: Path) -> None:
+    """Make a document; its bytes are not held while the next one is made."""
+    document = DOCUMENTS[name](draft)
+    with translate_os_errors("write", scratch):
+        (scratch / name).write_bytes(document)
 
 
 def _write_manifest(what: Publication, cache: TileCache) -> tuple[list[TileEntry], Statistics]:

@@ -195,17 +195,18 @@ def _duplicates(draft: Draft) -> tuple[Values, dict[int, int]]:
         for _, rows in draft.rows(_KEY_COLUMNS)
     )
     keys = np.concatenate([crc32s << 32 | sizes for crc32s, sizes in columns])
-    once, counts = np.unique(keys, return_counts=True)
-    twins = np.flatnonzero(np.isin(keys, once[counts > 1]))
-    _, first, group, sizes = np.unique(
-        keys[twins], return_index=True, return_inverse=True, return_counts=True
-    )
-    pairs = [twins[group == one][:2].tolist() for one in np.lexsort((first, -sizes))[:WORST]]
+    order = np.argsort(keys, kind="stable")  # patches with the same key follow one another, in their order
+    keys = keys[order]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    counts = np.diff(starts, append=len(keys))
+    values = np.empty(len(keys), np.float32)
+    values[order] = np.repeat(counts.astype(np.float32), counts)
+    groups = np.flatnonzero(counts > 1)
+    groups = groups[np.lexsort((order[starts[groups]], -counts[groups]))[:WORST]]
+    pairs = [order[start : start + 2].tolist() for start in starts[groups]]
     same = {
         one: other for one, other in pairs if len({*draft.pngs("images", _places(draft, (one, other)))}) == 1
     }
-    values = np.ones(len(keys), np.float32)
-    values[twins] = sizes[group]
     return values, same
 
 
