@@ -29,14 +29,9 @@ def encode_image(pixels: Bytes2D) -> bytes:
     smaller than deflate at any level, in a fraction of the time.
     """
     height, width, channels = pixels.shape
-    raw = pixels.reshape(height, width * channels)
-    left, above = np.zeros_like(raw), _above(raw)
-    left[:, channels:] = raw[:, :-channels]
-    mean = left ^ above  # rounded down, without a wider type: (left ^ above) >> 1 + (left & above)
-    mean >>= 1
-    mean += np.bitwise_and(left, above, out=left)
+    residuals = _minus_average(pixels.reshape(height, width * channels), channels)
     header = _HEADER.pack(width, height, 8, _RGB, 0, 0, 0)
-    return _png(header, _AVERAGE, np.subtract(raw, mean, out=mean), zlib_ng.Z_HUFFMAN_ONLY)
+    return _png(header, _AVERAGE, residuals, zlib_ng.Z_HUFFMAN_ONLY)
 
 
 def encode_mask(pixels: npt.NDArray[Any]) -> bytes:
@@ -54,6 +49,16 @@ def deflate(data: Bytes2D, strategy: int) -> bytes:
     """Return bytes as a zlib stream, by `Z_HUFFMAN_ONLY` or `Z_RLE`."""
     stream = zlib_ng.compressobj(_LEVEL, zlib_ng.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, strategy)
     return stream.compress(data) + stream.flush()
+
+
+def _minus_average(raw: Bytes2D, channels: int) -> Bytes2D:
+    left, above = np.zeros_like(raw), _above(raw)
+    left[:, channels:] = raw[:, :-channels]
+    mean = left ^ above  # rounded down, without a wider type: (left ^ above) >> 1 + (left & above)
+    mean >>= 1
+    mean += np.bitwise_and(left, above, out=left)
+    np.subtract(raw, mean, out=mean)
+    return mean
 
 
 def _above(raw: Bytes2D) -> Bytes2D:
