@@ -104,6 +104,7 @@ def test_several_connections_give_the_same(
     assert {str(asked_for).partition("-")[0] + "-" for asked_for, _ in asked(server)} == blocks
     assert caplog.text.count("going on over 2 connections") == 1
     assert home.strays() == set()
+    assert not list(home.work.rglob("*.part"))
 
 
 def test_a_stream_ends_with_the_last_wanted_patch(server: RecordServer, home: Home, sample: Sample) -> None:

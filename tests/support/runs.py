@@ -89,9 +89,10 @@ class Home:
         return CARD in self.files()
 
     def strays(self) -> set[str]:
-        """Unfinished files in the work folder."""
+        """Unfinished files in the work folder, but for what has arrived of archives."""
         names = {str(path.relative_to(self.work)) for path in self.work.rglob("*") if path.is_file()}
-        return {name for name in names if "/." in name.replace("/.bigearthnet", "")}
+        hidden = {name for name in names if "/." in name.replace("/.bigearthnet", "")}
+        return {name for name in hidden if not name.endswith(".part")}
 
 
 def save_block(server: S3Server, **changes: str) -> str:
