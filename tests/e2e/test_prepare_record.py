@@ -43,6 +43,13 @@ def staged(home: Home) -> dict[str, tuple[int, str]]:
     return {note["md5"]: (note["position"], note["md5"]) for note in notes}
 
 
+def without_last_maps(sample: Sample, folder: Path) -> RecordServer:
+    """Serves the sample, but the reference maps of its last tile are empty."""
+    record = linked(sample.folder, folder / "record")
+    rewrite(record / MAPS, lambda name, old: b"" if f"/{sample.tiles[-1]}" in name else old)
+    return RecordServer(record)
+
+
 def test_everything_is_fetched_once_and_verified(
     server: RecordServer, home: Home, undisturbed: Published, sample: Sample
 ) -> None:
@@ -240,9 +247,7 @@ def test_the_whole_archive_is_kept_for_later_runs_also_when_only_some_patches_ar
 def test_a_stream_that_was_verified_is_not_read_again_if_the_run_failed_behind_it(
     home: Home, sample: Sample, tmp_path: Path, transfer: str
 ) -> None:
-    folder = linked(sample.folder, tmp_path / "record")
-    rewrite(folder / MAPS, lambda name, old: b"" if f"/{sample.tiles[-1]}" in name else old)
-    with RecordServer(folder) as another:
+    with without_last_maps(sample, tmp_path) as another:
         with pytest.raises(RejectedError):
             home.prepare(another.record_url, transfer=transfer)
         another.requests.clear()
@@ -254,9 +259,7 @@ def test_a_stream_that_was_verified_is_not_read_again_if_the_run_failed_behind_i
 def test_an_unverified_stream_is_read_to_its_end_before_its_tiles_are_published(
     server: RecordServer, home: Home, sample: Sample, tmp_path: Path
 ) -> None:
-    folder = linked(sample.folder, tmp_path / "record")
-    rewrite(folder / MAPS, lambda name, old: b"" if f"/{sample.tiles[-1]}" in name else old)
-    with RecordServer(folder) as another:
+    with without_last_maps(sample, tmp_path) as another:
         with pytest.raises(RejectedError):
             home.prepare(another.record_url, transfer="stream")
         (home.destination / ".tiles" / "verified.json").unlink()  # as if it was killed just before
